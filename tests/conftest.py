@@ -1,0 +1,30 @@
+"""Where the tests find real audio, and what they share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real corpora; tests that need it are skipped, visibly, where it is absent."""
+    root = Path(os.environ.get("WAVEDIFF_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not root.is_dir():
+        pytest.skip(f"real audio is absent ({root}); set WAVEDIFF_DATA to its folder")
+    return root
+
+
+@pytest.fixture(scope="session")
+def ljspeech(data_root: Path) -> Path:
+    """A folder in LJSpeech's own layout (metadata.csv, wavs/, train.txt, test.txt)."""
+    return data_root / "LJSpeech-1.1"
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> None:
+    """The same thread count everywhere: sums, and so last bits, depend on it."""
+    torch.set_num_threads(2)

@@ -1,0 +1,54 @@
+"""Damaged at random, a file is refused or gives finite samples; nothing else happens."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from handmade import RATE, SAMPLES
+
+from wavediff.audio import read_audio
+from wavediff.errors import AudioError
+
+
+def mutant(content: bytes, chance: random.Random) -> bytes:
+    """`content` with a few bytes flipped, replaced, removed, inserted or cut off, mostly in its header."""
+    damaged = bytearray(content)
+    for _ in range(chance.choice([1, 1, 2, 5])):
+        place = chance.randrange(min(len(damaged), chance.choice([64, 256, len(damaged)])) or 1)
+        match chance.randrange(5):
+            case 0:
+                damaged[place : place + 1] = bytes([chance.randrange(256)])
+            case 1:
+                damaged[place : place + 4] = chance.choice([b"\0", b"\xff", b"\x7f", b"\x80"]) * 4
+            case 2:
+                del damaged[place : place + chance.randrange(1, 64)]
+            case 3:
+                damaged[place:place] = chance.randbytes(chance.randrange(1, 64))
+            case 4:
+                del damaged[place:]
+    return bytes(damaged)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "error::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("extension", "subtype"), [("wav", "PCM_16"), ("wav", "FLOAT"), ("flac", "PCM_16"), ("ogg", "VORBIS")]
+)
+def test_a_mutant_is_refused_or_gives_finite_samples(tmp_path: Path, extension: str, subtype: str) -> None:
+    chance, path = random.Random(0), tmp_path / f"a.{extension}"
+    soundfile.write(path, np.stack([SAMPLES, SAMPLES[::-1]], axis=1) / 32768, RATE, subtype=subtype)
+    content, survivors = path.read_bytes(), 0
+    refusals: list[str] = []
+    for _ in range(200):
+        path.write_bytes(mutant(content, chance))
+        try:
+            waveform, _ = read_audio(path, lenient=chance.random() < 0.5)
+        except AudioError as error:
+            refusals.append(str(error))
+        else:
+            assert waveform.isfinite().all()
+            survivors += 1
+    assert all(path.name in message and "\n" not in message for message in refusals)
+    assert len(refusals) > 50
+    assert survivors > 0

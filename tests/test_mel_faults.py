@@ -1,0 +1,428 @@
+"""Mels, dialects and mel files that must be refused, and the valid ones that must not be."""
+
+import dataclasses
+import json
+import math
+import random
+import struct
+import warnings
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from wavediff.errors import ConfigError, MelError, OutputError
+from wavediff.mel import PRESETS, MelSpec, MelTransform, check_mel, likely_dialects, read_mel, write_mel
+
+HIFIGAN, T2, LMNT = PRESETS["hifigan"], PRESETS["tacotron2"], PRESETS["lmnt-diffwave"]
+DECIBELS = dataclasses.replace(T2, log="db")
+
+
+@pytest.fixture(scope="module")
+def clips(ljspeech: Path) -> list[tuple[np.ndarray, int]]:
+    """Two clips of LJSpeech and, at other levels and from other microphones, one each of LibriTTS and VCTK."""
+    root = ljspeech.parent
+    paths = [
+        ljspeech / "wavs" / "LJ001-0002.wav",
+        ljspeech / "wavs" / "LJ001-0008.wav",
+        min((root / "LibriTTS").glob("*.flac")),
+        min((root / "VCTK").glob("*.flac")),
+    ]
+    loaded = [sf.read(path, dtype="float32", stop=80000) for path in paths]
+    return [(waveform, rate) for waveform, rate in loaded]
+
+
+def mels(clips: list[tuple[np.ndarray, int]], spec: MelSpec, gain: float = 1.0) -> list[Tensor]:
+    transform = MelTransform(spec)
+    waveforms = [librosa.resample(w, orig_sr=rate, target_sr=spec.sample_rate, res_type="soxr_qq") for w, rate in clips]
+    return [transform(gain * torch.from_numpy(waveform)[None]) for waveform in waveforms]
+
+
+# --- shape and type ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mel", "message"),
+    [
+        (torch.zeros(100, 7), r"expected 80 bands \(hifigan\), got 100"),  # fault 26
+        (torch.zeros(1, 7, 80), "looks transposed"),  # fault 27
+        (torch.zeros(7, 80), "looks transposed"),  # fault 27
+        (torch.zeros(80), r"shape \(80,\)"),
+        (torch.zeros(1, 1, 80, 7), "shape"),
+        (torch.full((80, 7), math.nan), "560 values are NaN"),  # fault 28
+        (torch.zeros(80, 7).index_fill(1, torch.tensor([3]), -math.inf), r"80 values .* first at \(0, 3\)"),  # fault 28
+        (np.full((80, 2), 1e300), "infinite"),  # fault 28: only in float32
+        (torch.zeros(80, 0), "no frames"),  # fault 29
+        (torch.zeros(0, 80, 5), "no frames"),  # fault 29
+        (torch.zeros(80, 7, dtype=torch.int16), "int16"),  # fault 31
+        (torch.zeros(80, 7, dtype=torch.complex64), "complex64"),  # fault 31
+        (np.zeros((80, 7), dtype=object), "object"),  # fault 31
+        (np.zeros((80, 7), dtype="U3"), "<U3"),  # fault 31
+        ([[0.0] * 7] * 80, "list"),  # fault 31
+    ],
+)
+def test_a_mel_of_the_wrong_shape_or_type_is_refused(mel: Tensor, message: str) -> None:
+    with pytest.raises(MelError, match=message) as caught:
+        check_mel(mel, HIFIGAN, source="some.npy")
+    assert str(caught.value).startswith("some.npy: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_every_width_of_float_is_cast(dtype: str) -> None:  # fault 31
+    mel = np.linspace(-8, 0, 160).reshape(80, 2).astype(dtype)
+    expected = torch.from_numpy(mel.astype(np.float32))[None]
+    assert torch.equal(check_mel(mel, HIFIGAN), expected)
+    if dtype != ">f4":
+        assert torch.equal(check_mel(torch.from_numpy(mel), HIFIGAN), expected)
+
+
+# --- values ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.01])
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_speech_of_every_preset_is_accepted_without_a_warning(
+    name: str, gain: float, clips: list[tuple[np.ndarray, int]]
+) -> None:
+    for mel in mels(clips, PRESETS[name], gain):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            checked = check_mel(mel, PRESETS[name])
+        torch.testing.assert_close(checked, mel, atol=0, rtol=0)
+        if gain == 1.0:
+            assert name in likely_dialects(mel)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_silence_tones_noise_and_single_frames_are_accepted(name: str) -> None:
+    spec = PRESETS[name]
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(1, 24000, generator=generator) * 2 - 1
+    tone = torch.sin(torch.arange(24000) * 0.3)[None]
+    transform = MelTransform(spec)
+    for waveform in (torch.zeros(1, 24000), 1e-5 * noise, 0.1 * noise, noise, noise.sign(), tone, tone.sign()):
+        mel = transform(waveform)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # noise is flatter than speech, and is said to be
+            check_mel(mel, spec)
+            check_mel(mel[..., 5:6], spec)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_constant_mel_within_the_range_is_accepted(name: str) -> None:
+    """Some hosts probe their vocoder with zeros."""
+    check_mel(torch.zeros(1, PRESETS[name].n_mels, 88), PRESETS[name])
+
+
+@pytest.mark.parametrize("name", ["hifigan", "lmnt-diffwave", "espnet"])
+def test_predicted_mels_may_overshoot_a_little(name: str, clips: list[tuple[np.ndarray, int]]) -> None:
+    spec = PRESETS[name]
+    neper = spec.scale * {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}[spec.log]
+    for mel in mels(clips, spec):
+        check_mel(mel + 0.3 * neper * torch.randn(mel.shape, generator=torch.Generator().manual_seed(0)), spec)
+
+
+def domains(clips: list[tuple[np.ndarray, int]]) -> dict[str, Tensor]:
+    """The same loud clip, 80 bands: natural logarithm, decibels, normalised, linear magnitude and power."""
+    natural = mels(clips[:1], HIFIGAN)[0]
+    return {
+        "natural": natural,
+        "decibels": natural * 20 / math.log(10),
+        "normalised": mels(clips[:1], LMNT)[0],
+        "linear": natural.exp(),
+        "power": (2 * natural).exp() * 100,
+        "integer scale": natural + math.log(32768),
+    }
+
+
+@pytest.mark.parametrize(
+    ("domain", "spec", "named"),
+    [
+        ("decibels", HIFIGAN, "decibels"),
+        ("normalised", HIFIGAN, "lmnt-diffwave"),
+        ("linear", HIFIGAN, "linear magnitudes"),
+        ("power", HIFIGAN, "linear magnitudes"),
+        ("integer scale", HIFIGAN, "no dialect known"),
+        ("natural", LMNT, "hifigan"),
+        ("decibels", LMNT, "decibels"),
+        ("linear", LMNT, "linear magnitudes"),
+        ("natural", PRESETS["coqui-default"], "hifigan"),
+        ("natural", PRESETS["espnet"], "hifigan"),
+        ("decibels", PRESETS["espnet"], "decibels"),
+        ("normalised", PRESETS["espnet"], "lmnt-diffwave"),
+        ("linear", PRESETS["espnet"], "linear magnitudes"),
+        ("natural", DECIBELS, "hifigan"),
+        ("normalised", DECIBELS, "lmnt-diffwave"),
+        ("linear", DECIBELS, "linear magnitudes"),
+    ],
+)
+def test_values_of_another_domain_are_refused_and_it_is_named(
+    domain: str, spec: MelSpec, named: str, clips: list[tuple[np.ndarray, int]]
+) -> None:  # fault 32
+    with pytest.raises(MelError, match=named) as caught:
+        check_mel(domains(clips)[domain], spec)
+    assert f"are not {spec.name} (" in str(caught.value)
+
+
+def test_a_lower_floor_is_noticed() -> None:  # fault 32
+    waveform = torch.zeros(1, 24000).index_fill(1, torch.arange(12000, 24000, 100), 0.5)
+    mel = MelTransform(PRESETS["coqui"])(waveform)
+    with pytest.raises(MelError, match="below its floor.*coqui"):
+        check_mel(mel, T2)
+
+
+def test_decimal_logarithms_read_as_natural_ones_are_warned_of(clips: list[tuple[np.ndarray, int]]) -> None:  # fault 32
+    """Their ranges overlap, so this must not be refused: noise spans as little."""
+    for mel in mels(clips, PRESETS["espnet"]):
+        with pytest.warns(UserWarning, match="as hifigan.*look like espnet"):
+            check_mel(mel, HIFIGAN)
+
+
+def test_the_likely_dialects_of_speech_share_its_logarithm_first(clips: list[tuple[np.ndarray, int]]) -> None:
+    for name in PRESETS:
+        for mel in mels(clips[:2], PRESETS[name]):
+            first = PRESETS[likely_dialects(mel)[0]]
+            assert (first.log, first.n_mels, first.scale) == (
+                PRESETS[name].log,
+                PRESETS[name].n_mels,
+                PRESETS[name].scale,
+            )
+
+
+# --- dialects ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sample_rate", 1_000_000_000),
+        ("sample_rate", 22050.0),
+        ("n_fft", 10**9),
+        ("n_fft", 1025),
+        ("n_fft", True),
+        ("win_length", 2048),
+        ("win_length", 0),
+        ("hop_length", 0),
+        ("hop_length", 4096),
+        ("hop_length", 275),
+        ("framing", "hifigan"),
+        ("framing", ["same"]),
+        ("pad_mode", "circular"),
+        ("window", "hamming"),
+        ("magnitude_eps", -1.0),
+        ("magnitude_eps", math.nan),
+        ("stft_normalized", 1),
+        ("n_mels", 10**9),
+        ("n_mels", "80"),
+        ("f_min", -1.0),
+        ("f_min", 9000.0),
+        ("f_max", 11026.0),
+        ("f_max", None),
+        ("mel_scale", "bark"),
+        ("mel_norm", None),
+        ("floor", 0.0),
+        ("floor", math.inf),
+        ("floor_mode", "max"),
+        ("log", "log2"),
+        ("scale", 0.0),
+        ("offset", 1e300),
+        ("clip", [1.0, 0.0]),
+        ("clip", [0.0]),
+        ("mean", [0.0] * 80),
+        ("std", [0.0] * 79),
+        ("std", "a" * 80),
+    ],
+)
+def test_a_dialect_out_of_bounds_is_refused_by_the_fields_name(field: str, value: object) -> None:  # fault 44
+    with pytest.raises(ConfigError, match=field):
+        MelSpec.from_dict({**HIFIGAN.to_dict(), field: value})
+
+
+def test_a_standard_deviation_of_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match="std"):
+        dataclasses.replace(HIFIGAN, mean=(0.0,) * 80, std=(0.0,) * 80)
+
+
+def test_a_dictionary_with_unknown_or_missing_keys_is_refused() -> None:
+    values = HIFIGAN.to_dict()
+    with pytest.raises(ConfigError, match="unknown class_path"):
+        MelSpec.from_dict({**values, "class_path": "os.system"})  # fault 47
+    del values["floor"]
+    with pytest.raises(ConfigError, match="missing floor"):
+        MelSpec.from_dict(values)
+    with pytest.raises(ConfigError, match="got list"):
+        MelSpec.from_dict([])  # type: ignore[arg-type]
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mel() -> Tensor:
+    return torch.linspace(-11, 1, 80 * 6).reshape(6, 80).T.contiguous()
+
+
+@pytest.mark.parametrize("extension", ["npy", "safetensors", "NPY"])
+def test_a_mel_survives_its_file(extension: str, mel: Tensor, tmp_path: Path) -> None:
+    path = tmp_path / f"-ünïcode name.{extension}"
+    write_mel(path, mel[None], T2)
+    back, spec = read_mel(path)
+    assert torch.equal(back, mel)
+    assert spec == (T2 if extension == "safetensors" else None)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["<f2", "<f8", ">f4"])
+def test_arrays_of_other_projects_are_read(order: str, dtype: str, mel: Tensor, tmp_path: Path) -> None:
+    array = np.array(mel.numpy()[None], dtype=dtype, order=order)  # type: ignore[call-overload]
+    np.save(tmp_path / "mel.npy", array)
+    back, spec = read_mel(tmp_path / "mel.npy")
+    assert spec is None
+    np.testing.assert_array_equal(back.numpy(), array[0].astype(np.float32))
+
+
+def test_a_file_is_not_overwritten_unless_asked(mel: Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "mel.npy"
+    write_mel(path, mel, T2)
+    with pytest.raises(OutputError, match="already exists"):
+        write_mel(path, mel + 1, T2)
+    assert torch.equal(read_mel(path)[0], mel)
+    write_mel(path, mel + 1, T2, overwrite=True)
+    assert torch.equal(read_mel(path)[0], mel + 1)
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(100, 4), torch.zeros(2, 80, 4), torch.full((80, 4), math.nan)])
+def test_what_could_not_be_read_again_is_not_written(wrong: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(MelError):
+        write_mel(tmp_path / "mel.safetensors", wrong, T2)
+    assert not list(tmp_path.iterdir())
+
+
+def npy(shape: str, body: bytes, descr: str = "'<f4'") -> bytes:
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + body
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy("(80, 1000000000)", b"\0" * 400), "claims 320000000000 bytes"),  # fault 34
+        (npy("(80, 2)", b"\0" * 639), "claims 640 bytes .* holds 639"),
+        (npy("(80, 1)", b"\0" * 640), "claims 320 bytes .* holds 640"),
+        (npy("(-80, -2)", b"\0" * 640), "shape"),
+        (npy("(80, 0)", b""), "no frames"),
+        (npy("()", b"\0" * 4), "shape"),
+        (npy("(80, 1)", b"\0" * 640, "'<i8'"), "int64"),
+        (npy("(80, 1)", b"\0" * 640, "[('a', '<f8')]"), "holds"),
+        (npy("(80, 1)", b"\0" * 640, "'|O'"), "object"),
+        (npy("__import__('os')", b""), "not a .npy file"),
+        (npy("(" * 300 + ")" * 300, b""), "not a .npy file"),
+        (b"\x93NUMPY\x03\x00" + b"\xff" * 40, "not a .npy file"),
+        (b"RIFF....WAVE", "not a .npy file"),
+        (b"", "not a .npy file"),
+    ],
+)
+def test_a_hostile_or_damaged_npy_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mel.npy"
+    path.write_bytes(content)
+    with pytest.raises(MelError, match=message) as caught:
+        read_mel(path)
+    assert str(path) in str(caught.value)
+
+
+class Canary:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickled_npy_is_refused_unopened(tmp_path: Path) -> None:  # fault 35
+    canary = tmp_path / "canary"
+    np.save(tmp_path / "mel.npy", np.array([Canary(canary)], dtype=object), allow_pickle=True)
+    with pytest.raises(MelError, match="never pickles"):
+        read_mel(tmp_path / "mel.npy")
+    assert not canary.exists()
+
+
+def safetensors(mel: Tensor, path: Path, spec: str | None = None, key: str = "mel") -> Path:
+    save_file({key: mel}, path, metadata=None if spec is None else {"mel_spec": spec})
+    return path
+
+
+def test_a_safetensors_file_without_a_dialect_is_read(mel: Tensor, tmp_path: Path) -> None:
+    back, spec = read_mel(safetensors(mel.half(), tmp_path / "mel.safetensors"))
+    assert torch.equal(back, mel.half().float())
+    assert spec is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("[" * 100_000, "not JSON"),
+        ("{", "not JSON"),
+        ("{}", "missing"),
+        (json.dumps({**HIFIGAN.to_dict(), "floor": math.nan}), "floor"),
+        (json.dumps({**HIFIGAN.to_dict(), "n_fft": 10**9}), "n_fft"),
+        (json.dumps(PRESETS["vocos-24k"].to_dict()), "expected 100 bands"),
+    ],
+)
+def test_a_safetensors_file_with_a_bad_dialect_is_refused(spec: str, message: str, mel: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(MelError, match=message):
+        read_mel(safetensors(mel, tmp_path / "mel.safetensors", spec))
+
+
+def test_safetensors_that_hold_no_mel_are_refused(mel: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(MelError, match="one tensor named 'mel'"):
+        read_mel(safetensors(mel, tmp_path / "a.safetensors", key="weight"))
+    with pytest.raises(MelError, match="int64"):
+        read_mel(safetensors(mel.long(), tmp_path / "b.safetensors"))  # fault 31
+    with pytest.raises(MelError, match="batch of 2"):
+        read_mel(safetensors(mel.repeat(2, 1, 1), tmp_path / "c.safetensors"))
+    header = tmp_path / "d.safetensors"
+    header.write_bytes(struct.pack("<Q", 12 << 20) + b" " * (12 << 20))
+    with pytest.raises(MelError, match="header claims"):
+        read_mel(header)
+
+
+def test_other_names_and_things_that_are_no_files_are_refused(mel: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(MelError, match=r"\.npy or \.safetensors"):
+        read_mel(tmp_path / "mel.pt")
+    with pytest.raises(MelError, match=r"\.npy or \.safetensors"):
+        write_mel(tmp_path / "mel.pt", mel, T2)
+    with pytest.raises(MelError, match="no such file"):
+        read_mel(tmp_path / "absent.npy")
+    (tmp_path / "folder.npy").mkdir()
+    with pytest.raises(MelError, match="no such file"):
+        read_mel(tmp_path / "folder.npy")
+
+
+@pytest.mark.parametrize("extension", ["npy", "safetensors"])
+def test_a_mutated_file_is_refused_or_read_never_anything_else(extension: str, mel: Tensor, tmp_path: Path) -> None:
+    path = tmp_path / f"mel.{extension}"
+    write_mel(path, mel, T2)
+    whole = path.read_bytes()
+    dice = random.Random(0)
+    for trial in range(300):
+        mutant = bytearray(whole)
+        for _ in range(dice.randint(1, 4)):
+            mutant[dice.randrange(min(len(mutant), 1200))] = dice.randrange(256)
+        if trial % 3 == 0:
+            mutant = mutant[: dice.randrange(len(mutant))]
+        path.write_bytes(mutant)
+        try:
+            read, _ = read_mel(path)
+        except MelError:
+            continue
+        assert trial % 3  # a truncated file never reads
+        assert read.isfinite().all()

@@ -1,0 +1,250 @@
+"""The one door for audio files: read, write, resample, downmix.
+
+WAV, FLAC and OGG are told apart by their first bytes, never by their name, and nothing a header claims is
+trusted before it is compared with the file. Samples are float32, full scale is ±1.
+"""
+
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavediff.containers import EXTENSIONS, MAX_CHANNELS, AudioInfo, opened
+from wavediff.errors import AudioError
+from wavediff.files import atomic_write
+from wavediff.resampling import check_sample_rate, resample
+
+__all__ = ["AudioInfo", "iter_audio_files", "read_audio", "read_info", "resample", "write_audio"]
+
+MAX_DECODED_BYTES = 2**31  # of one call, as float32 over all channels; an hour of 48 kHz stereo is 1.4e9
+LARGEST_SAMPLE = 2.0**32  # int32 samples stored as float lie below; anything above is damage
+BLOCK_FRAMES, RESCUE_FRAMES = 65_536, 1_024
+MAX_OGG_SAMPLE_RATE = 200_000  # Hz; libsndfile crashes on writing Vorbis beyond
+SUBTYPES = {
+    "WAV": ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"),
+    "FLAC": ("PCM_S8", "PCM_16", "PCM_24"),
+    "OGG": ("VORBIS",),
+}
+_PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+
+
+def read_info(path: str | os.PathLike[str]) -> AudioInfo:
+    """Read what an audio file holds from its header (and, of OGG, the last page), without decoding it.
+
+    Raises:
+        AudioError: as `read_audio`, for everything that shows before decoding.
+    """
+    with opened(Path(path), lenient=False) as (_, info):
+        return info
+
+
+def read_audio(
+    path: str | os.PathLike[str],
+    sample_rate: int | None = None,
+    *,
+    start: int = 0,
+    frames: int | None = None,
+    lenient: bool = False,
+    max_seconds: float = 3600.0,
+) -> tuple[Tensor, int]:
+    """Read a file, or a part of it, as mono: several channels are downmixed to their mean.
+
+    Warns of a wrong extension, trailing bytes, samples beyond ±1 (which are kept) and a silent file.
+
+    Args:
+        path: A WAV, FLAC or OGG file.
+        sample_rate: Resample to this rate [Hz]; None keeps the file's.
+        start: First sample to read, counted at the file's own rate.
+        frames: How many samples to read, counted at the file's own rate; None reads to the end. A part is
+            resampled as if silence lay around it.
+        lenient: Keep what is left of a cut or damaged file, with a warning, where it would be an error.
+        max_seconds: The most one call may read [s]; `MAX_DECODED_BYTES` holds besides.
+
+    Returns:
+        The waveform (N,), float32, and its sample rate [Hz].
+
+    Raises:
+        AudioError: The file is missing, unreadable, not a regular file, of another format, cut, damaged, empty,
+            outside 4-384 kHz, of more than 8 channels, longer than the limits, or holds NaN or infinite samples.
+    """
+    path = Path(path)
+    with opened(path, lenient=lenient) as (file, info):
+        stop = info.frames if frames is None else start + frames
+        if not 0 <= start < stop <= info.frames:
+            raise AudioError(f"{path}: has {info.frames} samples, {start} to {stop} were asked for; stay inside")
+        _check_limits(info, stop - start, max_seconds)
+        waveform = torch.from_numpy(_decode(file, info, start, stop, lenient))
+    peak = waveform.abs().max().item()
+    if peak > 1:
+        warnings.warn(f"{path}: samples reach {peak:.6g}, full scale is 1 (they are kept)", stacklevel=2)
+    elif peak == 0 and len(waveform) == info.frames:
+        warnings.warn(f"{path}: is silent from start to end", stacklevel=2)
+    if sample_rate is None:
+        return waveform, info.sample_rate
+    return resample(waveform, info.sample_rate, sample_rate), sample_rate
+
+
+def write_audio(
+    path: str | os.PathLike[str],
+    waveform: Tensor,
+    sample_rate: int,
+    *,
+    subtype: str = "PCM_16",
+    overwrite: bool = False,
+) -> None:
+    """Write a waveform in the format its extension names: .wav, .flac, .ogg.
+
+    Samples beyond ±1 are clipped, with a warning that counts them, unless the subtype is FLOAT or DOUBLE.
+    What `read_audio` gave of a mono PCM file of up to 24 bits is written back bit for bit in the same subtype.
+
+    Args:
+        path: The file to write; missing folders are made.
+        waveform: (N,) or (channels, N), floating point, full scale ±1.
+        sample_rate: 4,000 to 384,000 Hz.
+        subtype: One of `SUBTYPES` of the format; OGG is always VORBIS.
+        overwrite: Replace an existing file.
+
+    Raises:
+        AudioError: Another extension or subtype, a wrong shape, no samples, NaN or infinite samples.
+        OutputError: The file exists or cannot be written.
+    """
+    import soundfile
+
+    path = Path(path)
+    format_ = next((name for name, suffixes in EXTENSIONS.items() if path.suffix.lower() in suffixes), None)
+    if format_ is None:
+        raise AudioError(f"{path}: '{path.suffix}' is not written; name it .wav, .flac or .ogg")
+    if format_ == "OGG" and subtype == "PCM_16":
+        subtype = "VORBIS"
+    if subtype not in SUBTYPES[format_]:
+        raise AudioError(f"{path}: {format_} does not hold {subtype}; choose from {', '.join(SUBTYPES[format_])}")
+    if format_ == "OGG" and sample_rate > MAX_OGG_SAMPLE_RATE:
+        raise AudioError(f"{path}: OGG holds up to {MAX_OGG_SAMPLE_RATE} Hz, not {sample_rate}; use .wav or resample")
+    samples = _samples_to_write(path, waveform, sample_rate)  # (N, channels)
+    beyond = np.count_nonzero(np.abs(samples) > 1)
+    if beyond and subtype not in ("FLOAT", "DOUBLE"):
+        warnings.warn(f"{path}: clipped {beyond} of {samples.size} samples, they were beyond ±1", stacklevel=2)
+        samples = samples.clip(-1, 1)
+    encoded = io.BytesIO()  # in memory, because libsndfile does not say that a disk is full
+    try:
+        with soundfile.SoundFile(encoded, "w", sample_rate, samples.shape[1], subtype, format=format_) as file:
+            for first in range(0, len(samples), BLOCK_FRAMES):
+                file.write(_quantised(samples[first : first + BLOCK_FRAMES], _PCM_BITS.get(subtype)))
+    except soundfile.LibsndfileError as error:
+        what = f"{format_} cannot hold this at {sample_rate} Hz ({error.error_string})"
+        raise AudioError(f"{path}: {what}; use .wav") from error
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(encoded.getbuffer())
+
+
+def iter_audio_files(root: str | os.PathLike[str]) -> Iterator[Path]:
+    """Every file below `root` named .wav, .flac, .ogg or .oga, in sorted order; a linked folder is visited once.
+
+    Raises:
+        AudioError: `root` is not a folder, or a folder in it cannot be listed.
+    """
+    suffixes = {suffix for group in EXTENSIONS.values() for suffix in group}
+    visited: set[tuple[int, int]] = set()
+    pending = [Path(root)]
+    if not pending[0].is_dir():
+        raise AudioError(f"{root}: is not a folder; name the folder that holds the recordings")
+    while pending:
+        path = pending.pop()
+        try:
+            if path.is_dir():
+                status = path.stat()
+                if (status.st_dev, status.st_ino) not in visited:
+                    visited.add((status.st_dev, status.st_ino))
+                    pending.extend(sorted(path.iterdir(), reverse=True))
+            elif path.suffix.lower() in suffixes:
+                yield path
+        except OSError as error:
+            raise AudioError(f"{path}: cannot be listed ({error.strerror}); check its permissions") from error
+
+
+def _check_limits(info: AudioInfo, frames: int, max_seconds: float) -> None:
+    cure = "read it in parts (start=, frames=)"
+    if frames > max_seconds * info.sample_rate:
+        seconds = frames / info.sample_rate
+        raise AudioError(f"{info.path}: {seconds:.0f} s to read, the limit is max_seconds={max_seconds:g}; {cure}")
+    decoded = frames * info.channels * 4
+    if decoded > MAX_DECODED_BYTES:
+        raise AudioError(f"{info.path}: decodes to {decoded} bytes, the limit is {MAX_DECODED_BYTES}; {cure}")
+
+
+def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) -> np.ndarray:
+    """The mean of the channels, (N,) float32, block by block: memory follows what is there, not what is claimed."""
+    import soundfile
+
+    blocks: list[np.ndarray] = []
+    position, invalid, first_invalid, failure = start, 0, 0, None
+    _skip(file, info, start)
+    step = RESCUE_FRAMES if lenient else BLOCK_FRAMES  # libsndfile drops the block in which it meets damage
+    while position < stop:
+        try:
+            block = file.read(min(step, stop - position), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            failure = error
+            break
+        if not len(block):
+            break
+        bad = ~(np.abs(block) <= LARGEST_SAMPLE).all(axis=1)
+        if bad.any():
+            first_invalid = first_invalid if invalid else position + int(bad.argmax())
+            invalid += int(bad.sum())
+        else:
+            blocks.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
+        position += len(block)
+    if invalid:
+        what = f"{invalid} samples are NaN, infinite or absurdly large, the first at {first_invalid}"
+        raise AudioError(f"{info.path}: {what}; export it again")
+    if position < stop:
+        message = f"{info.path}: is cut or damaged after sample {position} of {stop}"
+        if not lenient or not blocks:
+            raise AudioError(f"{message}; restore it, or pass lenient=True to keep the rest") from failure
+        warnings.warn(f"{message}; {stop - position} samples are lost", stacklevel=3)
+    return np.concatenate(blocks)
+
+
+def _skip(file: Any, info: AudioInfo, frames: int) -> None:
+    """Go to sample `frames`. OGG is decoded up to there: in its last page libsndfile's seek lands beside the mark."""
+    if info.format == "OGG":
+        for first in range(0, frames, BLOCK_FRAMES):
+            file.read(min(BLOCK_FRAMES, frames - first), dtype="float32")
+    elif frames:  # even a seek to 0 fails in a damaged FLAC that can be read
+        file.seek(frames)
+
+
+def _samples_to_write(path: Path, waveform: Tensor, sample_rate: int) -> np.ndarray:
+    """(N, channels), float64 where that loses nothing, float32 otherwise."""
+    check_sample_rate(sample_rate)
+    if waveform.ndim not in (1, 2) or not waveform.is_floating_point() or not waveform.numel():
+        what = f"a waveform of shape {tuple(waveform.shape)} and {waveform.dtype} is not written"
+        raise AudioError(f"{path}: {what}; give floating point (N,) or (channels, N), N > 0")
+    if waveform.ndim == 2 and len(waveform) > MAX_CHANNELS:
+        raise AudioError(f"{path}: {len(waveform)} channels, at most {MAX_CHANNELS} are written; transposed?")
+    dtype = torch.float64 if waveform.dtype == torch.float64 else torch.float32
+    samples = torch.atleast_2d(waveform.detach()).to("cpu", dtype).numpy().T
+    finite = np.isfinite(samples).all(axis=1)
+    if not finite.all():
+        what = f"{np.count_nonzero(~finite)} samples are NaN or infinite, the first at {finite.argmin()}"
+        raise AudioError(f"{path}: {what}; nothing was written, repair the waveform")
+    return samples
+
+
+def _quantised(samples: np.ndarray, bits: int | None) -> np.ndarray:
+    """Samples as soundfile writes them unchanged: integers in the upper `bits` of int32, or floating point.
+
+    libsndfile's own conversion scales by 2^(bits-1) - 1 but reads with 2^(bits-1), so a copy would differ.
+    """
+    if bits is None:
+        return samples
+    full_scale = 2 ** (bits - 1)
+    steps = np.rint(samples * np.float64(full_scale)).clip(-full_scale, full_scale - 1)
+    return steps.astype(np.int32) << (32 - bits)

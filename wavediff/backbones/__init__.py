@@ -1,0 +1,6 @@
+"""Networks: (x_t (B, N), t (B,), prepared condition) -> prediction (B, N). No schedules, no samplers."""
+
+from wavediff.backbones.conditioning import Condition
+from wavediff.backbones.diffwave import DiffWave, DiffWaveConfig
+
+__all__ = ["Condition", "DiffWave", "DiffWaveConfig"]

@@ -1,0 +1,159 @@
+"""DiffWave: the dilated residual network of Kong et al. 2021 (arXiv:2009.09761), section 4."""
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wavediff.backbones.conditioning import Condition, MelUpsampler, check_condition
+from wavediff.backbones.embeddings import SQRT_HALF, STEP_FEATURES, StepEmbedding, StepEncoding, kaiming_conv1d
+from wavediff.errors import ConfigError
+
+LABEL_FEATURES = 128  # section 5.2: width of the class embedding
+
+
+@dataclass(frozen=True)
+class DiffWaveConfig:
+    """Shape of the network. Defaults are BASE; LARGE has 128 channels; both 30 layers.
+
+    Attributes:
+        channels: C, of the residual stream.
+        layers: residual layers.
+        dilation_cycle: dilations run 1, 2, 4 ... 2^(cycle - 1) and start again.
+        step_encoding: see `encode_steps`.
+        upsampler_per_layer: each layer upsamples the mel for itself (the author's checkpoints).
+        step_in_residual: the step embedding also stays in the residual stream (the author's checkpoints).
+    """
+
+    channels: int = 64
+    layers: int = 30
+    dilation_cycle: int = 10
+    step_encoding: StepEncoding = "rising"
+    upsampler_per_layer: bool = False
+    step_in_residual: bool = False
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "channels": (1, 1024),
+            "layers": (1, 256),
+            "dilation_cycle": (1, 16),
+        }
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in bounds:
+                low, high = bounds[field.name]
+                if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                    raise ConfigError(f"backbone.{field.name}: {value!r} is not a whole number from {low} to {high}")
+            elif field.name == "step_encoding":
+                if value not in ("rising", "falling"):
+                    raise ConfigError(f"backbone.step_encoding: {value!r} is neither 'rising' nor 'falling'")
+            elif not isinstance(value, bool):
+                raise ConfigError(f"backbone.{field.name}: {value!r} is neither true nor false")
+
+
+@dataclass(frozen=True)
+class PreparedCondition:
+    """What does not depend on t, computed once per utterance.
+
+    Attributes:
+        mels: mel at the sample rate (B, n_mels, N): one for all layers, one per layer, or none.
+        label: label features (B, 128), or None.
+    """
+
+    mels: tuple[Tensor, ...]
+    label: Tensor | None
+
+    def mel_of(self, layer: int) -> Tensor | None:
+        """The mel that layer `layer` reads."""
+        return self.mels[layer % len(self.mels)] if self.mels else None
+
+
+class ResidualLayer(nn.Module):
+    """Gated dilated convolution, conditioned; figure 2 (a)."""
+
+    def __init__(self, channels: int, dilation: int, n_mels: int | None, labelled: bool) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.step_projection = nn.Linear(STEP_FEATURES, channels)
+        self.dilated_conv = kaiming_conv1d(channels, 2 * channels, 3, padding=dilation, dilation=dilation)
+        self.mel_projection = kaiming_conv1d(n_mels, 2 * channels, 1) if n_mels is not None else None
+        self.label_projection = nn.Linear(LABEL_FEATURES, 2 * channels) if labelled else None
+        self.output_projection = kaiming_conv1d(channels, 2 * channels, 1)
+
+    def forward(
+        self, x: Tensor, step: Tensor, mel: Tensor | None, label: Tensor | None, step_in_residual: bool
+    ) -> tuple[Tensor, Tensor]:
+        """(B, C, N) -> residual stream (B, C, N) and skip (B, C, N)."""
+        h = x + self.step_projection(step).unsqueeze(-1)
+        y = self.dilated_conv(h)  # (B, 2C, N)
+        if self.mel_projection is not None:
+            y = y + self.mel_projection(mel)
+        if self.label_projection is not None:
+            y = y + self.label_projection(label).unsqueeze(-1)
+        gate, value = y.chunk(2, dim=1)
+        residual, skip = self.output_projection(gate.sigmoid() * value.tanh()).chunk(2, dim=1)
+        return ((h if step_in_residual else x) + residual) * SQRT_HALF, skip
+
+
+class DiffWave(nn.Module):
+    """The denoising network.
+
+    Args:
+        config: its shape.
+        num_steps: T, the diffusion steps it is trained for.
+        n_mels: mel bands of the condition, None for a model without mel.
+        hop_length: samples a mel frame stands for.
+        n_classes: classes of a class-conditional model, 0 for none.
+    """
+
+    def __init__(
+        self,
+        config: DiffWaveConfig,
+        *,
+        num_steps: int = 50,
+        n_mels: int | None = 80,
+        hop_length: int = 256,
+        n_classes: int = 0,
+    ) -> None:
+        super().__init__()
+        self.config, self.num_steps, self.n_mels, self.n_classes = config, num_steps, n_mels, n_classes
+        self.input_projection = kaiming_conv1d(1, config.channels, 1)
+        self.step_embedding = StepEmbedding(num_steps, config.step_encoding)
+        upsamplers = 0 if n_mels is None else config.layers if config.upsampler_per_layer else 1
+        self.upsamplers = nn.ModuleList(MelUpsampler(hop_length) for _ in range(upsamplers))
+        self.label_embedding = nn.Embedding(n_classes, LABEL_FEATURES) if n_classes else None
+        self.layers = nn.ModuleList(
+            ResidualLayer(config.channels, 2 ** (index % config.dilation_cycle), n_mels, n_classes > 0)
+            for index in range(config.layers)
+        )
+        self.skip_projection = kaiming_conv1d(config.channels, config.channels, 1)
+        self.output_projection = kaiming_conv1d(config.channels, 1, 1)
+        nn.init.zeros_(self.output_projection.weight)  # the first prediction is zero noise
+
+    def prepare(self, cond: Condition) -> PreparedCondition:
+        """The work that no diffusion step changes.
+
+        Raises:
+            ConfigError: `cond` is not what the network was built for.
+        """
+        check_condition(cond, self.n_mels, self.n_classes)
+        mels = tuple(upsampler(cond.mel) for upsampler in self.upsamplers)
+        label = self.label_embedding(cond.label) if self.label_embedding is not None else None
+        return PreparedCondition(mels, label)
+
+    def embed_time(self, t: Tensor) -> Tensor:
+        """Times (B,) in [1 / T, 1] -> step features (B, 512). Step n of 1 ... T is embedded as n - 1."""
+        return self.step_embedding(t * self.num_steps - 1)
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: PreparedCondition) -> Tensor:
+        """Noisy waveform (B, N) at times t (B,) -> prediction (B, N)."""
+        step = self.embed_time(t)
+        x = F.relu(self.input_projection(x_t.unsqueeze(1)))  # (B, C, N)
+        skips = torch.zeros_like(x)
+        for index, layer in enumerate(self.layers):
+            x, skip = layer(x, step, cond.mel_of(index), cond.label, self.config.step_in_residual)
+            skips = skips + skip
+        x = F.relu(self.skip_projection(skips / math.sqrt(len(self.layers))))
+        return self.output_projection(x).squeeze(1)

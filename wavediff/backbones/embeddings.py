@@ -1,0 +1,58 @@
+"""Embedding of the diffusion step."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STEP_FREQUENCIES = 64
+STEP_FEATURES = 512
+
+StepEncoding = Literal["rising", "falling"]
+
+
+def encode_steps(step: Tensor, num_steps: int, encoding: StepEncoding) -> Tensor:
+    """Sines and cosines of diffusion steps, (B,) -> (B, 128) float32. Steps count from 0 and may be fractional.
+
+    "rising": frequencies 10^0 ... 10^4 (DiffWave, section 4.1, eq. 8). Their fast ones mean something at whole
+    steps only, so that a fractional step is interpolated between its two neighbours.
+    "falling": frequencies 1 ... 10^-4, smooth in the step, evaluated at the fraction itself; the author's code.
+    """
+    # float64: at frequency 10^4 a step in float32 would lose three digits of the phase.
+    exponent = torch.arange(STEP_FREQUENCIES, device=step.device, dtype=torch.float64) / (STEP_FREQUENCIES - 1)
+
+    def waves(at: Tensor, frequency: Tensor) -> Tensor:
+        phase = at.double()[:, None] * frequency
+        return torch.cat([phase.sin(), phase.cos()], dim=1)
+
+    if encoding == "falling":
+        return waves(step, 10 ** (-4 * exponent)).float()
+    low = step.floor().clamp(0, max(num_steps - 2, 0))
+    ends = waves(low, 10 ** (4 * exponent)), waves(low + 1, 10 ** (4 * exponent))
+    return torch.lerp(*ends, (step - low).double()[:, None]).float()
+
+
+class StepEmbedding(nn.Module):
+    """Diffusion step (B,) -> features (B, 512): encoding, then two layers with SiLU (DiffWave, section 4.1)."""
+
+    def __init__(self, num_steps: int, encoding: StepEncoding) -> None:
+        super().__init__()
+        self.num_steps, self.encoding = num_steps, encoding
+        self.projection1 = nn.Linear(2 * STEP_FREQUENCIES, STEP_FEATURES)
+        self.projection2 = nn.Linear(STEP_FEATURES, STEP_FEATURES)
+
+    def forward(self, step: Tensor) -> Tensor:
+        x = encode_steps(step, self.num_steps, self.encoding).to(self.projection1.weight.dtype)
+        return F.silu(self.projection2(F.silu(self.projection1(x))))
+
+
+def kaiming_conv1d(*args: int, **kwargs: int) -> nn.Conv1d:
+    """A convolution with the paper's initialisation (section 5.1 of its code: Kaiming normal weights)."""
+    conv = nn.Conv1d(*args, **kwargs)  # type: ignore[arg-type]
+    nn.init.kaiming_normal_(conv.weight)
+    return conv
+
+
+SQRT_HALF = math.sqrt(0.5)

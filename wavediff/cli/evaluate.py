@@ -1,0 +1,111 @@
+"""Compare synthesised speech with its reference: a table of metrics for each utterance, their mean and spread.
+
+Files in two folders are matched by name without extension (LJ001-0001.wav with LJ001-0001.flac).
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from wavediff.errors import OutputError
+from wavediff.files import atomic_write
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="REF", type=Path, help="recording, or folder of recordings")
+    parser.add_argument("synthesised", metavar="SYN", type=Path, help="synthesised file, or folder of them")
+    parser.add_argument(
+        "--metrics",
+        type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
+        metavar="NAME,...",
+        help="which metrics to compute (default: all that are installed); an unknown name lists them",
+    )
+    parser.add_argument("--ids", type=Path, metavar="FILE", help="compare only the names in this file, one a line")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="also write the JSON here")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from wavediff.metrics import (
+        METRICS,
+        check_files,
+        evaluate_files,
+        match_recordings,
+        read_ids,
+        select_metrics,
+        summarise,
+    )
+
+    names, left_out = select_metrics(args.metrics)
+    if args.output and args.output.exists() and not args.overwrite:
+        raise OutputError(f"{args.output}: already exists; remove it or pass --overwrite")
+    matching = match_recordings(args.reference, args.synthesised, read_ids(args.ids) if args.ids else None)
+    for name, package in left_out.items():
+        _say(f"{name} is left out, it needs {package}: pip install 'wavediff[eval]'")
+    for stems, folder in ((matching.only_reference, args.synthesised), (matching.only_synthesised, args.reference)):
+        if stems:
+            some = ", ".join(stems[:5]) + (", ..." if len(stems) > 5 else "")
+            _say(f"{len(stems)} without a counterpart in {folder}: {some}")
+    for pair in matching.pairs.values():  # headers only, so that a bad pair shows before the long work
+        check_files(*pair)
+
+    progress = tqdm(matching.pairs.items(), desc="evaluate", unit="file", disable=args.quiet)
+    rows = {stem: evaluate_files(ours, theirs, names) for stem, (ours, theirs) in progress}
+    summary = summarise(list(rows.values()))
+    report = json.dumps(
+        {
+            "reference": str(args.reference),
+            "synthesised": str(args.synthesised),
+            "metrics": {
+                name: {
+                    "unit": METRICS[name].unit,
+                    "higher_is_better": METRICS[name].higher_is_better,
+                    "description": METRICS[name].description,
+                }
+                for name in names
+            },
+            "summary": {name: asdict(figures) for name, figures in summary.items()},
+            "files": rows,
+            "left_out": left_out,
+            "only_reference": matching.only_reference,
+            "only_synthesised": matching.only_synthesised,
+        },
+        indent=2,
+        allow_nan=False,
+    )
+    if args.output:
+        with atomic_write(args.output, overwrite=args.overwrite) as temporary:
+            temporary.write_text(report + "\n", encoding="utf-8")
+    if args.json:
+        print(report)
+        return
+    print(_table([["utterance", *names]] + [[stem, *map(_number, row.values())] for stem, row in rows.items()]))
+    print()
+    lines = [["metric", "unit", "mean", "sd", "95 % of the mean", "n", "better", ""]]
+    for name, figures in summary.items():
+        metric = METRICS[name]
+        low_high = " to ".join(map(_number, figures.interval95)) if figures.interval95 else "-"
+        better = {True: "higher", False: "lower", None: "-"}[metric.higher_is_better]
+        mean, deviation = _number(figures.mean), _number(figures.standard_deviation)
+        lines.append([name, metric.unit, mean, deviation, low_high, str(figures.count), better, metric.description])
+    print(_table(lines))
+
+
+def _say(message: str) -> None:
+    print(f"wavediff evaluate: {message}", file=sys.stderr)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _table(rows: list[list[str]]) -> str:
+    """Columns padded to their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -1,0 +1,82 @@
+"""`wavediff SUBCOMMAND ...`: finds the subcommand, turns errors into one line and an exit status.
+
+Each subcommand is a module of this package with `HELP` (one line), `add_arguments(parser)` and
+`run(args)`. Exit status: 0 success, 2 bad input or usage, 130 interrupted.
+"""
+
+import argparse
+import importlib
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+
+from wavediff.errors import WavediffError
+from wavediff.version import __version__
+
+# Imported only when named, so that `wavediff --help` needs no torch.
+SUBCOMMANDS = {
+    "demo": "vocode a bundled clip: hear and see what wavediff does",
+    "vocode": "turn recordings or mel spectrograms into speech",
+    "prepare": "scan a corpus and write its manifests",
+    "train": "train a model from a YAML recipe",
+    "evaluate": "compare synthesised speech with its reference",
+    "export": "turn a training checkpoint into a model file",
+    "import": "turn a foreign checkpoint into a model file",
+    "bench": "measure speed against the reference implementation",
+    "info": "say what is in a model, audio or mel file",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The top-level parser; subcommands are only names here."""
+    width = max(map(len, SUBCOMMANDS))
+    listing = "\n".join(f"  {name:<{width}}  {help_}" for name, help_ in SUBCOMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="wavediff",
+        description="Diffusion models that make sound.",
+        epilog=f"subcommands:\n{listing}\n\n`wavediff SUBCOMMAND --help` explains each.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"wavediff {__version__}")
+    parser.add_argument("subcommand", choices=SUBCOMMANDS, metavar="SUBCOMMAND")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    name = build_parser().parse_args(argv[:1]).subcommand
+    module = importlib.import_module(f"wavediff.cli.{name}_" if name == "import" else f"wavediff.cli.{name}")
+    logging.basicConfig(format="wavediff: %(message)s", level=logging.INFO)
+    warnings.showwarning = _one_line_warning
+    try:
+        if hasattr(module, "main"):  # train: LightningCLI parses its own arguments
+            module.main(argv[1:])
+        else:
+            parser = argparse.ArgumentParser(prog=f"wavediff {name}", description=module.__doc__)
+            module.add_arguments(parser)
+            module.run(parser.parse_args(argv[1:]))
+    except WavediffError as error:
+        print(f"wavediff {name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"wavediff {name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `wavediff info FILE | head`
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _one_line_warning(message, category, filename, lineno, file=None, line=None) -> None:  # type: ignore[no-untyped-def]
+    print(f"wavediff: warning: {message}", file=sys.stderr)
+
+
+def entry_point() -> None:
+    """What the installed `wavediff` command calls."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry_point()

@@ -1,0 +1,96 @@
+"""Scan a corpus and write its manifests: train.jsonl, valid.jsonl, test.jsonl, and skipped.jsonl for the files that
+cannot be used. With --pack, also each split decoded into one file (train.safetensors, ...) that trains faster.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from wavediff.data.corpora import CORPORA
+from wavediff.data.manifest import Utterance, write_manifest, write_skipped
+from wavediff.data.packed import write_packed
+from wavediff.data.scan import SPLITS, check_skipped, scan
+from wavediff.errors import DataError, OutputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-subcommand for each corpus; the options it has of its own are the fields of its class."""
+    corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
+    for name, corpus in CORPORA.items():
+        description = corpus.__doc__ or ""
+        subparser = corpora.add_parser(name, help=description.partition("\n")[0], description=description)
+        root, *options = dataclasses.fields(corpus)  # type: ignore[arg-type]
+        subparser.add_argument(root.name, type=Path, metavar="ROOT", help="folder of the corpus")
+        for option in options:
+            flag, help_ = f"--{option.name.replace('_', '-')}", option.metadata["help"]
+            if isinstance(option.default, bool):
+                subparser.add_argument(flag, action="store_true", help=help_)
+            else:
+                subparser.add_argument(flag, type=type(option.default), default=option.default, help=help_)
+        subparser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the files go")
+        subparser.add_argument("--pack", action="store_true", help="also write each split as one packed file")
+        subparser.add_argument(
+            "--sample-rate", type=int, metavar="HZ", help="of the packed files (default: the clips')"
+        )
+        subparser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote")
+        subparser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+        subparser.add_argument("--json", action="store_true", help="summary as JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Scan, pack, write, report."""
+    from tqdm import tqdm
+
+    if args.sample_rate is not None and not args.pack:
+        raise DataError("--sample-rate is the rate of packed files; pass --pack too, or leave it out")
+    suffixes = (".jsonl", ".safetensors") if args.pack else (".jsonl",)
+    outputs = [args.output / f"{stem}{suffix}" for stem in SPLITS for suffix in suffixes]
+    for path in (*outputs, args.output / "skipped.jsonl"):
+        if path.exists() and not args.overwrite:  # said before an hour of work, not after it
+            raise OutputError(f"{path}: already exists; remove it or pass --overwrite")
+
+    corpus = CORPORA[args.corpus]
+    options = {field.name: getattr(args, field.name) for field in dataclasses.fields(corpus)}  # type: ignore[arg-type]
+    clips = corpus(**options).clips()
+    skipped_path = args.output / "skipped.jsonl"
+    bar = tqdm(clips, desc="scanning", unit="clip", disable=args.quiet)
+    splits, skipped = scan(bar, skipped_path=skipped_path, overwrite=args.overwrite)
+    if args.pack:
+        sample_rate = _only_rate(splits) if args.sample_rate is None else args.sample_rate
+        for split, utterances in splits.items():
+            if not utterances:
+                continue
+            bar = tqdm(utterances, desc=f"packing {split}", unit="clip", disable=args.quiet)
+            path = args.output / f"{split}.safetensors"
+            splits[split], broken = write_packed(path, bar, sample_rate, overwrite=args.overwrite)
+            skipped += broken
+        write_skipped(skipped_path, skipped, overwrite=True)
+        check_skipped(skipped, len(clips))
+    for split, utterances in splits.items():
+        write_manifest(args.output / f"{split}.jsonl", utterances, overwrite=args.overwrite)
+    _report(args, splits, len(skipped))
+
+
+def _only_rate(splits: dict[str, list[Utterance]]) -> int:
+    rates = sorted({utterance.sample_rate for utterances in splits.values() for utterance in utterances})
+    if len(rates) > 1:
+        raise DataError(f"the clips have several sample rates ({', '.join(map(str, rates))} Hz); pass --sample-rate")
+    return rates[0]
+
+
+def _report(args: argparse.Namespace, splits: dict[str, list[Utterance]], num_skipped: int) -> None:
+    summary: dict[str, Any] = {
+        split: {"clips": len(utterances), "hours": sum(utterance.seconds for utterance in utterances) / 3600}
+        for split, utterances in splits.items()
+    }
+    rates = Counter(utterance.sample_rate for utterances in splits.values() for utterance in utterances)
+    if args.json:
+        print(json.dumps(summary | {"sample_rates": dict(sorted(rates.items())), "skipped": num_skipped}))
+    elif not args.quiet:
+        for split, row in summary.items():
+            print(f"{split:<6} {row['clips']:>7} clips {row['hours']:>9.3f} h")
+        print("rates  " + ", ".join(f"{count} clips at {rate} Hz" for rate, count in sorted(rates.items())))
+        print(f"skipped {num_skipped:>6} files" + (f", see {args.output / 'skipped.jsonl'}" if num_skipped else ""))

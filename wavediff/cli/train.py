@@ -1,0 +1,93 @@
+"""Train a model: `wavediff train --config recipes/ljspeech/diffwave_base.yaml [--data.batch_size 8 ...]`.
+
+Any key of the YAML can be overridden as an option; `--print_config` shows them all; `--ckpt_path last` resumes.
+"""
+
+import os
+import signal
+import sys
+import types
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from wavediff.data.datamodule import SpeechDataModule
+from wavediff.errors import TrainingError
+from wavediff.training import AtomicCheckpointIO, VocoderModule
+from wavediff.training.callbacks import last_checkpoint
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI with what belongs to the model taken from the model, and an honest `--ckpt_path last`."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The data's sample rate is the mel's."""
+        parser.link_arguments(
+            "model", "data.sample_rate", lambda model: model.config.sample_rate, apply_on="instantiate"
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """With atomic checkpoints, and TensorBoard logs in the run's folder unless the YAML names a logger."""
+        root = self._get(self.config, "trainer.default_root_dir") or "."
+        kwargs["plugins"] = [AtomicCheckpointIO()]
+        if self._get(self.config, "trainer.logger") in (None, True):
+            kwargs["logger"] = TensorBoardLogger(root, name="", version="")
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Resolve `--ckpt_path last`, which Lightning answers with a new run where there is none."""
+        fit = self.config["fit"]
+        root = self.trainer.default_root_dir
+        last = last_checkpoint(root)
+        if fit["ckpt_path"] == "last":
+            if not last.exists():
+                raise TrainingError(f"{last}: does not exist, nothing to resume; leave --ckpt_path out to start anew")
+            fit["ckpt_path"] = str(last)
+        elif fit["ckpt_path"] is None and last.exists():
+            raise TrainingError(
+                f"{root}: holds a run already; resume it with --ckpt_path last, or choose another "
+                "--trainer.default_root_dir"
+            )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run `fit`; the first Ctrl-C saves and stops like SIGTERM, the second stops at once."""
+    interrupted = []
+
+    def on_interrupt(signum: int, frame: types.FrameType | None) -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted.append(signum)
+        print("wavediff train: finishing this batch, then saving; Ctrl-C again stops at once", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        _fit(argv)
+    except SIGTERMException:
+        sys.exit(128 + (signal.SIGINT if interrupted else signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _fit(argv: Sequence[str]) -> None:
+    # Lightning suggests worker counts and logging intervals; the recipes have chosen theirs.
+    for message in (".*does not have many workers.*", ".*args parameter is intended to run.*", ".*model summary.*"):
+        warnings.filterwarnings("ignore", message)
+    defaults: dict[str, Any] = {
+        "use_distributed_sampler": False,  # the data module shares the batches out itself, resumably
+        "enable_checkpointing": False,  # FullState and ModelExport do it
+    }
+    TrainingCLI(
+        VocoderModule,
+        SpeechDataModule,
+        args=["fit", *argv],
+        trainer_defaults=defaults,
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=0,
+    )

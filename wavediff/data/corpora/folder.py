@@ -1,0 +1,60 @@
+"""Any folder of recordings."""
+
+import bisect
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from wavediff.audio import iter_audio_files
+from wavediff.data.scan import Clip
+from wavediff.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """Any folder of recordings, sub-folders included; the first level of sub-folders is the speaker.
+
+    A clip's split depends on a hash of its path below the root: it stays where it is when others are added.
+    """
+
+    root: Path
+    valid_fraction: float = dataclasses.field(
+        default=0.02, metadata={"help": "share of the clips for validation (default: 0.02)"}
+    )
+    test_fraction: float = dataclasses.field(
+        default=0.02, metadata={"help": "share of the clips for testing (default: 0.02)"}
+    )
+
+    def clips(self) -> list[Clip]:
+        """Every WAV, FLAC and OGG file below the root; hidden files and folders are left out.
+
+        Raises:
+            AudioError: the root is no folder, or cannot be listed.
+            DataError: nothing to train on is found, or left by the fractions.
+        """
+        valid, test = self.valid_fraction, self.test_fraction
+        if not (valid >= 0 and test >= 0 and valid + test < 1):
+            raise DataError(f"valid_fraction {valid} and test_fraction {test} must be 0 or above, their sum below 1")
+        below_root = (path.relative_to(self.root) for path in iter_audio_files(self.root))
+        paths = [path for path in below_root if not any(part.startswith(".") for part in path.parts)]
+        # The lowest hashes are tested on, then validated on: at least one clip each where a share was asked for.
+        ranked = sorted((_unit_hash(path), path) for path in paths)
+        hashes = [value for value, _ in ranked]
+        num_test = max(bisect.bisect_left(hashes, test), int(test > 0))
+        num_held_out = max(bisect.bisect_left(hashes, valid + test), num_test + int(valid > 0))
+        if len(paths) <= num_held_out:
+            raise DataError(f"{self.root}: {len(paths)} audio files (WAV, FLAC, OGG) leave none to train on; add more")
+        split_of = {
+            path: "test" if rank < num_test else "valid" if rank < num_held_out else "train"
+            for rank, (_, path) in enumerate(ranked)
+        }
+        return [
+            Clip(self.root / path, split_of[path], speaker=path.parts[0] if len(path.parts) > 1 else None)
+            for path in paths
+        ]
+
+
+def _unit_hash(path: Path) -> float:
+    """A number in [0, 1) that depends on the path alone."""
+    digest = hashlib.sha256(path.as_posix().encode(errors="surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

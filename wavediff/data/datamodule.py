@@ -1,0 +1,175 @@
+"""What a Lightning trainer draws its batches from."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from wavediff.data.dataset import SegmentDataset
+from wavediff.data.manifest import Utterance, read_manifest
+from wavediff.data.packed import PackedAudio
+from wavediff.data.progress import settle
+from wavediff.data.sampler import ResumableBatchSampler, derive_seed
+from wavediff.errors import ConfigError, DataError
+
+WORKER_TIMEOUT = 120
+"""Seconds without a batch after which the worker processes are taken to hang."""
+
+
+class SpeechDataModule(LightningDataModule):
+    """Batches of segments: dicts of waveform (B, segment_length), length (B,), seed (B,) and index (B,).
+
+    The trainer must be made with `use_distributed_sampler=False`: the batches are shared out among devices here.
+    A run resumed from a checkpoint, in the middle of an epoch too, sees the batches that an uninterrupted run
+    would have seen, whatever the number of workers.
+
+    Args:
+        train_manifest: a `.jsonl` manifest, or a packed corpus (`.safetensors`).
+        valid_manifest: likewise; every utterance of it is validated on, at its middle, with a seed of its own.
+        sample_rate: of the batches [Hz].
+        segment_length: of training items [samples].
+        batch_size: items in a batch of one device.
+        num_workers: processes that read ahead; 0 reads in the training process.
+        seed: decides the order of the utterances and the seed of each item.
+        valid_segment_length: of validation items [samples]; as in training if None.
+        repeats: how often an epoch visits each utterance; makes the epochs of a small corpus last.
+        pin_memory: copy batches to page-locked memory, from where a GPU fetches faster.
+    """
+
+    def __init__(
+        self,
+        train_manifest: str,
+        valid_manifest: str,
+        sample_rate: int,
+        segment_length: int,
+        batch_size: int,
+        num_workers: int = 0,
+        seed: int = 0,
+        valid_segment_length: int | None = None,
+        repeats: int = 1,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__()
+        self.train_manifest = train_manifest
+        self.valid_manifest = valid_manifest
+        self.sample_rate = sample_rate
+        self.segment_length = segment_length
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.valid_segment_length = segment_length if valid_segment_length is None else valid_segment_length
+        self.repeats = repeats
+        self.pin_memory = pin_memory
+        for name in ("sample_rate", "segment_length", "batch_size", "repeats", "valid_segment_length"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, must be 1 or more")
+        if num_workers < 0:
+            raise ConfigError(f"num_workers is {num_workers}, must be 0 or more")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the manifests; called by the trainer, in every process.
+
+        Raises:
+            DataError: a manifest is missing, damaged or empty.
+        """
+        skipped_path = Path(self.trainer.default_root_dir) / "skipped.jsonl" if self.trainer else None
+        self.train_dataset = SegmentDataset(
+            _open(self.train_manifest), self.sample_rate, self.segment_length, self.seed, True, skipped_path
+        )
+        self.valid_dataset = SegmentDataset(
+            _open(self.valid_manifest), self.sample_rate, self.valid_segment_length, self.seed, False, skipped_path
+        )
+
+    def train_dataloader(self) -> "ResumableLoader":
+        """Starts at the batch the trainer is due.
+
+        Raises:
+            DataError: the utterances do not fill one batch.
+        """
+        rank, world_size = self._place()
+        epoch, start_batch = settle(self.trainer.fit_loop) if self.trainer else (0, 0)
+        sampler = ResumableBatchSampler(
+            len(self.train_dataset),
+            self.batch_size,
+            self.seed,
+            rank,
+            world_size,
+            epoch=epoch,
+            start_batch=start_batch,
+            repeats=self.repeats,
+        )
+        return ResumableLoader(self.train_dataset, batch_sampler=sampler, **self._loader_arguments())
+
+    def val_dataloader(self) -> "_Loader":
+        """Every utterance once, in order; each device takes every `world_size`-th."""
+        rank, world_size = self._place()
+        indices = range(rank, len(self.valid_dataset), world_size)
+        batches = [list(indices[first : first + self.batch_size]) for first in range(0, len(indices), self.batch_size)]
+        return _Loader(self.valid_dataset, batch_sampler=batches, **self._loader_arguments())
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _loader_arguments(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "pin_memory": self.pin_memory,
+            "persistent_workers": self.num_workers > 0,
+            "timeout": WORKER_TIMEOUT if self.num_workers > 0 else 0,
+            # A generator of its own: a loader otherwise draws from the global one each time it is started.
+            "generator": torch.Generator().manual_seed(derive_seed(self.seed)),
+        }
+
+
+class _Loader(DataLoader[dict[str, Any]]):
+    """A loader whose failures are errors of one line."""
+
+    def __iter__(self) -> Any:
+        return _one_line_errors(super().__iter__())  # the argument is evaluated now: workers start at once
+
+
+class ResumableLoader(_Loader):
+    """A loader that starts in the middle of an epoch.
+
+    Lightning takes a loader with `state_dict` and `load_state_dict` for one that can. The place itself is in
+    Lightning's own counters; the state here is what the order of the batches depends on besides.
+    """
+
+    def state_dict(self) -> dict[str, int]:
+        """What decides the order of the batches."""
+        names = ("num_items", "batch_size", "seed", "world_size", "repeats")
+        return {name: getattr(self.batch_sampler, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Warn if the epoch goes on in another order than it began in."""
+        changed = [f"{name} {state[name]} -> {now}" for name, now in self.state_dict().items() if state[name] != now]
+        if changed:
+            warnings.warn(
+                f"resumed with {', '.join(changed)}: this epoch goes on in another order, so some clips come twice "
+                "and others not at all",
+                stacklevel=2,
+            )
+
+
+def _one_line_errors(batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    try:
+        yield from batches
+    except DataError as error:  # from a worker it arrives with a traceback in its message
+        raise DataError(str(error).splitlines()[-1].removeprefix("wavediff.errors.DataError: ")) from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        if "DataLoader timed out" in reason:
+            raise DataError(
+                f"no batch for {WORKER_TIMEOUT} s ({reason}); check the storage, or num_workers=0"
+            ) from error
+        if "DataLoader worker" in reason:
+            raise DataError(f"a worker process died ({reason}); lower num_workers if memory ran out") from error
+        raise
+
+
+def _open(path: str) -> list[Utterance] | PackedAudio:
+    return PackedAudio(path) if Path(path).suffix == ".safetensors" else read_manifest(path)

@@ -1,0 +1,153 @@
+"""Segments of utterances, as training and validation see them."""
+
+import itertools
+import json
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.utils.data import Dataset
+
+from wavediff.audio import read_audio, resample
+from wavediff.data.manifest import Utterance
+from wavediff.data.packed import PackedAudio
+from wavediff.data.sampler import derive_seed
+from wavediff.data.scan import MAX_SKIPPED_SHARE
+from wavediff.errors import AudioError, DataError
+
+_FILTER_SECONDS = 0.02
+"""Audio read on both sides of a segment that is resampled, so that its edges equal those of the whole file."""
+
+
+class SegmentDataset(Dataset[dict[str, Any]]):
+    """One segment of each utterance, read from disk when asked for; only the segment is decoded.
+
+    An item is chosen by `(index, item_seed)`: everything random about it comes from `item_seed`, nothing from
+    global state, so it is the same in any process and at any time. A plain `index` stands for
+    `(index, derive_seed(seed, index))`.
+
+    Each item is a dict:
+        waveform: float32 (segment_length,); clips shorter than the segment are followed by zeros.
+        length: how many of its samples are audio, 1 to `segment_length`.
+        seed: the item's seed, for what else is random about it (the noise, the diffusion step).
+        index: which utterance it is from; not the one asked for if that one's file turned out to be broken.
+
+    A file that breaks after the scan is replaced, by an utterance that `item_seed` chooses, and reported once.
+
+    Args:
+        source: the utterances of a manifest, or a packed corpus.
+        sample_rate: of the items [Hz]; files of another rate are resampled.
+        segment_length: length of the items [samples].
+        seed: decides the item seeds of plain indices.
+        random: cut the segment at a random place; otherwise from the middle of the utterance.
+        skipped_path: JSONL file to which broken files are appended (path, reason) as they are met.
+
+    Raises:
+        DataError: `source` is empty, or a packed corpus of another sample rate.
+    """
+
+    def __init__(
+        self,
+        source: Sequence[Utterance] | PackedAudio,
+        sample_rate: int,
+        segment_length: int,
+        seed: int = 0,
+        random: bool = True,
+        skipped_path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if len(source) == 0:
+            raise DataError("the data set holds no utterance; prepare the corpus again")
+        if isinstance(source, PackedAudio) and source.sample_rate != sample_rate:
+            raise DataError(
+                f"{source.path}: is packed at {source.sample_rate} Hz, {sample_rate} Hz are needed; "
+                f"pack it again with --sample-rate {sample_rate}"
+            )
+        self.source = source
+        self.sample_rate = sample_rate
+        self.segment_length = segment_length
+        self.seed = seed
+        self.random = random
+        self.skipped_path = skipped_path
+        # In shared memory: what one worker process finds broken, all know of.
+        self._broken = torch.zeros(len(source), dtype=torch.bool).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def skipped(self) -> list[int]:
+        """Indices of the utterances whose files turned out to be broken, in any process so far."""
+        return self._broken.nonzero().flatten().tolist()
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+        """One item.
+
+        Raises:
+            DataError: more than 5 % of the files have turned out to be broken.
+        """
+        index, item_seed = key if isinstance(key, tuple) else (key, derive_seed(self.seed, key))
+        for attempt in itertools.count():
+            if not self._broken[index]:
+                try:
+                    # A fresh generator for each attempt: what was known to be broken must not change the outcome.
+                    waveform = self._segment(index, torch.Generator().manual_seed(item_seed))
+                except AudioError as error:
+                    self._report(index, str(error))
+                else:
+                    length = len(waveform)
+                    waveform = pad(waveform, (0, self.segment_length - length))
+                    return {"waveform": waveform, "length": length, "seed": item_seed, "index": index}
+            index = derive_seed(item_seed, attempt) % len(self)
+        raise AssertionError("unreachable: _report stops the search")
+
+    def _segment(self, index: int, generator: torch.Generator) -> Tensor:
+        """(n,) with n at most `segment_length`."""
+        source = self.source
+        if isinstance(source, PackedAudio):
+            start = self._start(source.frames(index), generator)
+            return source.read(index, start, self.segment_length)
+        utterance = source[index]
+        if utterance.sample_rate == self.sample_rate:
+            start = self._start(utterance.frames, generator)
+            frames = min(self.segment_length, utterance.frames)
+            return read_audio(utterance.path, start=start, frames=frames)[0]
+        return self._resampled_segment(utterance, generator)
+
+    def _resampled_segment(self, utterance: Utterance, generator: torch.Generator) -> Tensor:
+        # `step_in` samples of the file last as long as `step_out` of the item. Cut at whole steps, a part of the
+        # file is resampled on the same grid as the whole.
+        divisor = math.gcd(utterance.sample_rate, self.sample_rate)
+        step_in, step_out = utterance.sample_rate // divisor, self.sample_rate // divisor
+        margin = math.ceil(_FILTER_SECONDS * divisor)  # steps
+        start = self._start(math.ceil(utterance.frames * step_out / step_in), generator)
+        first = max(0, start // step_out - margin)
+        last = math.ceil((start + self.segment_length) / step_out) + margin
+        begin, end = first * step_in, min(last * step_in, utterance.frames)
+        waveform, rate = read_audio(utterance.path, start=begin, frames=end - begin)
+        offset = start - first * step_out
+        return resample(waveform, rate, self.sample_rate)[offset : offset + self.segment_length]
+
+    def _start(self, frames: int, generator: torch.Generator) -> int:
+        room = max(0, frames - self.segment_length)
+        return int(torch.randint(room + 1, (), generator=generator)) if self.random else room // 2
+
+    def _report(self, index: int, reason: str) -> None:
+        self._broken[index] = True
+        num_broken = int(self._broken.sum())
+        path = self.source.path if isinstance(self.source, PackedAudio) else self.source[index].path
+        if self.skipped_path is not None:
+            Path(self.skipped_path).parent.mkdir(parents=True, exist_ok=True)
+            with Path(self.skipped_path).open("a", encoding="ascii") as file:
+                file.write(json.dumps({"path": str(path), "reason": reason}) + "\n")
+        if num_broken > MAX_SKIPPED_SHARE * len(self):
+            raise DataError(
+                f"{num_broken} of {len(self)} files broke since the corpus was prepared, more than "
+                f"{MAX_SKIPPED_SHARE:.0%}; prepare it again. The last: {reason}"
+            )
+        warnings.warn(f"skipped from now on, another clip takes its place: {reason}", stacklevel=2)

@@ -1,0 +1,131 @@
+"""A manifest: the list of utterances one split of a corpus holds.
+
+JSONL, one utterance a line and nothing else:
+
+    {"path": "wavs/LJ001-0001.wav", "seconds": 9.655, "sample_rate": 22050, "text": "Printing, in ..."}
+
+`path` is absolute, or relative to the folder of the manifest itself: a corpus and the manifests inside it
+can then be moved together. `text`, `speaker` and `label` are there where known.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from wavediff.errors import DataError
+from wavediff.files import atomic_write
+
+
+@dataclasses.dataclass(frozen=True)
+class Utterance:
+    """One recording of a corpus.
+
+    Attributes:
+        path: the audio file, absolute once read from a manifest.
+        seconds: its duration, above zero.
+        sample_rate: of the file [Hz].
+        text: what is said.
+        speaker: who says it.
+        label: the class of the sound.
+    """
+
+    path: Path
+    seconds: float
+    sample_rate: int
+    text: str | None = None
+    speaker: str | None = None
+    label: str | None = None
+
+    @property
+    def frames(self) -> int:
+        """The file's length in samples."""
+        return round(self.seconds * self.sample_rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A file that cannot be used, and why."""
+
+    path: Path
+    reason: str
+
+
+_KEYS = {field.name for field in dataclasses.fields(Utterance)}
+
+
+def read_manifest(path: str | os.PathLike[str]) -> list[Utterance]:
+    """The utterances of a manifest, in its order. The audio files themselves are not looked at.
+
+    Raises:
+        DataError: the manifest is missing, empty, or has a line that is no utterance; the message names the line.
+    """
+    path = Path(path)
+    utterances = []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    utterances.append(_parse(line, path.parent.absolute(), f"{path}, line {number}"))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; `wavediff prepare` writes manifests") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error.reason}); a manifest is JSONL") from error
+    if not utterances:
+        raise DataError(f"{path}: holds no utterance; prepare the corpus again")
+    return utterances
+
+
+def write_manifest(path: str | os.PathLike[str], utterances: Iterable[Utterance], *, overwrite: bool = False) -> None:
+    """Write `utterances` so that `read_manifest` gives them back.
+
+    Raises:
+        OutputError: the file exists and `overwrite` is false, or cannot be written.
+    """
+    folder = Path(path).parent.absolute()
+    rows = []
+    for utterance in utterances:
+        row = {key: value for key, value in dataclasses.asdict(utterance).items() if value is not None}
+        audio = utterance.path.absolute()
+        row["path"] = str(audio.relative_to(folder) if audio.is_relative_to(folder) else audio)
+        rows.append(row)
+    _write_jsonl(path, rows, overwrite)
+
+
+def write_skipped(path: str | os.PathLike[str], skipped: Iterable[Skipped], *, overwrite: bool = False) -> None:
+    """Write the files left out as JSONL: path, reason.
+
+    Raises:
+        OutputError: the file exists and `overwrite` is false, or cannot be written.
+    """
+    _write_jsonl(path, ({"path": str(item.path), "reason": item.reason} for item in skipped), overwrite)
+
+
+def _write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict], overwrite: bool) -> None:
+    # ASCII escapes, because a file name need not be valid UTF-8 and must come back unchanged.
+    with atomic_write(path, overwrite=overwrite) as temporary, temporary.open("w", encoding="ascii") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _parse(line: str, folder: Path, where: str) -> Utterance:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not JSON ({error}); each line of a manifest is one object") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: a {type(row).__name__}, not an object; each line of a manifest is one object")
+    if unknown := sorted(row.keys() - _KEYS):
+        raise DataError(f"{where}: unknown key {unknown[0]!r}; a manifest knows {', '.join(sorted(_KEYS))}")
+    row = {key: value for key, value in row.items() if value is not None}
+    if missing := sorted({"path", "seconds", "sample_rate"} - row.keys()):
+        raise DataError(f"{where}: has no {missing[0]!r}; an utterance needs path, seconds and sample_rate")
+    seconds, sample_rate = row["seconds"], row["sample_rate"]
+    if type(seconds) not in (int, float) or not 0 < seconds < 1e9:
+        raise DataError(f"{where}: seconds is {seconds!r}, must be a number above zero")
+    if type(sample_rate) is not int or not 0 < sample_rate < 1e9:
+        raise DataError(f"{where}: sample_rate is {sample_rate!r}, must be a whole number above zero [Hz]")
+    for key in _KEYS - {"seconds", "sample_rate"}:
+        if not isinstance(row.get(key, ""), str):
+            raise DataError(f"{where}: {key} is {row[key]!r}, must be a string")
+    return Utterance(**(row | {"path": folder / row["path"]}))

@@ -1,0 +1,63 @@
+"""Writing files so that a reader never sees half of one."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from wavediff.errors import OutputError
+
+TEMPORARY_SUFFIX = ".wavediff-tmp"
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success flush it to disk and rename it to `path`.
+
+    The temporary lies in the same directory because a rename across filesystems is a copy, and a copy
+    can be cut. A failure inside the block leaves an existing `path` untouched and no temporary behind.
+
+    Raises:
+        OutputError: `path` exists and `overwrite` is false, its folder is missing or not writable, or the
+            disk is full.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a directory, a file was to be written there; choose another output name")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: already exists; remove it or pass --overwrite (overwrite=True)")
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: could not be written ({error.strerror or error}); check free space and permissions"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the rename itself durable."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep_temporaries(directory: str | os.PathLike[str]) -> int:
+    """Remove what killed writers left in `directory`; returns how many files went."""
+    stale = list(Path(directory).glob(f".*{TEMPORARY_SUFFIX}"))
+    for path in stale:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    return len(stale)

@@ -1,0 +1,26 @@
+"""Mel spectrograms: the one door.
+
+`MelSpec` says what the numbers mean, `MelTransform` computes them from a waveform and `pseudo_inverse` goes back to
+a linear magnitude; `convert` takes one dialect to another where that loses nothing; `check_mel` refuses what a
+model could not use; `read_mel` and `write_mel` keep mels in files.
+"""
+
+from wavediff.mel_check import check_mel, likely_dialects
+from wavediff.mel_dialects import Conversion, can_convert, convert
+from wavediff.mel_files import read_mel, write_mel
+from wavediff.mel_spec import PRESETS, MelSpec
+from wavediff.mel_transform import MelTransform, pseudo_inverse
+
+__all__ = [
+    "PRESETS",
+    "Conversion",
+    "MelSpec",
+    "MelTransform",
+    "can_convert",
+    "check_mel",
+    "convert",
+    "likely_dialects",
+    "pseudo_inverse",
+    "read_mel",
+    "write_mel",
+]

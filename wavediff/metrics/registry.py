@@ -1,0 +1,73 @@
+"""Every metric by name, with its unit and direction."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from wavediff.errors import ConfigError, MissingExtraError
+from wavediff.metrics.level import clipped, dc_offset, noise_floor, peak
+from wavediff.metrics.perceptual import pesq, stoi
+from wavediff.metrics.pitch import f0_rmse, voicing_error
+from wavediff.metrics.spectral import log_mel_l1, mcd, mr_stft
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of a pair of signals.
+
+    Attributes:
+        function: (reference (N,), synthesised (N,), sample_rate) -> figure, None where it is not defined.
+        unit: as printed; empty for a number without unit.
+        higher_is_better: None where neither end is good.
+        description: one line.
+        package: what the `eval` extra must have brought; None where nothing is needed.
+    """
+
+    function: Callable[[Tensor, Tensor, int], float | None]
+    unit: str
+    higher_is_better: bool | None
+    description: str
+    package: str | None = None
+
+
+METRICS: dict[str, Metric] = {
+    "log_mel_l1": Metric(log_mel_l1, "nat", False, "mean difference of hifigan log-mels"),
+    "mr_stft": Metric(mr_stft, "", False, "multi-resolution STFT distance"),
+    "mcd": Metric(mcd, "dB", False, "mel cepstral distortion, 13 cepstra, time-warped"),
+    "f0_rmse": Metric(f0_rmse, "cents", False, "F0 error where both are voiced"),
+    "voicing_error": Metric(voicing_error, "%", False, "frames with the wrong voicing decision"),
+    "stoi": Metric(stoi, "", True, "short-time objective intelligibility", "pystoi"),
+    "pesq": Metric(pesq, "MOS", True, "wide-band PESQ at 16 kHz", "pesq"),
+    "noise_floor": Metric(noise_floor, "dBFS", False, "level where the reference is silent"),
+    "dc_offset": Metric(dc_offset, "", False, "mean of the synthesised signal, full scale 1"),
+    "peak": Metric(peak, "", None, "largest synthesised sample, full scale 1"),
+    "clipped": Metric(clipped, "samples", False, "synthesised samples at full scale"),
+}
+
+
+def select_metrics(names: Sequence[str] | None = None) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The metrics to compute, and those left out with the package each lacks.
+
+    Args:
+        names: what was asked for, in order; None means every metric that can run here.
+
+    Raises:
+        ConfigError: a name is unknown or the list is empty.
+        MissingExtraError: a metric in `names` needs the `eval` extra. With None it is left out instead.
+    """
+    missing = {
+        name: metric.package
+        for name, metric in METRICS.items()
+        if metric.package is not None and importlib.util.find_spec(metric.package) is None
+    }
+    if names is None:
+        return tuple(name for name in METRICS if name not in missing), missing
+    unknown = [name for name in names if name not in METRICS]
+    if unknown or not names:
+        raise ConfigError(f"metrics: {', '.join(unknown) or 'none'} unknown; choose from {', '.join(METRICS)}")
+    for name in names:
+        if name in missing:
+            raise MissingExtraError(missing[name], "eval", f"the metric {name}")
+    return tuple(dict.fromkeys(names)), {}

@@ -1,0 +1,1 @@
+"""What users hold: no Lightning, no data."""

@@ -1,0 +1,89 @@
+"""Changing the sample rate, with one filter for every pair of rates."""
+
+import functools
+import math
+
+import torch
+from torch import Tensor
+
+from wavediff.containers import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from wavediff.errors import AudioError
+
+# A Kaiser-windowed sinc: stopband near -140 dB, flat up to 0.87 of the lower Nyquist frequency.
+ZERO_CROSSINGS, ROLLOFF, KAISER_BETA = 64, 0.9475937167399596, 14.769656459379492
+_MAX_KERNEL_VALUES = 2**21  # a table of phases and taps beyond this is slower than no table
+_INTERPOLATED_VALUES = 2**20
+
+
+def check_sample_rate(rate: int) -> None:
+    """Raise AudioError unless `rate` is a whole number of Hz that audio is stored at."""
+    if rate != int(rate) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+        raise AudioError(f"sample rate {rate}: choose a whole number from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
+
+
+def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
+    """Change the sample rate by band-limited interpolation; differentiable.
+
+    Args:
+        waveform: (..., N), floating point; silence is assumed around it.
+        from_rate: Its sample rate, 4,000 to 384,000 Hz.
+        to_rate: The sample rate wanted, 4,000 to 384,000 Hz.
+
+    Returns:
+        (..., ceil(N * to_rate / from_rate)), of the same dtype.
+
+    Raises:
+        AudioError: A rate outside the bounds, or a waveform of integers.
+    """
+    check_sample_rate(from_rate)
+    check_sample_rate(to_rate)
+    if not waveform.is_floating_point():
+        raise AudioError(f"waveform of {waveform.dtype}: only floating point is resampled; scale it to ±1 first")
+    if from_rate == to_rate:
+        return waveform
+    length = -(-waveform.shape[-1] * to_rate // from_rate)
+    divisor = math.gcd(from_rate, to_rate)
+    taps = from_rate // divisor + 2 * ZERO_CROSSINGS / _cutoff(from_rate, to_rate)
+    if to_rate // divisor * taps > _MAX_KERNEL_VALUES:
+        return _interpolate(waveform, from_rate, to_rate, length)
+    # torchaudio computes the length in float32: the zeros make sure that it is never too short.
+    padded = torch.nn.functional.pad(waveform, (0, 1 + waveform.shape[-1] // 2**20))
+    return _resampler(from_rate, to_rate, waveform.dtype, waveform.device)(padded)[..., :length]
+
+
+def _cutoff(from_rate: int, to_rate: int) -> float:
+    """In half cycles per input sample."""
+    return ROLLOFF * min(1.0, to_rate / from_rate)
+
+
+@functools.lru_cache(maxsize=16)
+def _resampler(from_rate: int, to_rate: int, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+    """The filter for one pair of rates; computed in float64, where float32 would leave errors at -94 dB."""
+    from torchaudio.transforms import Resample
+
+    return Resample(
+        from_rate,
+        to_rate,
+        resampling_method="sinc_interp_kaiser",
+        lowpass_filter_width=ZERO_CROSSINGS,
+        rolloff=ROLLOFF,
+        beta=KAISER_BETA,
+        dtype=torch.float64,
+    ).to(device=device, dtype=dtype)
+
+
+def _interpolate(waveform: Tensor, from_rate: int, to_rate: int, length: int) -> Tensor:
+    """The same filter, computed at each output sample: a ratio like 44100:22051 has too many phases for a table."""
+    cutoff = _cutoff(from_rate, to_rate)
+    half = math.ceil(ZERO_CROSSINGS / cutoff)
+    offsets = torch.arange(-half, half + 2, device=waveform.device)
+    windows = torch.nn.functional.pad(waveform, (half, half + 1)).unfold(-1, len(offsets), 1)  # (..., N, taps)
+    outputs = []
+    for indices in torch.arange(length, device=waveform.device).split(max(1, _INTERPOLATED_VALUES // len(offsets))):
+        before, remainder = indices * from_rate // to_rate, indices * from_rate % to_rate
+        distance = (offsets - (remainder.double() / to_rate)[:, None]) * cutoff  # in zero crossings
+        window = torch.i0(KAISER_BETA * (1 - (distance / ZERO_CROSSINGS) ** 2).clamp(min=0).sqrt())
+        window = torch.where(distance.abs() <= ZERO_CROSSINGS, window, 0) / torch.i0(window.new_tensor(KAISER_BETA))
+        kernel = (torch.sinc(distance) * window * cutoff).to(waveform.dtype)  # (outputs, taps)
+        outputs.append((windows[..., before, :] * kernel).sum(-1))
+    return torch.cat(outputs, dim=-1)

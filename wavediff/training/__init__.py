@@ -1,0 +1,7 @@
+"""Training with Lightning: it only wires what the other rooms offer."""
+
+from wavediff.training.callbacks import AudioLogger, FullState, ModelExport
+from wavediff.training.checkpoint_io import AtomicCheckpointIO
+from wavediff.training.module import VocoderModule
+
+__all__ = ["AtomicCheckpointIO", "AudioLogger", "FullState", "ModelExport", "VocoderModule"]

@@ -1,0 +1,162 @@
+"""What happens beside the training itself."""
+
+import datetime
+import os
+import platform
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from wavediff.checkpoint import save_checkpoint
+from wavediff.pipelines.vocoder import Vocoder
+from wavediff.training.module import VocoderModule
+
+
+class ModelExport(Callback):
+    """Writes `best.safetensors` whenever the validation loss falls, and `last.safetensors` after each validation.
+
+    Both hold the weights that were validated: the running average where there is one.
+    """
+
+    def __init__(self) -> None:
+        self.best_loss = float("inf")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Export."""
+        module = cast(VocoderModule, pl_module)
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        loss = trainer.callback_metrics["valid/loss"].item()
+        names = ["last.safetensors"]
+        if loss < self.best_loss:
+            self.best_loss = loss
+            names.append("best.safetensors")
+        # EMAWeightAveraging swaps its average in on_validation_epoch_start and back out before this hook.
+        weights = _averaged_weights(trainer, module)
+        for name in names:
+            path = Path(trainer.default_root_dir) / name
+            save_checkpoint(path, module.config, weights, _facts(trainer, loss), overwrite=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Survives a resumption."""
+        return {"best_loss": self.best_loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores it."""
+        self.best_loss = state_dict["best_loss"]
+
+
+class AudioLogger(Callback):
+    """Vocodes the first validation clips after each validation: audio and spectrograms for TensorBoard.
+
+    Args:
+        count: clips.
+    """
+
+    def __init__(self, count: int = 2) -> None:
+        self.count = count
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: dict[str, torch.Tensor],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Runs inside the validation, where the averaged weights are in place."""
+        module = cast(VocoderModule, pl_module)
+        writer = getattr(trainer.logger, "experiment", None)
+        if batch_idx or trainer.sanity_checking or not trainer.is_global_zero or not hasattr(writer, "add_audio"):
+            return
+        from wavediff.report import spectrogram_figure
+
+        waveform = batch["waveform"][: self.count]
+        vocoder = Vocoder(module.config, module.denoiser)
+        with torch.inference_mode(), torch.autocast(waveform.device.type, enabled=False):
+            speech = vocoder.decode(module.mel(waveform), seed=0)
+        step, rate = trainer.global_step, module.config.sample_rate
+        for index, (reference, synthesised) in enumerate(zip(waveform.cpu(), speech.cpu(), strict=True)):
+            writer.add_audio(f"clip{index}/reference", reference, step, rate)
+            writer.add_audio(f"clip{index}/synthesised", synthesised, step, rate)
+            figure = spectrogram_figure({"reference": reference, "synthesised": synthesised}, rate)
+            writer.add_figure(f"clip{index}/spectrogram", figure, step)
+
+
+class FullState(Callback):
+    """Keeps the newest full training state in `last.ckpt`: every so many steps, at the end, and after SIGTERM.
+
+    Args:
+        every_n_steps: optimiser steps between two saves.
+    """
+
+    def __init__(self, every_n_steps: int = 1000) -> None:
+        self.every_n_steps = every_n_steps
+        self.saved_step = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when due; accumulated batches between two optimiser steps do not count."""
+        if trainer.global_step >= self.saved_step + self.every_n_steps:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what the last steps made."""
+        if trainer.global_step > self.saved_step:
+            self._save(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Lightning raises SIGTERMException (a SLURM time limit, say) between two batches, on every rank."""
+        if isinstance(exception, SIGTERMException):
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        self.saved_step = trainer.global_step
+        trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Survives a resumption."""
+        return {"saved_step": self.saved_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores it."""
+        self.saved_step = state_dict["saved_step"]
+
+
+def last_checkpoint(root: str | os.PathLike[str]) -> Path:
+    """Where a run keeps its newest full state."""
+    return Path(root) / "last.ckpt"
+
+
+def _averaged_weights(trainer: Trainer, module: VocoderModule) -> dict[str, torch.Tensor]:
+    from lightning.pytorch.callbacks import WeightAveraging
+
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+            return callback._average_model.module.denoiser.state_dict()
+    return module.denoiser.state_dict()
+
+
+def _facts(trainer: Trainer, loss: float) -> dict[str, Any]:
+    device = trainer.strategy.root_device
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    manifest = getattr(getattr(trainer, "datamodule", None), "train_manifest", None)
+    return {
+        "steps": trainer.global_step,
+        "epochs": trainer.current_epoch,
+        "valid_loss": loss,
+        "train_manifest": Path(manifest).name if manifest else None,
+        "batch": {
+            "world_size": trainer.world_size,
+            "accumulate": trainer.accumulate_grad_batches,
+            "size": getattr(getattr(trainer, "datamodule", None), "batch_size", None),
+        },
+        "precision": str(trainer.precision),
+        "hardware": f"{trainer.world_size} x {hardware} ({platform.machine()})",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
