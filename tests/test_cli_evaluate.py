@@ -52,7 +52,7 @@ def test_folders_are_matched_by_stem_and_summarised_as_json(
 
 
 def test_tables_go_to_stdout_and_the_same_json_to_a_file_that_is_not_overwritten(
-    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out" / "figures.json"
     assert main(["evaluate", *folders, *FAST, "-o", str(output)]) == 0
@@ -62,20 +62,22 @@ def test_tables_go_to_stdout_and_the_same_json_to_a_file_that_is_not_overwritten
     assert lines[4].split()[:4] == ["metric", "unit", "mean", "sd"]
     before = output.read_bytes()
     assert json.loads(before)["summary"]["peak"]["count"] == 2
+    assert main(["evaluate", *folders, *FAST, "-o", str(output), "--overwrite"]) == 0
+    monkeypatch.setattr("wavediff.metrics.evaluate_files", lambda *_: pytest.fail("computed in vain"))
     assert main(["evaluate", *folders, *FAST, "-o", str(output)]) == 2
     assert "already exists" in capsys.readouterr().err
     assert output.read_bytes() == before
-    assert main(["evaluate", *folders, *FAST, "-o", str(output), "--overwrite"]) == 0
 
 
 def test_ids_choose_the_utterances(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ids = tmp_path / "ids.txt"
-    ids.write_text("\ufeffb\r\n\r\nz\r\n", encoding="utf-8")
+    ids.write_text("\ufeffb\r\n \r\nz\r\n", encoding="utf-8")
     assert main(["evaluate", *folders, *FAST, "--json", "--ids", str(ids)]) == 0
     out, err = capsys.readouterr()
-    assert list(json.loads(out)["files"]) == ["b"]
+    report = json.loads(out)
+    assert (list(report["files"]), report["only_reference"]) == (["b"], ["z"])
     assert ": z\n" in err
     assert ": c\n" not in err
     ids.write_text("c\n")
@@ -124,6 +126,13 @@ def test_different_lengths_are_refused_before_anything_is_computed(
     assert "c.wav" in line
     assert "22050 samples" in line
     assert "21050" in line
+
+
+def test_a_clip_too_short_for_a_metric_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for rate, samples in ((RATE, 2000), (192000, 2500)):  # the second is too short only after resampling
+        for name in ("a.wav", "b.wav"):
+            noise(tmp_path / name, rate=rate, samples=samples)
+        assert "b.wav: " in refusal([str(tmp_path / "a.wav"), str(tmp_path / "b.wav")], capsys)
 
 
 def test_what_cannot_be_matched_or_read_is_refused_in_one_line(

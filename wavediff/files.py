@@ -22,17 +22,17 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
             disk is full.
     """
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a directory, a file was to be written there; choose another output name")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: already exists; remove it or pass --overwrite (overwrite=True)")
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
+        if path.is_dir():
+            raise OutputError(f"{path}: is a directory, a file was to be written there; choose another output name")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: already exists; remove it or pass --overwrite (overwrite=True)")
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         _sync_directory(path.parent)
     except OSError as error:
         raise OutputError(

@@ -23,11 +23,12 @@ from wavediff.mel_transform import analysis_window, filterbank, nepers, stft_sca
 
 # Nepers beyond the floor and the ceiling that are let pass: models that predict mels overshoot (2 is 17 dB).
 _MARGIN = 2.0
-# A mel whose every value lies this close to full-scale white noise, or above it, is no sound.
+# Over several frames no sound has every value this close to white noise at full scale, or above it ...
 _BRIGHT = 1.0
-# Spans below this, in nepers, are no sound (over several frames) ...
-_FLAT, _FLAT_FRAMES = 1.5, 8
-# ... and below this are no speech (over a third of a second): decimal logarithms read as natural ones span 4 to 6.
+# ... or spans less than this,
+_FLAT = 1.5
+_SEVERAL_FRAMES = 8
+# and no speech spans less than this over a third of a second: decimal logarithms read as natural ones span 4 to 6.
 _NARROW, _NARROW_FRAMES = 6.5, 32
 # Typical span of speech; ranks the dialects a mel may be.
 _SPEECH_SPAN = 12.0
@@ -58,10 +59,12 @@ def check_mel(mel: Tensor | np.ndarray, spec: MelSpec, *, source: str = "mel") -
             f"they look like {', '.join(likely_dialects(mel)) or 'no dialect known'}; "
             f"compute the mel in {spec.name}, or say which dialect it is so that it can be converted"
         )
-    span = _span(nepers(mel, spec))
-    if 0 < span < _NARROW and mel.shape[-1] >= _NARROW_FRAMES:
+    level = nepers(mel, spec)
+    # At the floor, a quiet recording is narrow too.
+    at_floor = float(level.min()) < math.log(lowest(spec)) + _MARGIN
+    if 0 < _span(level) < _NARROW and mel.shape[-1] >= _NARROW_FRAMES and not at_floor:
         warnings.warn(
-            f"{source}: values span only {span:.1f} nepers as {spec.name}, speech spans 9 or more; "
+            f"{source}: values span only {_span(level):.1f} nepers as {spec.name}, speech spans 9 or more; "
             f"they look like {', '.join(likely_dialects(mel)[:3])}",
             stacklevel=2,
         )
@@ -137,15 +140,12 @@ def _value_fault(mel: Tensor, spec: MelSpec) -> str:
     if float((level - _ceiling(spec).to(mel.device)).max()) > _MARGIN:
         return "louder than a waveform within +-1 can be"
     span = _span(level)
-    if span == 0:
-        return ""  # a constant, as some hosts probe with, tells nothing
+    # A constant, as some hosts probe with, tells nothing, and a single frame little.
+    if span == 0 or mel.shape[-1] < _SEVERAL_FRAMES:
+        return ""
     if float((level - _full_scale_noise(spec).to(mel.device)).min()) > -_BRIGHT:
         return "everywhere as loud as noise at full scale"
-    if (
-        span < _FLAT
-        and mel.shape[-1] >= _FLAT_FRAMES
-        and float(level.max()) > math.log(lowest(spec)) + _MARGIN  # predicted silence is flat too
-    ):
+    if span < _FLAT and float(level.max()) > math.log(lowest(spec)) + _MARGIN:  # predicted silence is flat too
         return "flatter than any sound"
     return ""
 

@@ -178,14 +178,12 @@ class MelSpec:
 
     def describe(self) -> str:
         """The dialect in one line."""
-        root = f", eps {self.magnitude_eps:g}" if self.magnitude_eps else ""
-        normalised = ", affine" if (self.scale, self.offset) != (1.0, 0.0) else ""
-        normalised += ", clipped" if self.clip else ""
-        normalised += ", mean-variance normalised" if self.mean else ""
+        clip = f", clipped to {self.clip[0]:g}..{self.clip[1]:g}" if self.clip else ""
+        statistics = ", mean-variance normalised" if self.mean else ""
         return (
             f"{self.name}: {self.sample_rate} Hz, FFT {self.n_fft}, window {self.win_length}, hop {self.hop_length}, "
-            f"{self.framing} framing{root}, {self.n_mels} {self.mel_scale} bands {self.f_min:g}-{self.f_max:g} Hz, "
-            f"norm {self.mel_norm}, {self.log}, floor {self.floor:g}{normalised}"
+            f"framing {self.framing}, {self.n_mels} {self.mel_scale} bands {self.f_min:g}-{self.f_max:g} Hz, "
+            f"norm {self.mel_norm}, {self.log}, floor {self.floor:g}{clip}{statistics}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -230,14 +228,11 @@ _HTK = replace(_TACOTRON2, mel_scale="htk", mel_norm="none")
 _VOCOS = replace(_HTK, sample_rate=24000, n_mels=100, f_max=12000.0, floor=1e-7)
 
 PRESETS: dict[str, MelSpec] = {
-    # HiFi-GAN, BigVGAN-v2 22 kHz with f_max 8000, Matcha-TTS, PriorGrad
-    "hifigan": MelSpec(),
-    # NVIDIA Tacotron 2 and WaveGlow, torchaudio TACOTRON2_GRIFFINLIM_*, SpeechBrain
-    "tacotron2": _TACOTRON2,
+    "hifigan": MelSpec(),  # HiFi-GAN, BigVGAN-v2 22 kHz with f_max 8000, Matcha-TTS, PriorGrad
+    "tacotron2": _TACOTRON2,  # NVIDIA Tacotron 2 and WaveGlow, torchaudio TACOTRON2_GRIFFINLIM_*, SpeechBrain
     # torchaudio TACOTRON2_WAVERNN_*
     "torchaudio-wavernn": replace(_TACOTRON2, n_fft=2048, win_length=1100, hop_length=275, f_min=40.0, f_max=11025.0),
-    # Coqui's LJSpeech recipes
-    "coqui": replace(_TACOTRON2, floor=1e-8),
+    "coqui": replace(_TACOTRON2, floor=1e-8),  # Coqui's LJSpeech recipes
     # Coqui BaseAudioConfig: S = dB - 20, then 8 (S + 100) / 100 - 4, clipped
     "coqui-default": replace(_TACOTRON2, f_max=11025.0, floor=1e-8, log="db", scale=0.08, offset=2.4, clip=(-4.0, 4.0)),
     # lmnt-com/diffwave: S = dB - 20, then (S + 100) / 100, clipped
@@ -249,16 +244,10 @@ PRESETS: dict[str, MelSpec] = {
     "espnet": _ESPNET,
     # ParallelWaveGAN's 24 kHz recipes: VCTK, LibriTTS, JSUT
     "parallel-wavegan-24k": replace(_ESPNET, sample_rate=24000, n_fft=2048, win_length=1200, hop_length=300),
-    # Hugging Face SpeechT5
-    "speecht5": replace(_ESPNET, sample_rate=16000),
-    # charactr/vocos-mel-24khz
-    "vocos-24k": _VOCOS,
-    # F5-TTS, E2-TTS
-    "f5-tts": replace(_VOCOS, floor=1e-5),
-    # BigVGAN 24 kHz, 100 bands
-    "bigvgan-24k": MelSpec(sample_rate=24000, n_mels=100, f_max=12000.0),
-    # NVIDIA NeMo HiFi-GAN
-    "nemo-hifigan": MelSpec(pad_mode="constant", window="hann-symmetric", magnitude_eps=0.0),
-    # CosyVoice 2
-    "cosyvoice2": MelSpec(sample_rate=24000, n_fft=1920, win_length=1920, hop_length=480),
+    "speecht5": replace(_ESPNET, sample_rate=16000),  # Hugging Face SpeechT5
+    "vocos-24k": _VOCOS,  # charactr/vocos-mel-24khz
+    "f5-tts": replace(_VOCOS, floor=1e-5),  # F5-TTS, E2-TTS
+    "bigvgan-24k": MelSpec(sample_rate=24000, n_mels=100, f_max=12000.0),  # BigVGAN 24 kHz, 100 bands
+    "nemo-hifigan": MelSpec(pad_mode="constant", window="hann-symmetric", magnitude_eps=0.0),  # NVIDIA NeMo HiFi-GAN
+    "cosyvoice2": MelSpec(sample_rate=24000, n_fft=1920, win_length=1920, hop_length=480),  # CosyVoice 2
 }

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _one_line_warning(message, category, filename, lineno, file=None, line=None) -> None:  # type: ignore[no-untyped-def]
-    print(f"wavediff: warning: {message}", file=sys.stderr)
+    print(f"wavediff: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def entry_point() -> None:

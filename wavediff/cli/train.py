@@ -3,6 +3,7 @@
 Any key of the YAML can be overridden as an option; `--print_config` shows them all; `--ckpt_path last` resumes.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -41,7 +42,7 @@ class TrainingCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Resolve `--ckpt_path last`, which Lightning answers with a new run where there is none."""
-        fit = self.config["fit"]
+        fit = self.config_init["fit"]  # what Lightning calls trainer.fit with
         root = self.trainer.default_root_dir
         last = last_checkpoint(root)
         if fit["ckpt_path"] == "last":
@@ -76,9 +77,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _fit(argv: Sequence[str]) -> None:
-    # Lightning suggests worker counts and logging intervals; the recipes have chosen theirs.
-    for message in (".*does not have many workers.*", ".*args parameter is intended to run.*", ".*model summary.*"):
-        warnings.filterwarnings("ignore", message)
+    _silence_the_libraries()
     defaults: dict[str, Any] = {
         "use_distributed_sampler": False,  # the data module shares the batches out itself, resumably
         "enable_checkpointing": False,  # FullState and ModelExport do it
@@ -91,3 +90,13 @@ def _fit(argv: Sequence[str]) -> None:
         save_config_kwargs={"overwrite": True},
         seed_everything_default=0,
     )
+
+
+def _silence_the_libraries() -> None:
+    """What Lightning says about its own future, its other products, and worker counts that the recipes chose."""
+    for message in (".*does not have many workers.*", ".*args parameter is intended to run.*", ".*model summary.*"):
+        warnings.filterwarnings("ignore", message)
+    for category in (DeprecationWarning, FutureWarning):
+        warnings.filterwarnings("ignore", category=category)
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addFilter(lambda record: "litlogger" not in record.getMessage())

@@ -15,8 +15,6 @@ those that Lightning resumes well.
 
 from typing import Any
 
-from lightning.pytorch.loops.loop import _Loop
-
 
 def settle(fit_loop: Any) -> tuple[int, int]:
     """Make the counters of `fit_loop` consistent; returns the epoch and the batch in it at which training goes on."""
@@ -42,7 +40,8 @@ def settle(fit_loop: Any) -> tuple[int, int]:
         _set(batches.total, num_batches)
         _set(batches.current, 0)
         fit_loop.epoch_loop._batches_that_stepped += saved_on_batch_end
-        _Loop.restarting.fset(fit_loop, False)  # type: ignore[attr-defined]  # a new epoch, not the rest of one
+        fit_loop.epoch_loop.restarting = False  # a new epoch, not the rest of one
+        fit_loop._restarting = False  # its public setter insists on True where there are max_steps
         return epoch + 1, 0
     # In the middle of an epoch, perhaps one that `max_steps` ended early and counted as processed.
     for progress in (epochs.total, epochs.current):

@@ -1,12 +1,13 @@
 """Which recordings belong together, and the metrics of a pair of files."""
 
+import contextlib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wavediff.audio import iter_audio_files, read_audio, read_info
-from wavediff.errors import DataError, WavediffError
+from wavediff.errors import AudioError, DataError
 from wavediff.metrics.evaluation import check_lengths, evaluate_pair
 
 
@@ -101,10 +102,8 @@ def check_files(reference: str | os.PathLike[str], synthesised: str | os.PathLik
             f"{synthesised}: {theirs.sample_rate} Hz, but its reference {reference} has {ours.sample_rate} Hz; "
             "resample one of them first"
         )
-    try:
+    with _naming(reference, synthesised):
         check_lengths(ours.frames, theirs.frames, ours.sample_rate)
-    except WavediffError as error:
-        raise type(error)(f"{synthesised}: {error} (reference {reference})") from error
     return ours.sample_rate
 
 
@@ -115,4 +114,14 @@ def evaluate_files(
     sample_rate = check_files(reference, synthesised)
     ours, _ = read_audio(reference)
     theirs, _ = read_audio(synthesised)
-    return evaluate_pair(ours, theirs, sample_rate, metrics)
+    with _naming(reference, synthesised):
+        return evaluate_pair(ours, theirs, sample_rate, metrics)
+
+
+@contextlib.contextmanager
+def _naming(reference: str | os.PathLike[str], synthesised: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the files' names into what the metrics, which see only samples, have to say."""
+    try:
+        yield
+    except (AudioError, DataError) as error:
+        raise type(error)(f"{synthesised}: {error} (reference {reference})") from error

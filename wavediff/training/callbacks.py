@@ -8,45 +8,55 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wavediff.checkpoint import save_checkpoint
+from wavediff.errors import ConfigError
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.training.module import VocoderModule
 
 
 class ModelExport(Callback):
-    """Writes `best.safetensors` whenever the validation loss falls, and `last.safetensors` after each validation.
-
-    Both hold the weights that were validated: the running average where there is one.
+    """Writes `best.safetensors` whenever the validation loss falls, `last.safetensors` after each validation and
+    at the end. Both hold the weights that were validated: the running average where there is one.
     """
 
     def __init__(self) -> None:
         self.best_loss = float("inf")
+        self.exported_step = 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Export."""
-        module = cast(VocoderModule, pl_module)
-        if trainer.sanity_checking or not trainer.is_global_zero:
+        """Export; EMAWeightAveraging has swapped the raw weights back by now."""
+        if trainer.sanity_checking:
             return
         loss = trainer.callback_metrics["valid/loss"].item()
-        names = ["last.safetensors"]
+        self._export(trainer, pl_module, "last", loss)
         if loss < self.best_loss:
             self.best_loss = loss
-            names.append("best.safetensors")
-        # EMAWeightAveraging swaps its average in on_validation_epoch_start and back out before this hook.
-        weights = _averaged_weights(trainer, module)
-        for name in names:
-            path = Path(trainer.default_root_dir) / name
+            self._export(trainer, pl_module, "best", loss)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What was trained since the last validation counts too."""
+        if trainer.global_step > self.exported_step:
+            self._export(trainer, pl_module, "last", None)
+
+    def _export(self, trainer: Trainer, pl_module: LightningModule, name: str, loss: float | None) -> None:
+        self.exported_step = trainer.global_step
+        if trainer.is_global_zero:
+            module = cast(VocoderModule, pl_module)
+            path = Path(trainer.default_root_dir) / f"{name}.safetensors"
+            weights = _averaged_weights(trainer, module)
             save_checkpoint(path, module.config, weights, _facts(trainer, loss), overwrite=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Survives a resumption."""
-        return {"best_loss": self.best_loss}
+        return {"best_loss": self.best_loss, "exported_step": self.exported_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores it."""
         self.best_loss = state_dict["best_loss"]
+        self.exported_step = state_dict.get("exported_step", 0)
 
 
 class AudioLogger(Callback):
@@ -98,6 +108,16 @@ class FullState(Callback):
         self.every_n_steps = every_n_steps
         self.saved_step = 0
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a place in the list where the last save would lose the weights under training.
+
+        Raises:
+            ConfigError: listed after the weight averaging, which at the end overwrites them by their average.
+        """
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if any(isinstance(callback, WeightAveraging) for callback in callbacks[: callbacks.index(self)]):
+            raise ConfigError("trainer.callbacks: list FullState before EMAWeightAveraging")
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -134,15 +154,13 @@ def last_checkpoint(root: str | os.PathLike[str]) -> Path:
 
 
 def _averaged_weights(trainer: Trainer, module: VocoderModule) -> dict[str, torch.Tensor]:
-    from lightning.pytorch.callbacks import WeightAveraging
-
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, WeightAveraging) and callback._average_model is not None:
             return callback._average_model.module.denoiser.state_dict()
     return module.denoiser.state_dict()
 
 
-def _facts(trainer: Trainer, loss: float) -> dict[str, Any]:
+def _facts(trainer: Trainer, loss: float | None) -> dict[str, Any]:
     device = trainer.strategy.root_device
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
     manifest = getattr(getattr(trainer, "datamodule", None), "train_manifest", None)

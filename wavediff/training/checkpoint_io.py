@@ -1,15 +1,19 @@
 """Training checkpoints that a kill, a full disk or a read-only folder cannot destroy."""
 
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import Tensor
 
-from wavediff.errors import CheckpointError
+from wavediff.errors import CheckpointError, ConfigError
 from wavediff.files import atomic_write, sweep_temporaries
+from wavediff.model import ModelConfig
+from wavediff.restricted import load_restricted
+
+CONFIG_KEY = "wavediff_config"  # where a training checkpoint keeps its ModelConfig
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -46,16 +50,23 @@ def load_training_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, damaged, compressed, or holding more than tensors and plain data.
     """
-    if not Path(path).is_file():
-        raise CheckpointError(f"{path}: does not exist; give the .ckpt file of a training run")
+    return load_restricted(path, "training checkpoint")
+
+
+def trained_model(path: str | os.PathLike[str]) -> tuple[ModelConfig, dict[str, Tensor], dict[str, Any]]:
+    """Configuration, averaged weights and facts of a training checkpoint.
+
+    Raises:
+        CheckpointError: not a training checkpoint of wavediff.
+    """
+    state = load_training_checkpoint(path)
     try:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in zipfile.ZipFile(path).infolist()):
-            raise CheckpointError(f"{path}: is compressed, which no training run writes; it is not loaded")
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except Exception as error:  # zipfile, pickle and torch each have their own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # WeightAveraging keeps the average under "state_dict" and the raw weights elsewhere.
+        prefix = "denoiser."
+        weights = {name.removeprefix(prefix): w for name, w in state["state_dict"].items() if name.startswith(prefix)}
+        config = ModelConfig.from_dict(state[CONFIG_KEY])
+        return config, weights, {"steps": state["global_step"], "epochs": state["epoch"]}
+    except (KeyError, AttributeError, ConfigError) as error:
         raise CheckpointError(
-            f"{path}: cannot be read as a training checkpoint ({reason}); use an earlier one"
+            f"{path}: is not a training checkpoint of wavediff ({error}); give one it wrote"
         ) from error

@@ -13,6 +13,7 @@ from wavediff.diffusion.objectives import Loss
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.model import ModelConfig, build_denoiser
+from wavediff.training.checkpoint_io import CONFIG_KEY
 
 VALIDATION_TIMES = (0.1, 0.3, 0.6, 1.0)  # noise levels the validation loss is reported at, as shares of T
 
@@ -96,6 +97,10 @@ class VocoderModule(LightningModule):
             losses.append(self.loss(batch, t).mean)
             self.log(f"valid/loss_at_t{share}", losses[-1], batch_size=size, sync_dist=True)
         self.log("valid/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=size, sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Makes the full training state exportable by itself."""
+        checkpoint[CONFIG_KEY] = self.config.to_dict()
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW, its learning rate stepped after each optimiser step."""

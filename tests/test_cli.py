@@ -1,0 +1,135 @@
+"""The command line: exit statuses, errors of one line, and help for every subcommand."""
+
+import importlib
+import io
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from handmade import saved, wav
+
+import wavediff
+from wavediff.cli.main import SUBCOMMANDS, main
+from wavediff.errors import AudioError, WavediffError
+
+COMMAND = [sys.executable, "-m", "wavediff.cli.main"]
+
+
+@pytest.fixture(autouse=True)
+def own_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`main` replaces how warnings are shown; other tests get theirs back."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], int]:
+    """Runs `wavediff info FILE` with its work replaced."""
+
+    def run(work: Callable[[], object]) -> int:
+        monkeypatch.setattr(_module("info"), "run", lambda args: work())
+        return main(["info", "a.wav"])
+
+    return run
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"wavediff.cli.{name}")
+
+
+def _raises(error: BaseException) -> Callable[[], object]:
+    def work() -> None:
+        raise error
+
+    return work
+
+
+def _exit_status(argv: list[str]) -> int | str | None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    return caught.value.code
+
+
+def test_help_lists_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _exit_status(["--help"]) == 0
+    listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    for name, explanation in SUBCOMMANDS.items():
+        assert [name, explanation] in listed
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_each_subcommand_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _exit_status([name, "--help"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("usage: ")
+    assert printed.err == ""
+
+
+def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _exit_status(["--version"]) == 0
+    assert capsys.readouterr().out == f"wavediff {wavediff.__version__}\n"
+
+
+@pytest.mark.parametrize("argv", [[], ["frobnicate"], ["info", "a.wav", "--frobnicate"]])
+def test_wrong_usage_exits_with_2_and_says_how(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert _exit_status(argv) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "usage: wavediff" in printed.err
+    assert "frobnicate" in printed.err or not argv
+
+
+@pytest.mark.parametrize("error", [WavediffError("a.wav: cause;\n  cure"), AudioError("a.wav: cause; cure")])
+def test_an_error_is_one_line_and_status_2(
+    error: WavediffError, running: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert running(_raises(error)) == 2
+    assert capsys.readouterr() == ("", "wavediff info: a.wav: cause; cure\n")
+
+
+def test_an_interrupt_is_one_line_and_status_130(
+    running: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert running(_raises(KeyboardInterrupt())) == 130
+    assert capsys.readouterr() == ("", "wavediff info: interrupted\n")
+
+
+def test_a_bug_is_not_hidden(running: Callable[..., int]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        running(_raises(ZeroDivisionError()))
+
+
+def test_a_warning_is_one_line(running: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert running(lambda: warnings.warn("two\nlines", stacklevel=1)) == 0
+    assert capsys.readouterr() == ("", "wavediff: warning: two lines\n")
+
+
+def test_a_reader_that_went_away_is_no_error(running: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # may be closed
+    assert running(_raises(BrokenPipeError())) == 0
+
+
+def test_the_command_reports_a_missing_file_without_traceback() -> None:
+    done = subprocess.run([*COMMAND, "info", "no such file.wav"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("wavediff info: no such file.wav: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_command_is_quiet_when_its_reader_goes_away(tmp_path: Path) -> None:
+    file = saved(tmp_path, wav())
+    # Output to a pipe stays in Python's buffer until the end, so the pipe breaks only there.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as gone:
+        done = subprocess.run(
+            [*COMMAND, "info", str(file)], stdout=gone, stderr=subprocess.PIPE, env=environment, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,0 +1,267 @@
+"""What users hold: the Vocoder, and `wavediff vocode`, `info` and `demo` around it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import wavediff
+from wavediff.audio import read_audio, write_audio
+from wavediff.backbones import DiffWaveConfig
+from wavediff.cli.main import main
+from wavediff.errors import AudioError, CheckpointError, ConfigError, MelError, SamplingError
+from wavediff.mel import MelSpec, write_mel
+from wavediff.model import ModelConfig, build_denoiser
+from wavediff.pipelines.vocoder import Vocoder
+
+SPEC = MelSpec.preset("hifigan")
+
+
+@pytest.fixture(scope="module")
+def vocoder() -> Vocoder:
+    """Untrained, but with an output that depends on everything in it."""
+    torch.manual_seed(0)
+    config = ModelConfig(backbone=DiffWaveConfig(channels=8, layers=6, dilation_cycle=5), mel=SPEC)
+    denoiser = build_denoiser(config).eval().requires_grad_(False)
+    nn.init.normal_(denoiser.backbone.output_projection.weight, std=0.1)
+    return Vocoder(config, denoiser, {"data": "none"})
+
+
+@pytest.fixture(scope="module")
+def model_file(vocoder: Vocoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    vocoder.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(ljspeech: Path) -> Path:
+    return ljspeech / "wavs" / "LJ001-0002.wav"
+
+
+@pytest.fixture(scope="module")
+def mel(vocoder: Vocoder, clip: Path) -> torch.Tensor:
+    waveform, sample_rate = read_audio(clip)
+    return vocoder.mel(waveform, sample_rate)
+
+
+def test_speech_has_exactly_hop_length_samples_per_frame(vocoder: Vocoder, mel: torch.Tensor) -> None:
+    speech = vocoder.decode(mel[..., :50])
+    assert speech.shape == (1, 50 * 256)
+    assert speech.abs().max() <= 1
+    assert vocoder.decode(mel[0, :, :50]).shape == (50 * 256,)
+
+
+def test_one_frame_gives_one_hop(vocoder: Vocoder, mel: torch.Tensor) -> None:  # fault 30
+    assert vocoder.decode(mel[..., :1]).shape == (1, 256)
+
+
+def test_copy_synthesis_takes_any_sample_rate_and_shape(vocoder: Vocoder, clip: Path) -> None:
+    waveform, _ = read_audio(clip)
+    whole = vocoder(waveform[:11025], 22050)
+    assert whole.shape == (11025 // 256 * 256,)
+    batch = vocoder(torch.stack([waveform[:8000], waveform[8000:16000]]), 16000)
+    assert batch.shape == (2, 11025 // 256 * 256)
+
+
+def test_a_batch_equals_its_items_alone(vocoder: Vocoder, mel: torch.Tensor) -> None:  # fault 67
+    batch = torch.stack([mel[0, :, start : start + 20] for start in (0, 30, 60)])
+    together = vocoder.decode(batch, seed=[4, 5, 6])
+    for index in range(3):
+        alone = vocoder.decode(batch[index], seed=4 + index)
+        torch.testing.assert_close(together[index], alone, rtol=0, atol=1e-4)
+    same_seed = vocoder.decode(batch, seed=4)
+    torch.testing.assert_close(same_seed[0], together[0], rtol=0, atol=1e-4)
+
+
+def test_the_seed_decides_the_speech_and_the_global_state_is_left_alone(  # fault 66
+    vocoder: Vocoder, mel: torch.Tensor
+) -> None:
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = vocoder.decode(mel[..., :20], seed=3)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(2)
+    assert torch.equal(vocoder.decode(mel[..., :20], seed=3), first)
+    assert not torch.allclose(vocoder.decode(mel[..., :20], seed=4), first, atol=1e-3)
+
+
+def test_steps_and_schedules_mean_what_they_say(vocoder: Vocoder, mel: torch.Tensor) -> None:
+    def steps(**options: object) -> list[tuple[int, int]]:
+        seen: list[tuple[int, int]] = []
+        vocoder.decode(mel[..., :3], on_step=lambda done, total: seen.append((done, total)), **options)
+        return seen
+
+    assert steps() == [(i, 6) for i in range(1, 7)]
+    assert len(steps(schedule="full")) == 50
+    assert len(steps(num_steps=3, sampler="ddim")) == 3
+    assert len(steps(schedule=[0.01, 0.3])) == 2
+    assert vocoder.grid(None, None).tolist() == vocoder.grid(6, "fast6").tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ({"num_steps": 0}, "1 to 50"),  # fault 63
+        ({"num_steps": -1}, "1 to 50"),
+        ({"num_steps": 51}, "1 to 50"),
+        ({"schedule": []}, "empty"),  # fault 64
+        ({"schedule": [0.5, 0.1]}, "ascending"),
+        ({"schedule": [0.1, 0.99]}, "trained on"),
+        ({"schedule": "fast7"}, "fast6, full"),
+        ({"schedule": "full", "num_steps": 6}, "contradicts"),
+        ({"sampler": "magic"}, "ddpm, ddim"),
+        ({"seed": -1}, "seed"),
+        ({"seed": [1, 2]}, "2 seeds for 1 mels"),
+    ],
+)
+def test_impossible_sampling_is_refused(vocoder: Vocoder, mel: torch.Tensor, options: dict, cause: str) -> None:
+    with pytest.raises(SamplingError, match=cause):
+        vocoder.decode(mel[..., :5], **options)
+
+
+def test_nan_while_sampling_names_the_step(vocoder: Vocoder, mel: torch.Tensor) -> None:  # fault 65
+    config = vocoder.config
+    broken = build_denoiser(config).eval().requires_grad_(False)
+    broken.backbone.output_projection.bias.fill_(float("inf"))
+    with pytest.raises(SamplingError, match="step 1 of 6"):
+        Vocoder(config, broken).decode(mel[..., :5])
+
+
+def test_a_mel_of_another_dialect_is_converted_or_refused(vocoder: Vocoder, mel: torch.Tensor, clip: Path) -> None:
+    waveform, _ = read_audio(clip)
+    coqui = wavediff.mel.MelTransform(MelSpec.preset("tacotron2"))(waveform[None, :20480])
+    assert vocoder.decode(coqui, mel_spec="tacotron2").shape[1] % 256 == 0
+    decibels = wavediff.mel.MelTransform(MelSpec.preset("lmnt-diffwave"))(waveform[None, :20480])
+    with pytest.raises(MelError, match="lmnt-diffwave"):  # fault 32
+        vocoder.decode(decibels, mel_spec="lmnt-diffwave")
+    with pytest.raises(MelError, match="80"):  # fault 26
+        vocoder.decode(mel[:, :79])
+    with pytest.raises(MelError, match="transposed"):  # fault 27
+        vocoder.decode(mel[0, :, :50].T)
+
+
+def test_a_waveform_that_is_none_is_refused(vocoder: Vocoder) -> None:
+    for waveform in (torch.zeros(1, 2, 3), torch.zeros(4000, dtype=torch.int16), torch.full((4000,), float("nan"))):
+        with pytest.raises(AudioError, match="waveform"):
+            vocoder.mel(waveform, 22050)
+
+
+def test_from_pretrained_gives_the_same_speech(vocoder: Vocoder, model_file: Path, mel: torch.Tensor) -> None:
+    expected = vocoder.decode(mel[..., :10])
+    for source in (model_file, str(model_file), model_file.parent):
+        loaded = wavediff.Vocoder.from_pretrained(source)
+        torch.testing.assert_close(loaded.decode(mel[..., :10]).cpu(), expected, rtol=0, atol=1e-4)
+        assert loaded.facts == {"data": "none"}
+
+
+def test_a_device_that_is_not_there_is_refused(model_file: Path) -> None:  # fault 83
+    with pytest.raises(ConfigError, match="cuda:99"):
+        Vocoder.from_pretrained(model_file, device="cuda:99")
+    with pytest.raises(ConfigError, match="auto, cpu or cuda"):
+        Vocoder.from_pretrained(model_file, device="abacus")
+    with pytest.raises(CheckpointError, match="does not exist"):
+        Vocoder.from_pretrained("no/such/model.safetensors")
+
+
+def test_vocode_takes_audio_and_mels_and_gives_what_decode_gives(
+    model_file: Path, clip: Path, vocoder: Vocoder, mel: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    np.save(tmp_path / "a.npy", mel[0, :, :20].numpy())
+    write_mel(tmp_path / "b.safetensors", mel[0, :, :20], SPEC)
+    inputs = [str(clip), str(tmp_path / "a.npy"), str(tmp_path / "b.safetensors")]
+    out = tmp_path / "out"
+    arguments = ["vocode", *inputs, "-o", str(out), "--checkpoint", str(model_file), "--quiet", "--json", "--seed", "9"]
+    assert main(arguments) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["nfe"] for row in rows] == [6, 6, 6]
+    assert rows[0]["seconds"] == pytest.approx(mel.shape[-1] * 256 / 22050)
+    expected = vocoder.decode(mel[0, :, :20], seed=9)
+    for stem in "ab":
+        written, sample_rate = read_audio(out / f"{stem}.wav")
+        assert sample_rate == 22050
+        torch.testing.assert_close(written, expected, rtol=0, atol=1e-4)
+    assert main(arguments) == 2  # outputs exist
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_vocode_reports_a_bad_input_and_loses_no_other(
+    model_file: Path, mel: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.save(folder / "bad.npy", np.full((80, 4), np.nan, dtype=np.float32))  # fault 28
+    np.save(folder / "good.npy", mel[0, :, :4].numpy())
+    out = tmp_path / "out"
+    assert main(["vocode", str(folder), "-o", str(out), "--checkpoint", str(model_file), "--quiet"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert "bad.npy" in errors[0]
+    assert "1 of 2" in errors[1]
+    assert sorted(path.name for path in out.iterdir()) == ["good.wav"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["x.npy", "x.wav", "-o", "out"], "both become"),
+        (["x.npy", "y.npy", "-o", "out.wav"], "name a folder"),
+        (["missing.wav", "-o", "out.wav"], "missing.wav"),
+        (["x.npy", "-o", "out.wav", "--num-steps", "0"], "1 to 50"),
+        (["x.npy", "-o", "out.wav", "--schedule", "fast,er"], "betas"),
+        (["x.npy", "-o", "out.wav", "--device", "cuda:99"], "cuda:99"),
+        (["x.npy", "-o", "out.mp3"], ".mp3"),
+    ],
+)
+def test_vocode_answers_bad_usage_with_one_line_and_status_2(
+    arguments: list[str],
+    cause: str,
+    model_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.full((80, 4), -5, dtype=np.float32))
+    assert main(["vocode", *arguments, "--checkpoint", str(model_file), "--quiet"]) == 2
+    captured = capsys.readouterr()
+    assert cause in captured.err
+    assert captured.err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npy"]
+
+
+def test_info_says_what_is_in_a_model_a_mel_and_a_recording(
+    model_file: Path, mel: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def facts(path: Path) -> dict:
+        assert main(["info", str(path), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    model = facts(model_file)
+    assert (model["kind"], model["backbone"]["channels"]) == ("model", 8)
+    assert "hifigan" in model["mel"]
+    write_mel(tmp_path / "a.safetensors", mel[0], SPEC)
+    assert "hifigan" in facts(tmp_path / "a.safetensors")["dialect"]
+    np.save(tmp_path / "b.npy", mel[0].numpy())
+    assert facts(tmp_path / "b.npy")["frames"] == mel.shape[-1]
+    write_audio(tmp_path / "c.wav", torch.zeros(2205).sin(), 22050)
+    assert facts(tmp_path / "c.wav")["seconds"] == pytest.approx(0.1)
+    assert main(["info", str(model_file)]) == 0
+    assert "channels: 8" in capsys.readouterr().out
+    model_file.with_name("cut.safetensors").write_bytes(model_file.read_bytes()[:-1])
+    assert main(["info", str(model_file.with_name("cut.safetensors"))]) == 2
+
+
+def test_demo_leaves_sound_and_a_picture(
+    model_file: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "demo"
+    arguments = ["demo", "-o", str(out), "--clip", str(clip), "--checkpoint", str(model_file), "--quiet"]
+    assert main(arguments) == 0
+    assert main(arguments) == 0  # a second run replaces the first
+    assert sorted(path.name for path in out.iterdir()) == ["original.wav", "spectrogram.png", "vocoded.wav"]
+    assert (out / "spectrogram.png").read_bytes()[:4] == b"\x89PNG"
+    assert "real-time factor" in capsys.readouterr().out

@@ -1,0 +1,57 @@
+"""Turn a foreign DiffWave checkpoint into a model file: `weights.pt` of the lmnt diffwave package, or a `.pkl` of
+the paper's author. Nothing that the file holds is run. (Our own training checkpoints: `wavediff export`.)
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="the foreign checkpoint")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT.safetensors", help="model file to write"
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("auto", "lmnt", "author"),
+        default="auto",
+        help="whose file it is (default: told by its keys)",
+    )
+    parser.add_argument("--mel", metavar="PRESET", help="mel dialect it was trained on (default: the layout's own)")
+    parser.add_argument("--num-steps", type=int, metavar="T", help="training steps T, where the file does not tell")
+    parser.add_argument(
+        "--beta-max", type=float, metavar="B", help="last beta of training, where the file does not tell"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Import."""
+    from wavediff.checkpoint import save_checkpoint
+    from wavediff.importers import import_checkpoint
+
+    model = import_checkpoint(
+        args.file, layout=args.layout, mel=args.mel, num_steps=args.num_steps, beta_max=args.beta_max
+    )
+    save_checkpoint(args.output, model.config, model.weights, model.facts, overwrite=args.overwrite)
+    if args.json:
+        found = {"source": str(args.file), "output": str(args.output), "config": model.config.to_dict()}
+        print(json.dumps(found | {"facts": model.facts}, allow_nan=False))
+        return
+    backbone, schedule = model.config.backbone, model.config.schedule
+    trained = (
+        f"trained for {model.facts['steps']} steps" if "steps" in model.facts else "does not tell how long it trained"
+    )
+    print(f"{args.file}: {model.facts['layout']} layout, {trained}")
+    print(
+        f"network   DiffWave, {backbone.channels} channels, {backbone.layers} layers, cycle {backbone.dilation_cycle}"
+    )
+    print(f"schedule  {schedule.num_steps} steps, beta {schedule.beta_min:g} to {schedule.beta_max:g}")
+    if model.config.mel is not None:
+        print(f"mel       {model.config.mel.describe()}")
+    if model.facts["assumed"]:
+        print(f"assumed   {'; '.join(model.facts['assumed'])} (the file does not tell)")
+    print(f"wrote {args.output}")

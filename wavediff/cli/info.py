@@ -1,0 +1,101 @@
+"""Say what is in a file: a model, a training checkpoint, a mel spectrogram or audio."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from wavediff.errors import CheckpointError, WavediffError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Describe the file."""
+    if not args.file.exists():
+        raise WavediffError(f"{args.file}: does not exist; check the name")
+    facts = describe(args.file)
+    if args.json:
+        print(json.dumps(facts))
+        return
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            print(f"{key}:")
+            for name, item in value.items():
+                print(f"  {name}: {item}")
+        else:
+            print(f"{key}: {value}")
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What `path` holds, by its extension and then its content."""
+    suffix = path.suffix.lower()
+    if suffix == ".ckpt":
+        return _describe_training(path)
+    if suffix == ".npy":
+        return _describe_mel(path)
+    if suffix == ".safetensors":
+        # A mel file has one tensor, "mel"; everything else must be a model, and is refused as one.
+        try:
+            return _describe_mel(path)
+        except WavediffError:
+            return _describe_model(path)
+    from wavediff.audio import read_info
+
+    info = dataclasses.asdict(read_info(path))
+    return {"kind": "audio"} | info | {"path": str(path), "seconds": info["frames"] / info["sample_rate"]}
+
+
+def _describe_model(path: Path) -> dict[str, Any]:
+    from wavediff.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    config = checkpoint.config.to_dict()
+    mel = checkpoint.config.mel
+    return {
+        "kind": "model",
+        "path": str(path),
+        "parameters": sum(tensor.numel() for tensor in checkpoint.weights.values()),
+        "bytes": path.stat().st_size,
+        "backbone": {"kind": config["kind"]} | config["backbone"],
+        "schedule": config["schedule"],
+        "prediction": config["prediction"],
+        "mel": "none" if mel is None else mel.describe(),
+        "sample_rate": config["sample_rate"],
+        "labels": config["labels"],
+        "facts": checkpoint.facts,
+    }
+
+
+def _describe_mel(path: Path) -> dict[str, Any]:
+    from wavediff.mel import likely_dialects, read_mel
+
+    mel, spec = read_mel(path)
+    return {
+        "kind": "mel",
+        "path": str(path),
+        "n_mels": mel.shape[0],
+        "frames": mel.shape[1],
+        "dialect": spec.describe() if spec is not None else "not said; likely " + ", ".join(likely_dialects(mel)),
+        "range": {"lowest": mel.min().item(), "mean": mel.mean().item(), "highest": mel.max().item()},
+    }
+
+
+def _describe_training(path: Path) -> dict[str, Any]:
+    from wavediff.training.checkpoint_io import CONFIG_KEY, load_training_checkpoint
+
+    state = load_training_checkpoint(path)
+    if CONFIG_KEY not in state:
+        raise CheckpointError(f"{path}: is not a training checkpoint of wavediff; give one that it wrote")
+    return {
+        "kind": "training checkpoint",
+        "path": str(path),
+        "epoch": state["epoch"],
+        "step": state["global_step"],
+        "backbone": state[CONFIG_KEY]["backbone"],
+    }
