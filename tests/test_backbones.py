@@ -61,8 +61,10 @@ def test_a_hop_length_that_does_not_factor_is_refused_with_some_that_do() -> Non
 
 def test_steps_are_encoded_as_in_equation_8() -> None:
     features = encode_steps(torch.tensor([3.0]), 50, "rising")[0].double()
-    frequency = 10 ** (torch.arange(64, dtype=torch.float64) * 4 / 63)
-    torch.testing.assert_close(features, torch.cat([(3 * frequency).sin(), (3 * frequency).cos()]), atol=1e-6, rtol=0)
+    phase = 3 * 10 ** (torch.arange(64, dtype=torch.float64) * 4 / 63)
+    # In float32, as networks have been trained: the fast phases, up to 30,000, are good to 0.002.
+    torch.testing.assert_close(features, torch.cat([phase.sin(), phase.cos()]), atol=4e-3, rtol=0)
+    torch.testing.assert_close(features[:16], phase[:16].sin(), atol=1e-5, rtol=0)
 
 
 def test_a_fractional_step_lies_between_its_neighbours_for_every_item_of_a_batch() -> None:

@@ -113,7 +113,7 @@ def test_validation_sees_every_clip_once_with_fixed_seeds_shared_out_among_ranks
         module.setup()
         batches = list(module.val_dataloader())
         assert batches[0]["waveform"].shape == (2, 500)
-        whole, _ = read_audio(module.valid_dataset.source[rank].path)  # type: ignore[index,union-attr]
+        whole, _ = read_audio(module.valid_dataset.source[rank].path)  # type: ignore[index]
         assert torch.equal(batches[0]["waveform"][0], whole[200:700])
         seen.append(
             [item for batch in batches for item in zip(batch["index"].tolist(), batch["seed"].tolist(), strict=True)]

@@ -163,6 +163,13 @@ def test_a_shifted_conversion_is_the_mel_of_the_sound_half_a_hop_away(
     assert (converted - direct)[..., inner].abs().mean() < 0.4
 
 
+@pytest.mark.parametrize(("field", "value"), [("pad_mode", "constant"), ("window", "hann-symmetric")])
+def test_other_padding_or_window_alone_is_near_lossless(field: str, value: str) -> None:
+    conversion = can_convert(T2, dataclasses.replace(T2, **{field: value}))
+    assert conversion.kind == "shifted"
+    assert conversion.reason == f"{field} {getattr(T2, field)} against {value}"
+
+
 def test_one_centred_frame_is_not_a_hop_of_sound() -> None:
     with pytest.raises(MelError, match="one frame"):
         convert(torch.zeros(1, 80, 1), T2, MelSpec())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import urllib.error
 from pathlib import Path
 
@@ -212,10 +213,17 @@ def test_prepare_ends_before_the_work_when_an_output_exists(tmp_path: Path, caps
     command = ["prepare", "folder", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--quiet"]
     assert main(command) == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    shutil.rmtree(tmp_path / "in")  # not even looked at
     assert main(command) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    error = capsys.readouterr().err
+    assert "already exists" in error
+    assert error.count("\n") == 1
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    write_clip(tmp_path / "in" / "new.wav")
+    for number in range(4):
+        write_clip(tmp_path / "in" / f"{number}.wav")
     assert main([*command, "--overwrite"]) == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} != before
 
 
 def test_prepare_pack_leaves_out_what_breaks_only_when_decoded(tmp_path: Path) -> None:

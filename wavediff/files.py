@@ -32,6 +32,7 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(_permissions())  # some libraries create files that only their owner can read
         temporary.replace(path)
         _sync_directory(path.parent)
     except OSError as error:
@@ -41,6 +42,13 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _permissions() -> int:
+    """What a file created here is allowed by default."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def _sync_directory(directory: Path) -> None:

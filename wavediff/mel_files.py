@@ -91,7 +91,7 @@ def _read_npy(path: Path) -> np.ndarray:
             reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
             shape, fortran_order, dtype = reader(file)
         except Exception as error:  # the header is a Python literal: its parser can raise nearly anything
-            raise MelError(f"{path}: not a .npy file of plain numbers ({error}); save it with numpy.save") from error
+            raise MelError(f"{path}: not a .npy file of plain numbers; save it with numpy.save") from error
         if dtype.kind != "f":
             raise MelError(f"{path}: holds {dtype} values; a mel holds floats (16, 32 or 64 bit), never pickles")
         held = path.stat().st_size - file.tell()

@@ -4,7 +4,6 @@ Two projects' "80-band log-mels" differ in framing, floor, logarithm or band edg
 wrong ones gives noise without an error. So a dialect is a value here: compared, stored, and checked.
 """
 
-import math
 import typing
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
@@ -215,7 +214,7 @@ _CHOICES = {
 
 
 def _is_real(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    return type(value) in (int, float)  # not bool; NaN and infinity fail every comparison with a bound
 
 
 def _out_of_bounds(name: str, value: object, allowed: str) -> ConfigError:

@@ -20,18 +20,24 @@ def encode_steps(step: Tensor, num_steps: int, encoding: StepEncoding) -> Tensor
     steps only, so that a fractional step is interpolated between its two neighbours.
     "falling": frequencies 1 ... 10^-4, smooth in the step, evaluated at the fraction itself; the author's code.
     """
-    # float64: at frequency 10^4 a step in float32 would lose three digits of the phase.
-    exponent = torch.arange(STEP_FREQUENCIES, device=step.device, dtype=torch.float64) / (STEP_FREQUENCIES - 1)
-
-    def waves(at: Tensor, frequency: Tensor) -> Tensor:
-        phase = at.double()[:, None] * frequency
-        return torch.cat([phase.sin(), phase.cos()], dim=1)
-
+    exponent = torch.arange(STEP_FREQUENCIES, device=step.device, dtype=torch.float64) * 4 / (STEP_FREQUENCIES - 1)
     if encoding == "falling":
-        return waves(step, 10 ** (-4 * exponent)).float()
-    low = step.floor().clamp(0, max(num_steps - 2, 0))
-    ends = waves(low, 10 ** (4 * exponent)), waves(low + 1, 10 ** (4 * exponent))
-    return torch.lerp(*ends, (step - low).double()[:, None]).float()
+        return _waves(step.double()[:, None] * 10**-exponent)
+
+    # Rounded to float32 where the diffwave package rounds: at 10^4 that moves the phase by up to 0.1, and networks
+    # trained there have learned these values. The functions themselves are float64, the same on every machine.
+    frequency = _rounded(10 ** _rounded(exponent))
+    low = step.floor().clamp(0, max(num_steps - 2, 0)).double()
+    start, end = (_waves(_rounded(whole[:, None] * frequency)) for whole in (low, low + 1))
+    return torch.lerp(start, end, (step - low).float()[:, None])
+
+
+def _rounded(x: Tensor) -> Tensor:
+    return x.float().double()
+
+
+def _waves(phase: Tensor) -> Tensor:
+    return torch.cat([phase.sin(), phase.cos()], dim=1).float()
 
 
 class StepEmbedding(nn.Module):

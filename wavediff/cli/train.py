@@ -58,7 +58,7 @@ class TrainingCLI(LightningCLI):
 
 def main(argv: Sequence[str]) -> None:
     """Run `fit`; the first Ctrl-C saves and stops like SIGTERM, the second stops at once."""
-    interrupted = []
+    interrupted: list[int] = []
 
     def on_interrupt(signum: int, frame: types.FrameType | None) -> None:
         if interrupted:

@@ -80,7 +80,7 @@ class AudioLogger(Callback):
     ) -> None:
         """Runs inside the validation, where the averaged weights are in place."""
         module = cast(VocoderModule, pl_module)
-        writer = getattr(trainer.logger, "experiment", None)
+        writer: Any = getattr(trainer.logger, "experiment", None)
         if batch_idx or trainer.sanity_checking or not trainer.is_global_zero or not hasattr(writer, "add_audio"):
             return
         from wavediff.report import spectrogram_figure
@@ -156,7 +156,7 @@ def last_checkpoint(root: str | os.PathLike[str]) -> Path:
 def _averaged_weights(trainer: Trainer, module: VocoderModule) -> dict[str, torch.Tensor]:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-            return callback._average_model.module.denoiser.state_dict()
+            return cast(VocoderModule, callback._average_model.module).denoiser.state_dict()
     return module.denoiser.state_dict()
 
 

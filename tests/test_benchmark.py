@@ -1,0 +1,45 @@
+"""The benchmark compares like with like; no test looks at its clock."""
+
+import json
+
+import pytest
+import torch
+
+from wavediff.benchmark import Comparison, Timing, alternate, ratios
+from wavediff.cli.main import main
+
+
+def test_contenders_take_turns_after_a_warm_up() -> None:
+    turns: list[str] = []
+    contenders = {name: lambda name=name: turns.append(name) for name in ("a", "b")}
+    timings = alternate(contenders, 3, 2.0, torch.device("cpu"))
+    assert turns == ["a", "b"] * 4
+    assert [len(timing.seconds) for timing in timings] == [3, 3]
+
+
+def test_medians_spread_and_ratios_are_those_of_the_times() -> None:
+    slow, fast = Timing("slow", (3.0, 1.0, 8.0), 2.0), Timing("fast", (1.0, 0.5, 4.0), 2.0)
+    row = slow.to_dict()
+    assert (row["median_seconds"], row["fastest_seconds"], row["slowest_seconds"], row["rtf"]) == (3.0, 1.0, 8.0, 1.5)
+    assert ratios([slow, fast], "slow") == {"fast": 3.0}
+
+
+def test_bench_runs_both_on_the_same_weights(capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("diffwave", reason="the reference implementation is absent: pip install --no-deps diffwave")
+    comparison = Comparison("cpu", channels=8, layers=3)
+    ours = dict(comparison.vocoder.denoiser.named_parameters())["backbone.skip_projection.weight"]
+    assert torch.equal(ours, comparison.reference.skip_projection.weight)
+    size = ["--seconds=0.1", "--batch-size=1", "--repeats=1", "--channels=8", "--layers=3", "--device=cpu"]
+    assert main(["bench", *size, "--quiet", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in results["vocoding"]] == ["wavediff", "diffwave"]
+    assert [row["name"] for row in results["training"]] == ["wavediff bf16", "wavediff", "diffwave"]
+    assert results["vocoding_speedup"]["wavediff"] > 0
+    assert main(["bench", *size, "--quiet"]) == 0
+    assert "times as fast as diffwave" in capsys.readouterr().out
+
+
+def test_bench_says_how_to_get_the_reference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "diffwave.model", None)
+    assert main(["bench", "--quiet"]) == 2  # fault 84
+    assert "pip install --no-deps diffwave" in capsys.readouterr().err
