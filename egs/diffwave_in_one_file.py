@@ -1,16 +1,14 @@
-"""DiffWave in one file: a waveform from its mel spectrogram, by taking noise away step by step.
+"""DiffWave in one file: a waveform from its mel spectrogram, by taking noise away step by step (arXiv:2009.09761).
 
     python egs/diffwave_in_one_file.py --clip speech.wav --output again.wav
 
-Kong et al. 2021, "DiffWave: A Versatile Diffusion Model for Audio Synthesis", arXiv:2009.09761. Its symbols:
+A minute on two CPU cores learns one clip, so that its melody comes back out of the noise; a vocoder for any speech
+takes longer: see recipes/. B items of N samples, C channels, frames = N / HOP_LENGTH; the paper's symbols:
 
     x_0, x_t, x_T        a waveform, the same under the noise of t steps, and after all T: noise alone
     beta_t, alpha_bar_t  variance of the noise that step t adds, and share of the waveform's power left after it
     eps, eps_theta       the noise in x_t, and the network's estimate of it
     eta_s, gamma_bar_s   beta and alpha_bar of a schedule with fewer steps, s = 1 ... S
-
-Shapes: B items of N samples, C channels, frames = N / HOP_LENGTH. In a minute on two CPU cores the network learns one
-clip, well enough for its melody to come back out of the noise; a vocoder for any speech takes longer: see recipes/.
 """
 
 import argparse
@@ -23,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks, resample
 
-SAMPLE_RATE, N_FFT, HOP_LENGTH, N_MELS = 22050, 1024, 256, 80
+SAMPLE_RATE, N_FFT, HOP_LENGTH, N_MELS, T = 22050, 1024, 256, 80, 50
 
-T = 50  # The tables below begin with t = 0, the clean waveform; float64, because 1 - alpha_bar cancels.
+# The first entry is t = 0, the clean waveform. float64, because 1 - alpha_bar cancels.
 beta = F.pad(torch.linspace(1e-4, 0.05, T, dtype=torch.float64), (1, 0))  # (T + 1,)
 alpha_bar = torch.cumprod(1 - beta, dim=0)  # (T + 1,) eq. 4
 fast_eta = torch.tensor([0, 0.0001, 0.001, 0.01, 0.05, 0.2, 0.5], dtype=torch.float64)  # (S + 1,) appendix B
@@ -41,9 +39,9 @@ def align(eta: Tensor) -> Tensor:
 def encode_steps(step: Tensor) -> Tensor:
     """Eq. 8: steps (B,) counted from 0 -> sines and cosines (B, 128)."""
     frequency = 10 ** (4 * torch.arange(64, dtype=torch.float64) / 63)  # (64,)
-    phases = [whole[:, None] * frequency for whole in (step.floor(), step.floor() + 1)]  # (B, 64) each
-    waves = [torch.cat([phase.sin(), phase.cos()], dim=1) for phase in phases]  # (B, 128) each
-    return torch.lerp(*waves, step.frac()[:, None]).float()  # the fast ones mean something at whole steps only
+    phases = torch.stack([step.floor(), step.floor() + 1])[..., None] * frequency  # (2, B, 64)
+    low, high = torch.cat([phases.sin(), phases.cos()], dim=2)  # (B, 128) each, at the whole steps on either side:
+    return torch.lerp(low, high, step.frac()[:, None]).float()  # between them the fast ones would mean nothing
 
 
 class ResidualLayer(nn.Module):
@@ -74,24 +72,25 @@ class DiffWave(nn.Module):
         self.layers = nn.ModuleList(ResidualLayer(channels, 2 ** (index % 10)) for index in range(layers))
         self.skip_projection = nn.Conv1d(channels, channels, 1)
         self.output_projection = nn.Conv1d(channels, 1, 1)
+        for conv in (module for module in self.modules() if isinstance(module, nn.Conv1d)):
+            nn.init.kaiming_normal_(conv.weight)
         nn.init.zeros_(self.output_projection.weight)  # it starts by estimating no noise: a loss of about 1
 
     def forward(self, x_t: Tensor, t: Tensor, mel: Tensor) -> Tensor:
         step = self.step_embedding(encode_steps(t - 1))  # (B, 512)
         for layer in self.upsampler:  # over bands and time, up to the sample rate: 16 x 16 = HOP_LENGTH
             mel = F.leaky_relu(layer(mel.unsqueeze(1)), 0.4).squeeze(1)  # (B, N_MELS, 16 frames), (B, N_MELS, N)
-        x = F.relu(self.input_projection(x_t.unsqueeze(1)))  # (B, C, N)
-        skips = torch.zeros_like(x)
+        x, skips = F.relu(self.input_projection(x_t.unsqueeze(1))), []  # (B, C, N)
         for layer in self.layers:
             x, skip = layer(x, step, mel)
-            skips = skips + skip
-        x = F.relu(self.skip_projection(skips / math.sqrt(len(self.layers))))  # (B, C, N)
+            skips.append(skip)
+        x = F.relu(self.skip_projection(sum(skips) / math.sqrt(len(skips))))  # (B, C, N)
         return self.output_projection(x).squeeze(1)
 
 
 def noise_loss(network: nn.Module, x_0: Tensor, mel: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """Eq. 7, for waveforms (B, N), mel (B, N_MELS, frames), steps t (B,) of 1 ... T and noise (B, N)."""
-    signal, noise = (power.sqrt()[:, None].float() for power in (alpha_bar[t], 1 - alpha_bar[t]))  # (B, 1)
+    signal, noise = (power.sqrt()[:, None].float() for power in (alpha_bar[t], 1 - alpha_bar[t]))  # (B, 1) each
     x_t = signal * x_0 + noise * eps  # (B, N) t steps in one
     return (eps - network(x_t, t.double(), mel)).square().mean()
 
@@ -108,9 +107,8 @@ def train(network: nn.Module, waveform: Tensor, mel: Tensor, steps: int, batch: 
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-        if step % max(1, steps // 10) == 0:
-            print(f"step {step:4d}  loss {sum(losses) / len(losses):.4f}", flush=True)
-            losses.clear()
+        if step % (every := max(1, steps // 10)) == 0:
+            print(f"step {step:4d}  loss {sum(losses[-every:]) / every:.4f}", flush=True)
 
 
 @torch.inference_mode()
@@ -135,9 +133,9 @@ def mel_spectrogram(waveform: Tensor) -> Tensor:
     return (bands.T @ (spectrum.abs().square() + 1e-9).sqrt()).clamp(min=1e-5).log()
 
 
-def made_up_voice(seconds: int = 2) -> Tensor:
+def made_up_voice() -> Tensor:
     """(N,): harmonics of a gliding pitch, in a mouth that goes from [a] to [i] and back, and a little breath."""
-    glide = (1 - torch.cos(torch.linspace(0, 2 * math.pi, seconds * SAMPLE_RATE))) / 2  # (N,) 0 ... 1 ... 0
+    glide = (1 - torch.cos(torch.linspace(0, 2 * math.pi, 2 * SAMPLE_RATE))) / 2  # (N,) 0 ... 1 ... 0
     frequency = torch.arange(1, 41)[:, None] * (110 + 90 * glide)  # (40, N) Hz
     formants = torch.lerp(torch.tensor([[730.0], [1090], [2440]]), torch.tensor([[270.0], [2290], [3010]]), glide)
     gains = (1 / (1 + ((frequency - formants[:, None]) / 80) ** 2)).sum(dim=0)  # (40, N)
@@ -147,7 +145,7 @@ def made_up_voice(seconds: int = 2) -> Tensor:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train DiffWave on one clip for a minute, then make the clip again.")
-    parser.add_argument("--clip", type=Path, help="audio file of speech; its first 2 s are used (a made-up voice)")
+    parser.add_argument("--clip", type=Path, help="audio file of speech, its first 2 s are used (a made-up voice)")
     parser.add_argument("--steps", type=int, default=300, help="training steps (300)")
     parser.add_argument("--seed", type=int, default=0, help="decides weights and noise (0)")
     parser.add_argument("--output", type=Path, default=Path("diffwave.wav"), help="WAV file to write (diffwave.wav)")

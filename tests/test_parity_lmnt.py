@@ -53,7 +53,7 @@ def test_imported_weights_give_the_packages_network(tmp_path: Path, changes: dic
     assert (model.config.backbone.channels, model.config.schedule.num_steps) == (channels, num_steps)
     backbone: Any = model.build().backbone
     x, mel = torch.randn(1, FRAMES * 256), torch.rand(1, 80, FRAMES)
-    for step in (0.0, num_steps - 1.0, 0.29, num_steps / 2 + 0.6):
+    for step in (num_steps - 1.0, 0.29, num_steps / 2 + 0.6):
         steps = torch.tensor([step])
         t = (steps.double() + 1) / num_steps
         with torch.inference_mode():

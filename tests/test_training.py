@@ -232,6 +232,17 @@ def test_two_processes_train_as_one_with_the_same_global_batch(manifests: list[s
     assert one_losses == pytest.approx(two_losses, rel=0.1)
 
 
+def test_accumulated_batches_train_as_the_whole_batch(manifests: list[str], tmp_path: Path) -> None:
+    weights = []
+    for accumulate, batch_size in ((1, 20), (2, 10)):
+        root = tmp_path / str(accumulate)
+        more = {"trainer.accumulate_grad_batches": accumulate, "data.batch_size": batch_size}
+        train(manifests, root, 4, **more)
+        weights.append(load_training_checkpoint(root / "last.ckpt")["state_dict"])
+    for name, expected in weights[0].items():
+        torch.testing.assert_close(weights[1][name], expected, rtol=1e-3, atol=2e-5)
+
+
 def test_a_training_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, writer = tmp_path / "last.ckpt", AtomicCheckpointIO()
     writer.save_checkpoint({"step": 1}, path)

@@ -46,8 +46,10 @@ class Checkpoint:
 
     def build(self) -> Denoiser:
         """The denoiser with these weights, in evaluation mode, float32, on the CPU."""
+        with torch.device("meta"):  # shapes only: a configuration larger than its weights claims no memory
+            expected = build_denoiser(self.config).state_dict()
+        _check_weights(self.weights, expected, self.path)
         denoiser = build_denoiser(self.config)
-        _check_weights(self.weights, denoiser.state_dict(), self.path)
         denoiser.load_state_dict({name: tensor.float() for name, tensor in self.weights.items()})
         return denoiser.eval().requires_grad_(False)
 

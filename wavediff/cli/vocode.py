@@ -16,7 +16,8 @@ OTHER_AUDIO_SUFFIXES = (".mp3", ".m4a", ".aac", ".opus", ".aif", ".aiff", ".wma"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio files, mel files, or folders")
+    inputs_help = "audio, mels, folders, or manifests (.jsonl)"
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=inputs_help)
     parser.add_argument("-o", "--output", type=Path, required=True, help="a .wav, .flac or .ogg file, or a folder")
     parser.add_argument("--checkpoint", type=Path, help="model file (default: the bundled model)")
     parser.add_argument("--num-steps", type=int, metavar="N", help="network evaluations (default: the schedule's)")
@@ -68,12 +69,15 @@ def plan(inputs: list[Path], output: Path, overwrite: bool) -> list[tuple[Path, 
         OutputError: two inputs would become one file, or an output exists.
     """
     from wavediff.audio import iter_audio_files
+    from wavediff.data.manifest import read_manifest
 
     sources: list[Path] = []
     for path in inputs:
         if path.is_dir():
             mels = (found for found in path.rglob("*") if found.suffix.lower() in MEL_SUFFIXES and found.is_file())
             sources += sorted([*iter_audio_files(path), *mels])
+        elif path.suffix.lower() == ".jsonl":
+            sources += [utterance.path for utterance in read_manifest(path)]
         else:
             sources.append(path)
     if not sources:
