@@ -1,36 +1,29 @@
 """DiffWave in one file: a waveform from its mel spectrogram, by taking noise away step by step (arXiv:2009.09761).
 
-    python egs/diffwave_in_one_file.py --clip speech.wav --output again.wav
-
-A minute on two CPU cores learns one clip, so that its melody comes back out of the noise; a vocoder for any speech
-takes longer: see recipes/. B items of N samples, C channels, frames = N / HOP_LENGTH; the paper's symbols:
-
+Run: python egs/diffwave_in_one_file.py --clip speech.wav --output again.wav
+Shapes: B items of N samples, C channels, frames = N / HOP_LENGTH. Symbols are the paper's:
     x_0, x_t, x_T        a waveform, the same under the noise of t steps, and after all T: noise alone
     beta_t, alpha_bar_t  variance of the noise that step t adds, and share of the waveform's power left after it
-    eps, eps_theta       the noise in x_t, and the network's estimate of it
-    eta_s, gamma_bar_s   beta and alpha_bar of a schedule with fewer steps, s = 1 ... S
+    eta_s, gamma_bar_s   beta and alpha_bar of the schedule to sample with, s = 1 ... S
 """
 
 import argparse
-import math
 from pathlib import Path
 
 import soundfile as sf
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchaudio.functional import melscale_fbanks, resample
+from torchaudio.functional import bandpass_biquad, melscale_fbanks, resample
 
 SAMPLE_RATE, N_FFT, HOP_LENGTH, N_MELS, T = 22050, 1024, 256, 80, 50
-
-# The first entry is t = 0, the clean waveform. float64, because 1 - alpha_bar cancels.
-beta = F.pad(torch.linspace(1e-4, 0.05, T, dtype=torch.float64), (1, 0))  # (T + 1,)
-alpha_bar = torch.cumprod(1 - beta, dim=0)  # (T + 1,) eq. 4
+beta = F.pad(torch.linspace(1e-4, 0.05, T, dtype=torch.float64), (1, 0))  # (T + 1,) from t = 0, the clean waveform
+alpha_bar = torch.cumprod(1 - beta, dim=0)  # (T + 1,) eq. 4; float64, because 1 - alpha_bar cancels
 fast_eta = torch.tensor([0, 0.0001, 0.001, 0.01, 0.05, 0.2, 0.5], dtype=torch.float64)  # (S + 1,) appendix B
 
 
 def align(eta: Tensor) -> Tensor:
-    """Appendix B: the steps t (S + 1,) of training, also between whole ones, that are as noisy as eta's (S + 1,)."""
+    """Appendix B: the steps t (S + 1,) of training, also between whole ones, that are as noisy as those of eta."""
     root, sought = alpha_bar.sqrt(), torch.cumprod(1 - eta, dim=0).sqrt()  # (T + 1,) and (S + 1,), of gamma_bar
     t = (root >= sought[:, None]).sum(dim=1).clamp(max=T) - 1  # (S + 1,) root[t] >= sought > root[t + 1]
     return t + (root[t] - sought) / (root[t] - root[t + 1])  # t_s^align
@@ -58,11 +51,11 @@ class ResidualLayer(nn.Module):
         y = x + self.step_projection(step).unsqueeze(-1)  # (B, C, N)
         gate, value = (self.dilated_conv(y) + self.mel_projection(mel)).chunk(2, dim=1)  # (B, C, N) each
         residual, skip = self.output_projection(gate.sigmoid() * value.tanh()).chunk(2, dim=1)  # (B, C, N) each
-        return (x + residual) / math.sqrt(2), skip
+        return (x + residual) / 2**0.5, skip
 
 
 class DiffWave(nn.Module):
-    """eps_theta: x_t (B, N), t (B,) and mel (B, N_MELS, frames) -> the noise in x_t (B, N); section 3."""
+    """eps_theta: x_t (B, N), t (B,), mel (B, N_MELS, frames) -> estimate of eps, the noise in x_t (B, N); section 3."""
 
     def __init__(self, channels: int = 32, layers: int = 8) -> None:
         super().__init__()
@@ -84,44 +77,26 @@ class DiffWave(nn.Module):
         for layer in self.layers:
             x, skip = layer(x, step, mel)
             skips.append(skip)
-        x = F.relu(self.skip_projection(sum(skips) / math.sqrt(len(skips))))  # (B, C, N)
-        return self.output_projection(x).squeeze(1)
+        return self.output_projection(F.relu(self.skip_projection(sum(skips) / len(skips) ** 0.5))).squeeze(1)
 
 
 def noise_loss(network: nn.Module, x_0: Tensor, mel: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-    """Eq. 7, for waveforms (B, N), mel (B, N_MELS, frames), steps t (B,) of 1 ... T and noise (B, N)."""
-    signal, noise = (power.sqrt()[:, None].float() for power in (alpha_bar[t], 1 - alpha_bar[t]))  # (B, 1) each
-    x_t = signal * x_0 + noise * eps  # (B, N) t steps in one
+    """Algorithm 1, eq. 7: waveforms (B, N), mel (B, N_MELS, frames), steps t (B,) of 1 ... T, noise (B, N) -> ()."""
+    left = alpha_bar[t][:, None]  # (B, 1)
+    x_t = (left.sqrt() * x_0 + (1 - left).sqrt() * eps).float()  # (B, N) t steps in one
     return (eps - network(x_t, t.double(), mel)).square().mean()
 
 
-def train(network: nn.Module, waveform: Tensor, mel: Tensor, steps: int, batch: int = 16, frames: int = 4) -> None:
-    """Algorithm 1, on short segments of one waveform (N,) and its mel (1, N_MELS, frames)."""
-    optimizer, losses = torch.optim.Adam(network.parameters(), lr=2e-3), []
-    for step in range(1, steps + 1):
-        starts = torch.randint(mel.shape[2] - frames + 1, (batch,)).tolist()
-        x_0 = torch.stack([waveform[at * HOP_LENGTH : (at + frames) * HOP_LENGTH] for at in starts])  # (B, N)
-        segments = torch.cat([mel[:, :, at : at + frames] for at in starts])  # (B, N_MELS, frames)
-        loss = noise_loss(network, x_0, segments, torch.randint(1, T + 1, (batch,)), torch.randn_like(x_0))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-        if step % (every := max(1, steps // 10)) == 0:
-            print(f"step {step:4d}  loss {sum(losses[-every:]) / every:.4f}", flush=True)
-
-
 @torch.inference_mode()
-def sample(network: nn.Module, mel: Tensor, beta: Tensor, t: Tensor) -> Tensor:
-    """Algorithm 2: mel (B, N_MELS, frames) -> waveform (B, N). With eta and align(eta): appendix B, fast sampling."""
-    alpha_bar = torch.cumprod(1 - beta, dim=0)  # (S + 1,) of this schedule
+def sample(network: nn.Module, mel: Tensor, eta: Tensor) -> Tensor:
+    """Algorithm 2: mel (B, N_MELS, frames) -> waveform (B, N), by eta = beta or, fast, by a shorter schedule."""
+    gamma_bar, t = torch.cumprod(1 - eta, dim=0), align(eta)  # (S + 1,) each; t = 0 ... T if eta is beta
     x = torch.randn(len(mel), mel.shape[2] * HOP_LENGTH)  # (B, N) x_T
-    for s in range(len(beta) - 1, 0, -1):
+    for s in range(len(eta) - 1, 0, -1):
         eps = network(x, t[s].expand(len(x)), mel)  # (B, N)
-        x = (x - beta[s] / (1 - alpha_bar[s]).sqrt() * eps) / (1 - beta[s]).sqrt()  # eq. 5
-        if s > 1:
-            variance = (1 - alpha_bar[s - 1]) / (1 - alpha_bar[s]) * beta[s]  # eq. 4, beta~
-            x = x + variance.sqrt() * torch.randn_like(x)
+        x = (x - eta[s] / (1 - gamma_bar[s]).sqrt() * eps) / (1 - eta[s]).sqrt()  # eq. 5
+        variance = (1 - gamma_bar[s - 1]) / (1 - gamma_bar[s]) * eta[s]  # eq. 4, beta~; none at s = 1
+        x = x + variance.sqrt() * torch.randn_like(x)
     return x.clamp(-1, 1)  # only now: x_t is not bound to [-1, 1]
 
 
@@ -133,21 +108,43 @@ def mel_spectrogram(waveform: Tensor) -> Tensor:
     return (bands.T @ (spectrum.abs().square() + 1e-9).sqrt()).clamp(min=1e-5).log()
 
 
-def made_up_voice() -> Tensor:
-    """(N,): harmonics of a gliding pitch, in a mouth that goes from [a] to [i] and back, and a little breath."""
-    glide = (1 - torch.cos(torch.linspace(0, 2 * math.pi, 2 * SAMPLE_RATE))) / 2  # (N,) 0 ... 1 ... 0
-    frequency = torch.arange(1, 41)[:, None] * (110 + 90 * glide)  # (40, N) Hz
-    formants = torch.lerp(torch.tensor([[730.0], [1090], [2440]]), torch.tensor([[270.0], [2290], [3010]]), glide)
-    gains = (1 / (1 + ((frequency - formants[:, None]) / 80) ** 2)).sum(dim=0)  # (40, N)
-    phases = 2 * math.pi / SAMPLE_RATE * frequency.double().cumsum(dim=1)  # (40, N)
-    return 0.2 * (gains * phases.sin()).sum(dim=0).float() + 0.003 * torch.randn(len(glide))
+def made_up_voice() -> tuple[Tensor, int]:
+    """A buzz that glides up an octave and down, through the resonances of a mouth, and breath: (N, 1), sample rate."""
+    pitch = 165 - 55 * torch.cos(torch.linspace(0, 2 * torch.pi, 2 * SAMPLE_RATE))  # (N,) Hz
+    buzz = 2 * (pitch.double().cumsum(dim=0) / SAMPLE_RATE).frac().float() - 1  # (N,) sawtooth
+    vowel = sum(bandpass_biquad(buzz, SAMPLE_RATE, formant, Q=8.0) for formant in (730, 1090, 2440))  # (N,) [a]
+    return (vowel + 0.003 * torch.randn(len(buzz)))[:, None], SAMPLE_RATE
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train DiffWave on one clip for a minute, then make the clip again.")
-    parser.add_argument("--clip", type=Path, help="audio file of speech, its first 2 s are used (a made-up voice)")
-    parser.add_argument("--steps", type=int, default=300, help="training steps (300)")
-    parser.add_argument("--seed", type=int, default=0, help="decides weights and noise (0)")
-    parser.add_argument("--output", type=Path, default=Path("diffwave.wav"), help="WAV file to write (diffwave.wav)")
+    parser.add_argument("--clip", type=Path, help="audio file of speech, 2 s are used; default: a made-up voice")
+    parser.add_argument("--steps", type=int, default=300, help="of training; default: 300")
+    parser.add_argument("--seed", type=int, default=0, help="decides weights and noise; default: 0")
+    parser.add_argument("--output", type=Path, default=Path("diffwave.wav"), help="WAV file; default: diffwave.wav")
     args = parser.parse_args()
+    if args.output.exists():
+        parser.error(f"{args.output}: already exists; name another file (--output)")
     torch.manual_seed(args.seed)
+
+    samples, rate = sf.read(args.clip, dtype="float32", always_2d=True) if args.clip else made_up_voice()
+    waveform = resample(torch.as_tensor(samples).mean(dim=1), rate, SAMPLE_RATE)[: 2 * SAMPLE_RATE]  # (N,)
+    mel = mel_spectrogram(waveform[None])  # (1, N_MELS, frames)
+    segments = waveform.unfold(0, 4 * HOP_LENGTH, HOP_LENGTH)  # (places, N) all stretches of 4 frames
+    mels = mel[0].unfold(1, 4, 1).transpose(0, 1)  # (places, N_MELS, 4)
+    network = DiffWave()
+    optimizer, losses = torch.optim.Adam(network.parameters(), lr=2e-3), []
+    for step in range(1, args.steps + 1):
+        at, t = torch.randint(len(mels), (16,)), torch.randint(1, T + 1, (16,))  # (B,) each
+        loss = noise_loss(network, segments[at], mels[at], t, torch.randn_like(segments[at]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if step % (every := max(1, args.steps // 10)) == 0:
+            print(f"step {step:4d}  loss {sum(losses[-every:]) / every:.4f}", flush=True)
+
+    for path, eta in (args.output, beta), (args.output.with_stem(f"{args.output.stem}_fast"), fast_eta):
+        speech = sample(network, mel, eta)  # (1, N)
+        sf.write(path, speech[0].numpy(), SAMPLE_RATE, format="WAV")
+        print(f"{path}: {len(eta) - 1} steps, log-mel off by {(mel_spectrogram(speech) - mel).abs().mean():.2f}")

@@ -6,6 +6,7 @@ from torch import nn
 
 from wavediff.backbones import Condition, DiffWave, DiffWaveConfig
 from wavediff.backbones.conditioning import MelUpsampler, upsample_factors
+from wavediff.backbones.diffwave import GatedUnit
 from wavediff.backbones.embeddings import encode_steps
 from wavediff.engine import accelerate, chunked_diffwave
 from wavediff.engine.chunked_diffwave import ChunkedDiffWave
@@ -168,3 +169,9 @@ def test_class_and_mel_change_the_prediction_and_a_wrong_condition_is_refused() 
 def test_a_configuration_out_of_bounds_is_refused_before_anything_is_built(values: dict) -> None:  # fault 44
     with pytest.raises(ConfigError, match=next(iter(values))):
         DiffWaveConfig(**values)
+
+
+def test_the_gate_and_its_own_gradient_are_sigmoid_times_tanh() -> None:
+    y = torch.randn(2, 6, 5, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(GatedUnit.apply(y), y[:, :3].sigmoid() * y[:, 3:].tanh())
+    assert torch.autograd.gradcheck(GatedUnit.apply, y)

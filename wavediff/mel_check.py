@@ -28,7 +28,8 @@ _BRIGHT = 1.0
 # ... or spans less than this,
 _FLAT = 1.5
 _SEVERAL_FRAMES = 8
-# and no speech spans less than this over a third of a second: decimal logarithms read as natural ones span 4 to 6.
+# and hardly any speech, noisy as it may be, spans less than this over a third of a second: decimal logarithms read
+# as natural ones span 4 to 6.
 _NARROW, _NARROW_FRAMES = 6.2, 32
 # Typical span of speech; ranks the dialects a mel may be.
 _SPEECH_SPAN = 12.0

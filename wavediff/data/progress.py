@@ -30,9 +30,7 @@ def settle(fit_loop: Any) -> tuple[int, int]:
     epoch_is_over = batches.is_last_batch and done == current.ready
 
     if epoch_is_over and within_epoch and not saved_on_batch_end:
-        # Saved while validating at the end of an epoch: Lightning closes the epoch itself.
-        _set(batches.total, num_batches)
-        return epoch + 1, 0
+        return epoch + 1, 0  # saved while validating at the end of an epoch: Lightning closes it well
     batches.is_last_batch = False
     if epoch_is_over:
         _set(epochs.total, epoch + 1)
