@@ -31,10 +31,10 @@ def align(eta: Tensor) -> Tensor:
 
 def encode_steps(step: Tensor) -> Tensor:
     """Eq. 8: steps (B,) counted from 0 -> sines and cosines (B, 128)."""
-    frequency = 10 ** (4 * torch.arange(64, dtype=torch.float64) / 63)  # (64,)
-    phases = torch.stack([step.floor(), step.floor() + 1])[..., None] * frequency  # (2, B, 64)
+    frequency = (10 ** (4 * torch.arange(64) / 63).double()).float()  # (64,)
+    phases = torch.stack([step.floor(), step.floor() + 1]).float()[..., None] * frequency  # (2, B, 64)
     low, high = torch.cat([phases.sin(), phases.cos()], dim=2)  # (B, 128) each, at the whole steps on either side:
-    return torch.lerp(low, high, step.frac()[:, None]).float()  # between them the fast ones would mean nothing
+    return torch.lerp(low, high, step.frac().float()[:, None])  # between them the fast ones would mean nothing
 
 
 class ResidualLayer(nn.Module):

@@ -11,8 +11,8 @@ import torch
 from mel_references import REFERENCES, reference_bands
 from torch import Tensor
 
-from wavediff.griffin_lim import griffin_lim
 from wavediff.mel import PRESETS, MelSpec, MelTransform, pseudo_inverse
+from wavediff.mel.griffin_lim import griffin_lim
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wavediff import resampling
-from wavediff.audio import read_audio, resample
+from wavediff.audio import read_audio, resample, resampling
 from wavediff.errors import AudioError
 
 RATE = 22_050

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from wavediff.errors import MelError
-from wavediff.mel_dialects import highest, lowest
-from wavediff.mel_spec import PRESETS, MelSpec
-from wavediff.mel_transform import analysis_window, filterbank, nepers, stft_scale
+from wavediff.mel.dialects import highest, lowest
+from wavediff.mel.spec import PRESETS, MelSpec
+from wavediff.mel.transform import analysis_window, filterbank, nepers, stft_scale
 
 # Nepers beyond the floor and the ceiling that are let pass: models that predict mels overshoot (2 is 17 dB).
 _MARGIN = 2.0

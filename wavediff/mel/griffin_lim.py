@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavediff.mel_spec import MelSpec
-from wavediff.mel_transform import analysis_window, pseudo_inverse
+from wavediff.mel.spec import MelSpec
+from wavediff.mel.transform import analysis_window, pseudo_inverse
 
 # PESQ gains nothing from more.
 _INVERSION_ITERATIONS = 50

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.errors import AudioError
-from wavediff.mel_spec import MelSpec
+from wavediff.mel.spec import MelSpec
 
 # Value of one neper (a factor e) in each logarithm.
 _PER_NEPER = {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}

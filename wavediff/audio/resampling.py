@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from wavediff.containers import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from wavediff.audio.containers import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from wavediff.errors import AudioError
 
 # A Kaiser-windowed sinc: stopband near -140 dB, flat up to 0.87 of the lower Nyquist frequency.

@@ -5,11 +5,11 @@ a linear magnitude; `convert` takes one dialect to another where that loses noth
 model could not use; `read_mel` and `write_mel` keep mels in files.
 """
 
-from wavediff.mel_check import check_mel, likely_dialects
-from wavediff.mel_dialects import Conversion, can_convert, convert
-from wavediff.mel_files import read_mel, write_mel
-from wavediff.mel_spec import PRESETS, MelSpec
-from wavediff.mel_transform import MelTransform, pseudo_inverse
+from wavediff.mel.check import check_mel, likely_dialects
+from wavediff.mel.dialects import Conversion, can_convert, convert
+from wavediff.mel.files import read_mel, write_mel
+from wavediff.mel.spec import PRESETS, MelSpec
+from wavediff.mel.transform import MelTransform, pseudo_inverse
 
 __all__ = [
     "PRESETS",

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from wavediff.errors import MelError
-from wavediff.mel_spec import MelSpec
-from wavediff.mel_transform import compress, expand, filterbank, stft_scale
+from wavediff.mel.spec import MelSpec
+from wavediff.mel.transform import compress, expand, filterbank, stft_scale
 
 # What the frames and bands are: no arithmetic on a mel changes these.
 _STRUCTURE = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "f_min", "f_max", "mel_scale")

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from wavediff.errors import ConfigError, MelError
 from wavediff.files import atomic_write
-from wavediff.mel_check import check_shape
-from wavediff.mel_spec import MelSpec
+from wavediff.mel.check import check_shape
+from wavediff.mel.spec import MelSpec
 
 _TENSOR_KEY = "mel"
 _SPEC_KEY = "mel_spec"

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavediff.containers import EXTENSIONS, MAX_CHANNELS, AudioInfo, opened
+from wavediff.audio.containers import EXTENSIONS, MAX_CHANNELS, AudioInfo, opened
+from wavediff.audio.resampling import check_sample_rate, resample
 from wavediff.errors import AudioError
 from wavediff.files import atomic_write
-from wavediff.resampling import check_sample_rate, resample
 
 __all__ = ["AudioInfo", "iter_audio_files", "read_audio", "read_info", "resample", "write_audio"]
 
