@@ -5,8 +5,10 @@ Each subcommand is a module of this package with `HELP` (one line), `add_argumen
 """
 
 import argparse
+import contextlib
 import importlib
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -57,15 +59,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser = argparse.ArgumentParser(prog=f"wavediff {name}", description=module.__doc__)
             module.add_arguments(parser)
             module.run(parser.parse_args(argv[1:]))
+        sys.stdout.flush()
     except WavediffError as error:
         print(f"wavediff {name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"wavediff {name}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `wavediff info FILE | head`
-        sys.stderr.close()
-        return 0
+    except BrokenPipeError:  # `wavediff info FILE | head`: nobody reads on, so the rest goes nowhere
+        with contextlib.suppress(OSError):  # standard output may be an object without a file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -31,12 +31,10 @@ def settle(fit_loop: Any) -> tuple[int, int]:
 
     if epoch_is_over and within_epoch and not saved_on_batch_end:
         return epoch + 1, 0  # saved while validating at the end of an epoch: Lightning closes it well
-    batches.is_last_batch = False
     if epoch_is_over:
         _set(epochs.total, epoch + 1)
         _set(epochs.current, epoch + 1)
         _set(batches.total, num_batches)
-        _set(batches.current, 0)
         fit_loop.epoch_loop._batches_that_stepped += saved_on_batch_end
         fit_loop.epoch_loop.restarting = False  # a new epoch, not the rest of one
         fit_loop._restarting = False  # its public setter insists on True where there are max_steps
