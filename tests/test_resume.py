@@ -91,9 +91,8 @@ def fit(
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        val_check_interval=5,
         callbacks=[Stop(hook, step, path)] if hook and step is not None and path else [],
-        **limits,
+        **{"val_check_interval": 5} | limits,
     )
     module = SpeechDataModule(*manifests, RATE, 300, batch_size, num_workers, seed=7)
     with contextlib.suppress(InterruptedError):
@@ -163,6 +162,14 @@ def test_a_run_resumed_after_an_exception_repeats_that_batch_and_no_other(  # fa
     seen, _, weight = fit_with_stops(manifests, tmp_path, stops, **dict([limit]))
     expected, _, expected_weight = uninterrupted(manifests, *limit)
     assert (seen, weight) == (expected, expected_weight)
+
+
+def test_a_run_of_one_batch_an_epoch_repeats_it_after_an_exception(manifests: tuple[str, str], tmp_path: Path) -> None:
+    options: dict[str, Any] = {"batch_size": 20, "max_epochs": 3, "val_check_interval": 1}
+    seen, _, weight = fit_with_stops(manifests, tmp_path, [("exception", 1)], **options)
+    run = fit(manifests, **options)
+    assert len(run.seen) == 3
+    assert (seen, weight) == (run.seen, run.weight.item())
 
 
 def test_a_resumed_run_with_workers_sees_the_same(manifests: tuple[str, str], tmp_path: Path) -> None:  # fault 53

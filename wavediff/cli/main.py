@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from wavediff.errors import WavediffError
 from wavediff.version import __version__
 
-# Imported only when named, so that `wavediff --help` needs no torch.
+# Imported only when named, so that each subcommand loads no more than it needs.
 SUBCOMMANDS = {
     "demo": "vocode a bundled clip: hear and see what wavediff does",
     "vocode": "turn recordings or mel spectrograms into speech",

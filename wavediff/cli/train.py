@@ -87,6 +87,7 @@ def _fit(argv: Sequence[str]) -> None:
         SpeechDataModule,
         args=["fit", *argv],
         trainer_defaults=defaults,
+        parser_kwargs={"prog": "wavediff train"},
         save_config_kwargs={"overwrite": True},
         seed_everything_default=0,
     )
@@ -98,5 +99,7 @@ def _silence_the_libraries() -> None:
         warnings.filterwarnings("ignore", message)
     for category in (DeprecationWarning, FutureWarning):
         warnings.filterwarnings("ignore", category=category)
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    logger.addFilter(lambda record: "litlogger" not in record.getMessage())
+    # The restricted loader of AtomicCheckpointIO is used whatever the last of these says.
+    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
+        logger = logging.getLogger(f"lightning.pytorch.{name}")
+        logger.addFilter(lambda record: not any(text in record.getMessage() for text in ("litlogger", "weights_only")))

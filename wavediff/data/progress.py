@@ -39,7 +39,9 @@ def settle(fit_loop: Any) -> tuple[int, int]:
         fit_loop.epoch_loop.restarting = False  # a new epoch, not the rest of one
         fit_loop._restarting = False  # its public setter insists on True where there are max_steps
         return epoch + 1, 0
-    # In the middle of an epoch, perhaps one that `max_steps` ended early and counted as processed.
+    # In the middle of an epoch, perhaps one that `max_steps` ended early and counted as processed. If it was the last
+    # batch that was interrupted, it is still to come; where it is the only one, Lightning would skip the epoch.
+    batches.is_last_batch = False
     for progress in (epochs.total, epochs.current):
         _set(progress, epoch)
         progress.ready = progress.started = epoch + 1

@@ -38,7 +38,7 @@ class Sampler(Protocol):
     ) -> Tensor: ...
 
 
-SAMPLERS: dict[str, type[DDPM] | type[DDIM]] = {
+SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "ddpm": DDPM,
     "ddim": DDIM,
 }
