@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -284,3 +285,15 @@ def test_a_hostile_or_damaged_training_checkpoint_is_refused(tmp_path: Path) -> 
 
 def test_the_default_backbone_of_the_recipes_is_the_papers_base() -> None:
     assert DiffWaveConfig() == DiffWaveConfig(channels=64, layers=30, dilation_cycle=10)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPUs")
+def test_a_compiled_network_trains_and_exports_like_a_plain_one(manifests: list[str], tmp_path: Path) -> None:
+    weights = []
+    for compiled in ("false", "true"):
+        root = tmp_path / compiled
+        train(manifests, root, 2, **{"model.compile": compiled, "model.backbone.layers": 1, "data.batch_size": 4})
+        weights.append(load_checkpoint(root / "last.safetensors").weights)
+    assert weights[0].keys() == weights[1].keys()
+    for name, expected in weights[0].items():
+        torch.testing.assert_close(weights[1][name], expected, rtol=1e-3, atol=1e-5)
