@@ -4,7 +4,6 @@ Run: python egs/diffwave_in_one_file.py --clip speech.wav --output again.wav
 Shapes: B items of N samples, C channels, frames = N / HOP_LENGTH. Symbols are the paper's:
     x_0, x_t, x_T        a waveform, the same under the noise of t steps, and after all T: noise alone
     beta_t, alpha_bar_t  variance of the noise that step t adds, and share of the waveform's power left after it
-    eta_s, gamma_bar_s   beta and alpha_bar of the schedule to sample with, s = 1 ... S
 """
 
 import argparse
@@ -67,6 +66,8 @@ class DiffWave(nn.Module):
         self.output_projection = nn.Conv1d(channels, 1, 1)
         for conv in (module for module in self.modules() if isinstance(module, nn.Conv1d)):
             nn.init.kaiming_normal_(conv.weight)
+        for layer in self.upsampler:
+            nn.init.constant_(layer.weight, 1 / 6)  # to begin with, the mean over 3 bands and 2 frames
         nn.init.zeros_(self.output_projection.weight)  # it starts by estimating no noise: a loss of about 1
 
     def forward(self, x_t: Tensor, t: Tensor, mel: Tensor) -> Tensor:
@@ -89,23 +90,22 @@ def noise_loss(network: nn.Module, x_0: Tensor, mel: Tensor, t: Tensor, eps: Ten
 
 @torch.inference_mode()
 def sample(network: nn.Module, mel: Tensor, eta: Tensor) -> Tensor:
-    """Algorithm 2: mel (B, N_MELS, frames) -> waveform (B, N), by eta = beta or, fast, by a shorter schedule."""
-    gamma_bar, t = torch.cumprod(1 - eta, dim=0), align(eta)  # (S + 1,) each; t = 0 ... T if eta is beta
+    """Algorithm 2: mel (B, N_MELS, frames) -> waveform (B, N). eta (S + 1,) is beta or, appendix B, a shorter one."""
+    gamma_bar, t = torch.cumprod(1 - eta, dim=0), align(eta)  # (S + 1,) each; alpha_bar and 0 ... T if eta is beta
     x = torch.randn(len(mel), mel.shape[2] * HOP_LENGTH)  # (B, N) x_T
     for s in range(len(eta) - 1, 0, -1):
         eps = network(x, t[s].expand(len(x)), mel)  # (B, N)
         x = (x - eta[s] / (1 - gamma_bar[s]).sqrt() * eps) / (1 - eta[s]).sqrt()  # eq. 5
-        variance = (1 - gamma_bar[s - 1]) / (1 - gamma_bar[s]) * eta[s]  # eq. 4, beta~; none at s = 1
-        x = x + variance.sqrt() * torch.randn_like(x)
+        x = x + ((1 - gamma_bar[s - 1]) / (1 - gamma_bar[s]) * eta[s]).sqrt() * torch.randn_like(x)  # eq. 4; 0 at s = 1
     return x.clamp(-1, 1)  # only now: x_t is not bound to [-1, 1]
 
 
 def mel_spectrogram(waveform: Tensor) -> Tensor:
-    """Waveform (B, N) -> log-mel (B, N_MELS, frames), as HiFi-GAN computes it."""
+    """Waveform (B, N) -> log-mel (B, N_MELS, frames), HiFi-GAN's scaled to the unit size that a network likes."""
     padded = F.pad(waveform, ((N_FFT - HOP_LENGTH) // 2,) * 2, mode="reflect")  # each frame amid its hop
     spectrum = torch.stft(padded, N_FFT, HOP_LENGTH, window=torch.hann_window(N_FFT), center=False, return_complex=True)
     bands = melscale_fbanks(N_FFT // 2 + 1, 0.0, 8000.0, N_MELS, SAMPLE_RATE, "slaney", "slaney")  # (513, N_MELS)
-    return (bands.T @ (spectrum.abs().square() + 1e-9).sqrt()).clamp(min=1e-5).log()
+    return 0.4 * (bands.T @ (spectrum.abs().square() + 1e-9).sqrt()).clamp(min=1e-5).log() + 2
 
 
 def made_up_voice() -> tuple[Tensor, int]:
@@ -133,18 +133,18 @@ if __name__ == "__main__":
     segments = waveform.unfold(0, 4 * HOP_LENGTH, HOP_LENGTH)  # (places, N) all stretches of 4 frames
     mels = mel[0].unfold(1, 4, 1).transpose(0, 1)  # (places, N_MELS, 4)
     network = DiffWave()
-    optimizer, losses = torch.optim.Adam(network.parameters(), lr=2e-3), []
-    for step in range(1, args.steps + 1):
+    optimizer, losses = torch.optim.Adam(network.parameters(), lr=4e-3), []
+    for step in range(args.steps):
+        optimizer.param_groups[0]["lr"] = 4e-3 * (1 - step / args.steps)
         at, t = torch.randint(len(mels), (16,)), torch.randint(1, T + 1, (16,))  # (B,) each
         loss = noise_loss(network, segments[at], mels[at], t, torch.randn_like(segments[at]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-        if step % (every := max(1, args.steps // 10)) == 0:
-            print(f"step {step:4d}  loss {sum(losses[-every:]) / every:.4f}", flush=True)
-
+        if (step + 1) % (every := max(1, args.steps // 10)) == 0:
+            print(f"step {step + 1:4d}  loss {sum(losses[-every:]) / every:.4f}", flush=True)
     for path, eta in (args.output, beta), (args.output.with_stem(f"{args.output.stem}_fast"), fast_eta):
         speech = sample(network, mel, eta)  # (1, N)
         sf.write(path, speech[0].numpy(), SAMPLE_RATE, format="WAV")
-        print(f"{path}: {len(eta) - 1} steps, log-mel off by {(mel_spectrogram(speech) - mel).abs().mean():.2f}")
+        print(f"{path}: {len(eta) - 1} steps, mel off by {(mel_spectrogram(speech) - mel).abs().mean():.2f}")
