@@ -66,8 +66,8 @@ class DiffWave(nn.Module):
         self.output_projection = nn.Conv1d(channels, 1, 1)
         for conv in (module for module in self.modules() if isinstance(module, nn.Conv1d)):
             nn.init.kaiming_normal_(conv.weight)
-        for layer in self.upsampler:
-            nn.init.constant_(layer.weight, 1 / 6)  # to begin with, the mean over 3 bands and 2 frames
+        for kernel in (parameter for parameter in self.upsampler.parameters() if parameter.ndim == 4):
+            nn.init.constant_(kernel, 1 / 6)  # to begin with, the mean over 3 bands and 2 frames
         nn.init.zeros_(self.output_projection.weight)  # it starts by estimating no noise: a loss of about 1
 
     def forward(self, x_t: Tensor, t: Tensor, mel: Tensor) -> Tensor:
