@@ -83,8 +83,7 @@ class DiffWave(nn.Module):
 
 def noise_loss(network: nn.Module, x_0: Tensor, mel: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """Algorithm 1, eq. 7: waveforms (B, N), mel (B, N_MELS, frames), steps t (B,) of 1 ... T, noise (B, N) -> ()."""
-    left = alpha_bar[t][:, None]  # (B, 1)
-    x_t = (left.sqrt() * x_0 + (1 - left).sqrt() * eps).float()  # (B, N) t steps in one
+    x_t = (alpha_bar[t, None].sqrt() * x_0 + (1 - alpha_bar[t, None]).sqrt() * eps).float()  # (B, N) t steps in one
     return (eps - network(x_t, t.double(), mel)).square().mean()
 
 
@@ -123,8 +122,9 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0, help="decides weights and noise; default: 0")
     parser.add_argument("--output", type=Path, default=Path("diffwave.wav"), help="WAV file; default: diffwave.wav")
     args = parser.parse_args()
-    if args.output.exists():
-        parser.error(f"{args.output}: already exists; name another file (--output)")
+    outputs = args.output, args.output.with_stem(f"{args.output.stem}_fast")
+    if any(path.exists() for path in outputs):
+        parser.error(f"{outputs[0]} or {outputs[1]} already exists; name another file (--output)")
     torch.manual_seed(args.seed)
 
     samples, rate = sf.read(args.clip, dtype="float32", always_2d=True) if args.clip else made_up_voice()
@@ -144,7 +144,7 @@ if __name__ == "__main__":
         losses.append(loss.item())
         if (step + 1) % (every := max(1, args.steps // 10)) == 0:
             print(f"step {step + 1:4d}  loss {sum(losses[-every:]) / every:.4f}", flush=True)
-    for path, eta in (args.output, beta), (args.output.with_stem(f"{args.output.stem}_fast"), fast_eta):
+    for path, eta in zip(outputs, (beta, fast_eta), strict=True):
         speech = sample(network, mel, eta)  # (1, N)
         sf.write(path, speech[0].numpy(), SAMPLE_RATE, format="WAV")
         print(f"{path}: {len(eta) - 1} steps, mel off by {(mel_spectrogram(speech) - mel).abs().mean():.2f}")

@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> None:
     mel = vocoder.mel(waveform, sample_rate)[0]
     bands, frames = mel.shape
     print(f"{args.clip.name}: {len(waveform) / sample_rate:.1f} s of speech -> mel, {bands} bands x {frames} frames")
+    if "note" in vocoder.facts:
+        print(f"the model: {vocoder.facts['note']}")
     steps = len(vocoder.grid(None, None)) - 1
     start = time.perf_counter()
     with tqdm(total=steps, unit="step", disable=args.quiet) as bar:
