@@ -19,7 +19,7 @@ from wavediff.mel import MelSpec
 from wavediff.model import ModelConfig, build_denoiser
 from wavediff.restricted import load_restricted
 
-# Paper, appendix C: the training schedules published, by residual channels.
+# Paper, section 5.1: the training schedules published, by residual channels.
 SCHEDULES = {64: DiscreteSchedule(50, 1e-4, 0.05), 128: DiscreteSchedule(200, 1e-4, 0.02)}
 BETA_MIN = 1e-4
 DILATION_CYCLE = 10  # of every model published

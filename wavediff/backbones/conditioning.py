@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from wavediff.errors import ConfigError
 
-LEAKY_SLOPE = 0.4  # DiffWave, section 4.1, after each upsampling layer
+LEAKY_SLOPE = 0.4  # DiffWave, section 5.1, after each upsampling layer
 MAX_UPSAMPLE_FACTOR = 64
 
 
@@ -44,7 +44,7 @@ def upsample_factors(hop_length: int) -> tuple[int, int]:
 class MelUpsampler(nn.Module):
     """Mel frames -> mel at the sample rate by two transposed convolutions over time and bands.
 
-    (B, n_mels, frames) -> (B, n_mels, frames * hop_length), exactly. DiffWave, section 4.1: kernels of
+    (B, n_mels, frames) -> (B, n_mels, frames * hop_length), exactly. DiffWave, section 5.1: kernels of
     3 bands by twice the factor, leaky ReLU of slope 0.4.
     """
 

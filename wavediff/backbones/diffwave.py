@@ -1,4 +1,4 @@
-"""DiffWave: the dilated residual network of Kong et al. 2021 (arXiv:2009.09761), section 4."""
+"""DiffWave: the dilated residual network of Kong et al. 2021 (arXiv:2009.09761), section 3."""
 
 import math
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ from wavediff.backbones.conditioning import Condition, MelUpsampler, check_condi
 from wavediff.backbones.embeddings import SQRT_HALF, STEP_FEATURES, StepEmbedding, StepEncoding, kaiming_conv1d
 from wavediff.errors import ConfigError
 
-LABEL_FEATURES = 128  # section 5.2: width of the class embedding
+LABEL_FEATURES = 128  # section 3.2: width of the global conditioner
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ StepEncoding = Literal["rising", "falling"]
 def encode_steps(step: Tensor, num_steps: int, encoding: StepEncoding) -> Tensor:
     """Sines and cosines of diffusion steps, (B,) -> (B, 128) float32. Steps count from 0 and may be fractional.
 
-    "rising": frequencies 10^0 ... 10^4 (DiffWave, section 4.1, eq. 8). Their fast ones mean something at whole
+    "rising": frequencies 10^0 ... 10^4 (DiffWave, section 3.1, eq. 8). Their fast ones mean something at whole
     steps only, so that a fractional step is interpolated between its two neighbours.
     "falling": frequencies 1 ... 10^-4, smooth in the step, evaluated at the fraction itself; the author's code.
     """
@@ -41,7 +41,7 @@ def _waves(phase: Tensor) -> Tensor:
 
 
 class StepEmbedding(nn.Module):
-    """Diffusion step (B,) -> features (B, 512): encoding, then two layers with SiLU (DiffWave, section 4.1)."""
+    """Diffusion step (B,) -> features (B, 512): encoding, then two layers with SiLU (DiffWave, section 3.1)."""
 
     def __init__(self, num_steps: int, encoding: StepEncoding) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class StepEmbedding(nn.Module):
 
 
 def kaiming_conv1d(*args: int, **kwargs: int) -> nn.Conv1d:
-    """A convolution with the paper's initialisation (section 5.1 of its code: Kaiming normal weights)."""
+    """A convolution with the paper's initialisation (its code: Kaiming normal weights)."""
     conv = nn.Conv1d(*args, **kwargs)  # type: ignore[arg-type]
     nn.init.kaiming_normal_(conv.weight)
     return conv

@@ -6,7 +6,7 @@ arXiv:2009.09761) beside ours:
     paper           here
     beta_t          betas[n - 1], the variance step n of 1 ... T adds
     alpha_bar_t     alpha(t)^2 at t = n / T
-    gamma_s, eta_s  the betas of a short inference schedule (section 3.2 and appendix B)
+    gamma_s, eta_s  the betas of a short inference schedule (appendix B)
     t_s^align       T * t for the times `align` returns (steps count from 1)
 """
 
@@ -22,7 +22,7 @@ from wavediff.errors import ConfigError, SamplingError
 
 MAX_DISCRETE_STEPS = 10_000
 
-# The published six-step schedules (paper, appendix C), named by the model that they were found for.
+# The published six-step schedules (section 5.1 and appendix B), named by the model that they were found for.
 FAST_BETAS = {
     "base": (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5),
     "large": (0.0001, 0.001, 0.01, 0.05, 0.2, 0.7),
@@ -52,7 +52,7 @@ class DiscreteSchedule:
         num_steps: T.
         beta_min, beta_max: ends of the linear beta table, each in (0, 1).
 
-    Source: DiffWave, section 2 and appendix C: T = 50, 1e-4 to 0.05 (BASE); T = 200, 1e-4 to 0.02 (LARGE and
+    Source: DiffWave, sections 2 and 5.1: T = 50, 1e-4 to 0.05 (BASE); T = 200, 1e-4 to 0.02 (LARGE and
     unconditional).
     """
 
