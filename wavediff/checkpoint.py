@@ -122,13 +122,6 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(config, tensors, facts, path)
 
 
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Configuration, facts and versions of a model file without its weights; nothing is verified by hash."""
-    metadata = _read_metadata(Path(path))
-    _check_format(Path(path), metadata)
-    return {**metadata, "model": json.loads(metadata["model"])}
-
-
 def _read_metadata(path: Path) -> dict[str, str]:
     """The `__metadata__` of a safetensors header, after bounding the header."""
     if not path.exists():

@@ -1,17 +1,9 @@
 """A network that knows its schedule and what it predicts: x_t, t and a condition in, x_0 out."""
 
-from typing import Protocol
-
 from torch import Tensor, nn
 
 from wavediff.diffusion.predictions import Prediction, predict_x0
 from wavediff.diffusion.schedules import DiscreteSchedule
-
-
-class Backbone(Protocol):
-    """What every network offers; `prepared` is its own and does not depend on t."""
-
-    def __call__(self, x_t: Tensor, t: Tensor, prepared: object) -> Tensor: ...
 
 
 class Denoiser(nn.Module):

@@ -23,11 +23,8 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    check_output(path, overwrite=overwrite)
     try:
-        if path.is_dir():
-            raise OutputError(f"{path}: is a directory, a file was to be written there; choose another output name")
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path}: already exists; remove it or pass --overwrite (overwrite=True)")
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb+") as file:
@@ -36,12 +33,29 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
         temporary.replace(path)
         _sync_directory(path.parent)
     except OSError as error:
-        raise OutputError(
-            f"{path}: could not be written ({error.strerror or error}); check free space and permissions"
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """What `atomic_write` asks of `path`, for those who must know before the work and not after it.
+
+    Raises:
+        OutputError: `path` is a directory, exists and `overwrite` is false, or cannot be a name.
+    """
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path}: is a directory, a file was to be written there; choose another output name")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: already exists; remove it or pass --overwrite (overwrite=True)")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: could not be written ({error.strerror or error}); check free space and permissions")
 
 
 def _permissions() -> int:

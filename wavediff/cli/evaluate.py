@@ -9,8 +9,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from wavediff.errors import OutputError
-from wavediff.files import atomic_write
+from wavediff.files import atomic_write, check_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +42,8 @@ def run(args: argparse.Namespace) -> None:
     )
 
     names, left_out = select_metrics(args.metrics)
-    if args.output and args.output.exists() and not args.overwrite:
-        raise OutputError(f"{args.output}: already exists; remove it or pass --overwrite")
+    if args.output:
+        check_output(args.output, overwrite=args.overwrite)
     matching = match_recordings(args.reference, args.synthesised, read_ids(args.ids) if args.ids else None)
     for name, package in left_out.items():
         _say(f"{name} is left out, it needs {package}: pip install 'wavediff[eval]'")

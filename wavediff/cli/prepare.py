@@ -13,7 +13,8 @@ from wavediff.data.corpora import CORPORA
 from wavediff.data.manifest import Utterance, write_manifest, write_skipped
 from wavediff.data.packed import write_packed
 from wavediff.data.scan import SPLITS, check_skipped, scan
-from wavediff.errors import DataError, OutputError
+from wavediff.errors import DataError
+from wavediff.files import check_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +50,7 @@ def run(args: argparse.Namespace) -> None:
     suffixes = (".jsonl", ".safetensors") if args.pack else (".jsonl",)
     outputs = [args.output / f"{stem}{suffix}" for stem in SPLITS for suffix in suffixes]
     for path in (*outputs, args.output / "skipped.jsonl"):
-        if path.exists() and not args.overwrite:  # said before an hour of work, not after it
-            raise OutputError(f"{path}: already exists; remove it or pass --overwrite")
+        check_output(path, overwrite=args.overwrite)  # said before an hour of work, not after it
 
     corpus = CORPORA[args.corpus]
     options = {field.name: getattr(args, field.name) for field in dataclasses.fields(corpus)}  # type: ignore[arg-type]

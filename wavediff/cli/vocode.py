@@ -9,6 +9,7 @@ from typing import Any
 
 from wavediff.diffusion import SAMPLERS
 from wavediff.errors import OutputError, SamplingError, WavediffError
+from wavediff.files import check_output
 
 MEL_SUFFIXES = (".npy", ".safetensors")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
@@ -96,8 +97,7 @@ def plan(inputs: list[Path], output: Path, overwrite: bool) -> list[tuple[Path, 
         if target in taken:
             raise OutputError(f"{source} and {taken[target]}: would both become {target}; vocode them apart")
         taken[target] = source
-        if target.exists() and not overwrite:
-            raise OutputError(f"{target}: already exists; remove it or pass --overwrite")
+        check_output(target, overwrite=overwrite)
     return jobs
 
 
