@@ -69,7 +69,7 @@ def tensors(state: object, at: str = "") -> dict[str, torch.Tensor]:
     return {name: tensor for key, value in items for name, tensor in tensors(value, f"{at}/{key}").items()}
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_recipe_runs_for_a_step(recipe: Path, manifests: list[str], tmp_path: Path) -> None:
     small = [] if recipe == SMALL else ["--model.backbone.layers=2"]  # the width is the recipe's
     values = [
@@ -84,6 +84,7 @@ def test_every_recipe_runs_for_a_step(recipe: Path, manifests: list[str], tmp_pa
         "--data.batch_size=1",
         "--data.num_workers=0",
         "--data.segment_length=2048",
+        "--model.compile=false",
     ]
     assert main(["train", "--config", str(recipe), *manifests, *QUIET, *small, *values]) == 0
     facts = load_checkpoint(tmp_path / "last.safetensors").facts
@@ -97,7 +98,7 @@ def test_every_recipe_runs_for_a_step(recipe: Path, manifests: list[str], tmp_pa
 def test_the_recipes_have_the_sizes_they_are_named_for(name: str, channels: int, layers: int, num_steps: int) -> None:
     import yaml
 
-    model = yaml.safe_load((SMALL.parent / f"{name}.yaml").read_text())["model"]
+    model = yaml.safe_load((SMALL.parent / f"{name}.yaml").read_text())["model"]["init_args"]
     assert model["backbone"]["channels"] == channels
     assert model["backbone"]["layers"] == layers
     assert model["schedule"]["num_steps"] == num_steps

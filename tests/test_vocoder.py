@@ -10,21 +10,35 @@ from torch import nn
 
 import wavediff
 from wavediff.audio import read_audio, write_audio
-from wavediff.backbones import DiffWaveConfig
+from wavediff.backbones import DiffWaveConfig, SpectralConfig
 from wavediff.cli.main import main
+from wavediff.diffusion import CosineSchedule, PriorConfig
 from wavediff.errors import AudioError, CheckpointError, ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, write_mel
 from wavediff.model import ModelConfig, build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
 
 SPEC = MelSpec.preset("hifigan")
+ONLY_DIFFWAVE = pytest.mark.parametrize("vocoder", ["diffwave"], indirect=True)
 
 
-@pytest.fixture(scope="module")
-def vocoder() -> Vocoder:
+CONFIGS = {
+    "diffwave": ModelConfig(backbone=DiffWaveConfig(channels=8, layers=6, dilation_cycle=5), mel=SPEC),
+    "spectral": ModelConfig(
+        SpectralConfig(bands=16, channels=8, layers=2),
+        CosineSchedule(),
+        "v",
+        PriorConfig(power=0.8, start_time=0.5, phase_iterations=4),
+        SPEC,
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def vocoder(request: pytest.FixtureRequest) -> Vocoder:
     """Untrained, but with an output that depends on everything in it."""
     torch.manual_seed(0)
-    config = ModelConfig(backbone=DiffWaveConfig(channels=8, layers=6, dilation_cycle=5), mel=SPEC)
+    config = CONFIGS[request.param]
     denoiser = build_denoiser(config).eval().requires_grad_(False)
     nn.init.normal_(denoiser.backbone.output_projection.weight, std=0.1)
     return Vocoder(config, denoiser, {"data": "none"})
@@ -89,6 +103,7 @@ def test_the_seed_decides_the_speech_and_the_global_state_is_left_alone(  # faul
     assert not torch.allclose(vocoder.decode(mel[..., :20], seed=4), first, atol=1e-3)
 
 
+@ONLY_DIFFWAVE
 def test_steps_and_schedules_mean_what_they_say(vocoder: Vocoder, mel: torch.Tensor) -> None:
     def steps(**options: object) -> list[tuple[int, int]]:
         seen: list[tuple[int, int]] = []
@@ -102,6 +117,7 @@ def test_steps_and_schedules_mean_what_they_say(vocoder: Vocoder, mel: torch.Ten
     assert vocoder.grid(None, None).tolist() == vocoder.grid(6, "fast6").tolist()
 
 
+@ONLY_DIFFWAVE
 @pytest.mark.parametrize(
     ("options", "cause"),
     [
@@ -123,11 +139,27 @@ def test_impossible_sampling_is_refused(vocoder: Vocoder, mel: torch.Tensor, opt
         vocoder.decode(mel[..., :5], **options)
 
 
+@pytest.mark.parametrize("vocoder", ["spectral"], indirect=True)
+def test_the_spectral_vocoder_takes_any_number_of_steps_and_no_table(vocoder: Vocoder, mel: torch.Tensor) -> None:
+    start = vocoder.config.prior.start_time
+    assert vocoder.grid(None, None).tolist() == [start * share for share in (1.0, 0.75, 0.5, 0.25, 0.0)]
+    seen: list[int] = []
+    vocoder.decode(mel[..., :3], 7, on_step=lambda done, total: seen.append(total))
+    assert seen == [7] * 7
+    for options, cause in (
+        ({"num_steps": 0}, "1 to 10000"),
+        ({"schedule": "fast6"}, "discrete steps"),
+        ({"schedule": [0.1, 0.2]}, "discrete steps"),
+    ):
+        with pytest.raises(SamplingError, match=cause):
+            vocoder.decode(mel[..., :3], **options)
+
+
 def test_nan_while_sampling_names_the_step(vocoder: Vocoder, mel: torch.Tensor) -> None:  # fault 65
     config = vocoder.config
     broken = build_denoiser(config).eval().requires_grad_(False)
     broken.backbone.output_projection.bias.fill_(float("inf"))
-    with pytest.raises(SamplingError, match="step 1 of 6"):
+    with pytest.raises(SamplingError, match=r"step 1 of [46]"):
         Vocoder(config, broken).decode(mel[..., :5])
 
 
@@ -177,7 +209,7 @@ def test_vocode_takes_audio_and_mels_and_gives_what_decode_gives(
     arguments = ["vocode", *inputs, "-o", str(out), "--checkpoint", str(model_file), "--quiet", "--json", "--seed", "9"]
     assert main(arguments) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["nfe"] for row in rows] == [6, 6, 6]
+    assert [row["nfe"] for row in rows] == 3 * [len(vocoder.grid(None, None)) - 1]
     assert rows[0]["seconds"] == pytest.approx(mel.shape[-1] * 256 / 22050)
     expected = vocoder.decode(mel[0, :, :20], seed=9)
     for stem in "ab":
@@ -210,7 +242,7 @@ def test_vocode_reports_a_bad_input_and_loses_no_other(
         (["x.npy", "x.wav", "-o", "out"], "both become"),
         (["x.npy", "y.npy", "-o", "out.wav"], "name a folder"),
         (["missing.wav", "-o", "out.wav"], "missing.wav"),
-        (["x.npy", "-o", "out.wav", "--num-steps", "0"], "1 to 50"),
+        (["x.npy", "-o", "out.wav", "--num-steps", "0"], "from 1 to"),
         (["x.npy", "-o", "out.wav", "--schedule", "fast,er"], "betas"),
         (["x.npy", "-o", "out.wav", "--device", "cuda:99"], "cuda:99"),
         (["x.npy", "-o", "out.mp3"], ".mp3"),

@@ -1,23 +1,35 @@
-"""A network that knows its schedule and what it predicts: x_t, t and a condition in, x_0 out."""
+"""A network that knows its schedule, what it predicts and its noise: x_t, t and a condition in, x_0 out."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
+from wavediff.backbones import Condition
 from wavediff.diffusion.predictions import Prediction, predict_x0
-from wavediff.diffusion.schedules import DiscreteSchedule
+from wavediff.diffusion.priors import Prior, ShapedNormal, StandardNormal
+from wavediff.diffusion.schedules import Schedule
+from wavediff.errors import ConfigError
 
 
 class Denoiser(nn.Module):
-    """Backbone, schedule and prediction kind in one.
+    """Backbone, schedule, prediction kind and prior in one.
 
     Args:
         backbone: (x_t (B, N), t (B,), prepared condition) -> prediction (B, N), with `prepare(cond)`.
         schedule: alpha(t) and sigma(t).
         prediction: what the backbone was trained to return.
+        prior: what the noise of the process looks like; white by default.
     """
 
-    def __init__(self, backbone: nn.Module, schedule: DiscreteSchedule, prediction: Prediction) -> None:
+    def __init__(
+        self, backbone: nn.Module, schedule: Schedule, prediction: Prediction, prior: Prior | None = None
+    ) -> None:
         super().__init__()
         self.backbone, self.schedule, self.prediction = backbone, schedule, prediction
+        self.prior: Prior = StandardNormal() if prior is None else prior
 
     def x0_from(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The clean estimate (B, N) that the network's `output` at (x_t, t) stands for."""
@@ -26,3 +38,67 @@ class Denoiser(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, prepared: object) -> Tensor:
         """x_t (B, N) at times t (B,) -> estimate of x_0 (B, N)."""
         return self.x0_from(self.backbone(x_t, t, prepared), x_t, t)
+
+    def bind(self, cond: Condition, network: Any = None) -> "Bound":
+        """The denoiser of one condition, with all that no step changes computed.
+
+        Args:
+            cond: of the batch.
+            network: evaluates the backbone faster; the backbone itself by default.
+        """
+        network = self.backbone if network is None else network
+        if isinstance(self.prior, ShapedNormal) and cond.mel is not None:
+            envelope, magnitude = self.prior.spectra(cond.mel)
+            cond = dataclasses.replace(cond, envelope=envelope, magnitude=magnitude)
+        return Bound(self, network, cond, network.prepare(cond))
+
+    @property
+    def start_time(self) -> float:
+        """The time at which sampling starts."""
+        return self.prior.config.start_time if isinstance(self.prior, ShapedNormal) else 1.0
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A denoiser and one batch's condition. Signals are (B, N), times (B,)."""
+
+    denoiser: Denoiser
+    network: Callable[[Tensor, Tensor, object], Tensor]
+    cond: Condition
+    prepared: object
+
+    def predict(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """What the network returns."""
+        return self.network(x_t, t, self.prepared)
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Estimate of x_0."""
+        return self.denoiser.x0_from(self.predict(x_t, t), x_t, t)
+
+    def noise(self, white: Tensor) -> Tensor:
+        """White noise -> the noise of the process."""
+        prior = self.denoiser.prior
+        if not isinstance(prior, ShapedNormal) or self.cond.envelope is None:
+            return white
+        return prior.shape(white, self.cond.envelope)
+
+    def guess(self, white: Tensor, iterations: int | None = None) -> Tensor:
+        """What sampling starts from beside noise, its phase drawn from white noise; for the first items of the
+        batch, as many as `white` has.
+
+        Raises:
+            ConfigError: the prior is white and guesses nothing.
+        """
+        prior = self.denoiser.prior
+        if not isinstance(prior, ShapedNormal) or self.cond.envelope is None or self.cond.magnitude is None:
+            raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or guess_share to 0")
+        count = len(white)
+        start = prior.shape(white, self.cond.envelope[:count])
+        return prior.guess(start, self.cond.magnitude[:count], iterations)
+
+    def whitened(self, signal: Tensor) -> Tensor:
+        """Spectrum (B, frames, bins) of a signal over the envelope of the noise, a (B, N) one for a white prior."""
+        prior = self.denoiser.prior
+        if not isinstance(prior, ShapedNormal) or self.cond.envelope is None:
+            return signal
+        return prior.stft.analysis(signal) / self.cond.envelope

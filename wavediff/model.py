@@ -4,24 +4,24 @@ A configuration is plain data, so that loading one executes nothing and names no
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
-from wavediff.backbones.diffwave import DiffWave, DiffWaveConfig
+from wavediff.backbones import DiffWave, DiffWaveConfig, SpectralConfig, SpectralNet
 from wavediff.denoiser import Denoiser
 from wavediff.diffusion.predictions import Prediction
-from wavediff.diffusion.schedules import DiscreteSchedule
+from wavediff.diffusion.priors import PriorConfig, make_prior
+from wavediff.diffusion.schedules import CosineSchedule, DiscreteSchedule
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec
 
 MAX_LABELS = 10_000
 
-# kind -> (configuration class, network class)
-BACKBONES: dict[str, tuple[type[DiffWaveConfig], type[DiffWave]]] = {
-    "diffwave": (DiffWaveConfig, DiffWave),
-}
+BackboneConfig = DiffWaveConfig | SpectralConfig
+ScheduleConfig = DiscreteSchedule | CosineSchedule
 
 
 @dataclass(frozen=True)
@@ -29,22 +29,24 @@ class ModelConfig:
     """Everything that makes a model besides its weights.
 
     Attributes:
+        backbone: shape of the network; its type says which network.
+        schedule: of the process.
+        prediction: what the network returns: "eps", "x0" or "v".
+        prior: what the noise looks like, and what sampling starts from.
         mel: dialect of the condition, None for a model without mel.
         sample_rate: of the audio, in Hz; the mel's where there is one.
         labels: class names of a class-conditional model, in the order of their indices; none for other models.
     """
 
-    kind: Literal["diffwave"] = "diffwave"
-    backbone: DiffWaveConfig = field(default_factory=DiffWaveConfig)
-    schedule: DiscreteSchedule = field(default_factory=DiscreteSchedule)
+    backbone: BackboneConfig = field(default_factory=DiffWaveConfig)
+    schedule: ScheduleConfig = field(default_factory=DiscreteSchedule)
     prediction: Prediction = "eps"
+    prior: PriorConfig = field(default_factory=PriorConfig)
     mel: MelSpec | None = None
     sample_rate: int = 22050
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in BACKBONES:
-            raise ConfigError(f"kind: {self.kind!r} is unknown; choose from {', '.join(BACKBONES)}")
         if self.prediction not in ("eps", "x0", "v"):
             raise ConfigError(f"prediction: {self.prediction!r} is none of eps, x0, v")
         if self.mel is not None and self.mel.sample_rate != self.sample_rate:
@@ -56,12 +58,11 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON literals; `from_dict` reads them back."""
-        schedule = {f.name: getattr(self.schedule, f.name) for f in dataclasses.fields(self.schedule) if f.init}
         return {
-            "kind": self.kind,
-            "backbone": dataclasses.asdict(self.backbone),
-            "schedule": schedule,
+            "backbone": _tagged(self.backbone, BACKBONES),
+            "schedule": _tagged(self.schedule, SCHEDULES),
             "prediction": self.prediction,
+            "prior": dataclasses.asdict(self.prior),
             "mel": None if self.mel is None else self.mel.to_dict(),
             "sample_rate": self.sample_rate,
             "labels": list(self.labels),
@@ -75,17 +76,14 @@ class ModelConfig:
             ConfigError: a key is unknown, missing, or its value out of bounds.
         """
         _check_keys("config", data, {f.name for f in dataclasses.fields(cls)})
-        kind = data["kind"]
-        if not isinstance(kind, str) or kind not in BACKBONES:
-            raise ConfigError(f"kind: {kind!r} is unknown; choose from {', '.join(BACKBONES)}")
         labels = data["labels"]
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise ConfigError("labels: is not a list of names")
         return cls(
-            kind=kind,  # type: ignore[arg-type]
-            backbone=_build("backbone", BACKBONES[kind][0], data["backbone"]),
-            schedule=_build("schedule", DiscreteSchedule, data["schedule"]),
+            backbone=_untagged("backbone", data["backbone"], BACKBONES),
+            schedule=_untagged("schedule", data["schedule"], SCHEDULES),
             prediction=data["prediction"],
+            prior=_build("prior", PriorConfig, data["prior"]),
             mel=None if data["mel"] is None else MelSpec.from_dict(data["mel"]),
             sample_rate=_sample_rate(data["sample_rate"]),
             labels=tuple(labels),
@@ -93,16 +91,61 @@ class ModelConfig:
 
 
 def build_denoiser(config: ModelConfig) -> Denoiser:
-    """A denoiser of that configuration with fresh weights."""
-    _, backbone = BACKBONES[config.kind]
-    network: nn.Module = backbone(
-        config.backbone,
+    """A denoiser of that configuration with fresh weights.
+
+    Raises:
+        ConfigError: its parts do not fit together.
+    """
+    _, build = BACKBONES[_kind_of(config.backbone, BACKBONES)]
+    return Denoiser(
+        build(config, config.backbone), config.schedule, config.prediction, make_prior(config.prior, config.mel)
+    )
+
+
+def _diffwave(config: ModelConfig, backbone: DiffWaveConfig) -> nn.Module:
+    if not isinstance(config.schedule, DiscreteSchedule):
+        raise ConfigError("schedule: DiffWave embeds the steps of a discrete schedule; give num_steps and betas")
+    return DiffWave(
+        backbone,
         num_steps=config.schedule.num_steps,
         n_mels=None if config.mel is None else config.mel.n_mels,
         hop_length=1 if config.mel is None else config.mel.hop_length,
         n_classes=len(config.labels),
     )
-    return Denoiser(network, config.schedule, config.prediction)
+
+
+def _spectral(config: ModelConfig, backbone: SpectralConfig) -> nn.Module:
+    if config.mel is None or config.prior.power == 0 or config.labels:
+        raise ConfigError("backbone: the spectral network needs a mel and prior.power above 0, and takes no labels")
+    return SpectralNet(backbone, config.mel)
+
+
+# kind, as files name it -> (configuration class, how to build the network)
+BACKBONES: dict[str, tuple[type, Callable[[ModelConfig, Any], nn.Module]]] = {
+    "diffwave": (DiffWaveConfig, _diffwave),
+    "spectral": (SpectralConfig, _spectral),
+}
+SCHEDULES: dict[str, tuple[type, None]] = {
+    "discrete": (DiscreteSchedule, None),
+    "cosine": (CosineSchedule, None),
+}
+
+
+def _kind_of(value: object, registry: Mapping[str, tuple[type, Any]]) -> str:
+    return next(kind for kind, (cls, _) in registry.items() if cls is type(value))
+
+
+def _tagged(value: Any, registry: Mapping[str, tuple[type, Any]]) -> dict[str, Any]:
+    """Its fields and, under "kind", its class."""
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    return {"kind": _kind_of(value, registry), **fields}
+
+
+def _untagged(name: str, data: Any, registry: Mapping[str, tuple[type, Any]]) -> Any:
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if not isinstance(kind, str) or kind not in registry:
+        raise ConfigError(f"{name}.kind: {kind!r} is unknown; choose from {', '.join(registry)}")
+    return _build(name, registry[kind][0], {key: value for key, value in data.items() if key != "kind"})
 
 
 def _check_keys(name: str, data: Any, known: set[str]) -> None:

@@ -2,5 +2,6 @@
 
 from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.diffwave import DiffWave, DiffWaveConfig
+from wavediff.backbones.spectral import SpectralConfig, SpectralNet
 
-__all__ = ["Condition", "DiffWave", "DiffWaveConfig"]
+__all__ = ["Condition", "DiffWave", "DiffWaveConfig", "SpectralConfig", "SpectralNet"]

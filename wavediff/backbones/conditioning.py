@@ -19,10 +19,14 @@ class Condition:
     Attributes:
         mel: (B, n_mels, frames), in the model's own dialect.
         label: class indices (B,), int64.
+        envelope: (B, frames, n_fft // 2 + 1), magnitude of the noise, where the prior shapes it by the mel.
+        magnitude: (B, frames, n_fft // 2 + 1), the mel's pseudo-inverse; comes with `envelope`.
     """
 
     mel: Tensor | None = None
     label: Tensor | None = None
+    envelope: Tensor | None = None
+    magnitude: Tensor | None = None
 
 
 def upsample_factors(hop_length: int) -> tuple[int, int]:

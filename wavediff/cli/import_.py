@@ -3,6 +3,7 @@ the paper's author. Nothing that the file holds is run. (Our own training checkp
 """
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -46,10 +47,9 @@ def run(args: argparse.Namespace) -> None:
         f"trained for {model.facts['steps']} steps" if "steps" in model.facts else "does not tell how long it trained"
     )
     print(f"{args.file}: {model.facts['layout']} layout, {trained}")
-    print(
-        f"network   DiffWave, {backbone.channels} channels, {backbone.layers} layers, cycle {backbone.dilation_cycle}"
-    )
-    print(f"schedule  {schedule.num_steps} steps, beta {schedule.beta_min:g} to {schedule.beta_max:g}")
+    network, steps = dataclasses.asdict(backbone), dataclasses.asdict(schedule)
+    print("network   DiffWave, {channels} channels, {layers} layers, cycle {dilation_cycle}".format(**network))
+    print("schedule  {num_steps} steps, beta {beta_min:g} to {beta_max:g}".format(**steps))
     if model.config.mel is not None:
         print(f"mel       {model.config.mel.describe()}")
     if model.facts["assumed"]:

@@ -85,6 +85,7 @@ def _fit(argv: Sequence[str]) -> None:
     TrainingCLI(
         VocoderModule,
         SpeechDataModule,
+        subclass_mode_model=True,
         args=["fit", *argv],
         trainer_defaults=defaults,
         parser_kwargs={"prog": "wavediff train"},

@@ -22,9 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=inputs_help)
     parser.add_argument("-o", "--output", type=Path, required=True, help="a .wav, .flac or .ogg file, or a folder")
     parser.add_argument("--checkpoint", type=Path, help="model file (default: the bundled model)")
-    parser.add_argument("--num-steps", type=int, metavar="N", help="network evaluations (default: the schedule's)")
-    parser.add_argument("--schedule", help="fast6 (default), full, or ascending betas such as 0.0001,0.01,0.2")
-    parser.add_argument("--sampler", default="ddpm", help=f"{' or '.join(SAMPLERS)} (default ddpm)")
+    parser.add_argument("--num-steps", type=int, metavar="N", help="network evaluations (default: the model's)")
+    schedule_help = "of DiffWave: fast6 (default), full, or ascending betas such as 0.0001,0.01,0.2"
+    parser.add_argument("--schedule", help=schedule_help)
+    parser.add_argument("--sampler", help=f"{' or '.join(SAMPLERS)} (default: the model's)")
     parser.add_argument("--seed", type=int, default=0, metavar="K", help="decides the noise (default 0)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--mel-spec", metavar="PRESET", help="dialect of the mels, if it may not be the model's")

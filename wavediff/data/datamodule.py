@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from wavediff.data.augment import Augment
 from wavediff.data.dataset import SegmentDataset
 from wavediff.data.manifest import Utterance, read_manifest
 from wavediff.data.packed import PackedAudio
@@ -37,6 +38,7 @@ class SpeechDataModule(LightningDataModule):
         seed: decides the order of the utterances and the seed of each item.
         valid_segment_length: of validation items [samples]; as in training if None.
         repeats: how often an epoch visits each utterance; makes the epochs of a small corpus last.
+        augment: how training segments are varied; not at all by default.
         pin_memory: copy batches to page-locked memory, from where a GPU fetches faster.
     """
 
@@ -52,6 +54,7 @@ class SpeechDataModule(LightningDataModule):
         valid_segment_length: int | None = None,
         repeats: int = 1,
         pin_memory: bool = False,
+        augment: Augment = Augment(),  # noqa: B008  frozen
     ) -> None:
         super().__init__()
         self.train_manifest = train_manifest
@@ -64,6 +67,7 @@ class SpeechDataModule(LightningDataModule):
         self.valid_segment_length = segment_length if valid_segment_length is None else valid_segment_length
         self.repeats = repeats
         self.pin_memory = pin_memory
+        self.augment = augment
         for name in ("sample_rate", "segment_length", "batch_size", "repeats", "valid_segment_length"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, must be 1 or more")
@@ -78,7 +82,13 @@ class SpeechDataModule(LightningDataModule):
         """
         skipped_path = Path(self.trainer.default_root_dir) / "skipped.jsonl" if self.trainer else None
         self.train_dataset = SegmentDataset(
-            _open(self.train_manifest), self.sample_rate, self.segment_length, self.seed, True, skipped_path
+            _open(self.train_manifest),
+            self.sample_rate,
+            self.segment_length,
+            self.seed,
+            True,
+            skipped_path,
+            self.augment,
         )
         self.valid_dataset = SegmentDataset(
             _open(self.valid_manifest), self.sample_rate, self.valid_segment_length, self.seed, False, skipped_path

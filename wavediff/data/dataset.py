@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from wavediff.audio import read_audio, resample
+from wavediff.data.augment import Augment, Variation
 from wavediff.data.manifest import Utterance
 from wavediff.data.packed import PackedAudio
 from wavediff.data.sampler import derive_seed
@@ -46,6 +47,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         segment_length: length of the items [samples].
         seed: decides the item seeds of plain indices.
         random: cut the segment at a random place; otherwise from the middle of the utterance.
+        augment: how the segments are varied; not at all by default.
         skipped_path: JSONL file to which broken files are appended (path, reason) as they are met.
 
     Raises:
@@ -60,6 +62,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         seed: int = 0,
         random: bool = True,
         skipped_path: str | os.PathLike[str] | None = None,
+        augment: Augment = Augment(),  # noqa: B008  frozen
     ) -> None:
         if len(source) == 0:
             raise DataError("the data set holds no utterance; prepare the corpus again")
@@ -74,6 +77,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         self.seed = seed
         self.random = random
         self.skipped_path = skipped_path
+        self.augment = augment
         # In shared memory: what one worker process finds broken, all know of.
         self._broken = torch.zeros(len(source), dtype=torch.bool).share_memory_()
 
@@ -96,7 +100,10 @@ class SegmentDataset(Dataset[dict[str, Any]]):
             if not self._broken[index]:
                 try:
                     # A fresh generator for each attempt: what was known to be broken must not change the outcome.
-                    waveform = self._segment(index, torch.Generator().manual_seed(item_seed))
+                    generator = torch.Generator().manual_seed(item_seed)
+                    variation = self.augment.draw(generator) if self.augment.share else Variation()
+                    waveform = self._segment(index, variation.source_length(self.segment_length), generator)
+                    waveform = variation.apply(waveform)[: self.segment_length]
                 except AudioError as error:
                     self._report(index, str(error))
                 else:
@@ -106,35 +113,35 @@ class SegmentDataset(Dataset[dict[str, Any]]):
             index = derive_seed(item_seed, attempt) % len(self)
         raise AssertionError("unreachable: _report stops the search")
 
-    def _segment(self, index: int, generator: torch.Generator) -> Tensor:
-        """(n,) with n at most `segment_length`."""
+    def _segment(self, index: int, length: int, generator: torch.Generator) -> Tensor:
+        """(n,) with n at most `length`."""
         source = self.source
         if isinstance(source, PackedAudio):
-            start = self._start(source.frames(index), generator)
-            return source.read(index, start, self.segment_length)
+            start = self._start(source.frames(index), length, generator)
+            return source.read(index, start, length)
         utterance = source[index]
         if utterance.sample_rate == self.sample_rate:
-            start = self._start(utterance.frames, generator)
-            frames = min(self.segment_length, utterance.frames)
+            start = self._start(utterance.frames, length, generator)
+            frames = min(length, utterance.frames)
             return read_audio(utterance.path, start=start, frames=frames)[0]
-        return self._resampled_segment(utterance, generator)
+        return self._resampled_segment(utterance, length, generator)
 
-    def _resampled_segment(self, utterance: Utterance, generator: torch.Generator) -> Tensor:
+    def _resampled_segment(self, utterance: Utterance, length: int, generator: torch.Generator) -> Tensor:
         # `step_in` samples of the file last as long as `step_out` of the item. Cut at whole steps, a part of the
         # file is resampled on the same grid as the whole.
         divisor = math.gcd(utterance.sample_rate, self.sample_rate)
         step_in, step_out = utterance.sample_rate // divisor, self.sample_rate // divisor
         margin = math.ceil(_FILTER_SECONDS * divisor)  # steps
-        start = self._start(math.ceil(utterance.frames * step_out / step_in), generator)
+        start = self._start(math.ceil(utterance.frames * step_out / step_in), length, generator)
         first = max(0, start // step_out - margin)
-        last = math.ceil((start + self.segment_length) / step_out) + margin
+        last = math.ceil((start + length) / step_out) + margin
         begin, end = first * step_in, min(last * step_in, utterance.frames)
         waveform, rate = read_audio(utterance.path, start=begin, frames=end - begin)
         offset = start - first * step_out
-        return resample(waveform, rate, self.sample_rate)[offset : offset + self.segment_length]
+        return resample(waveform, rate, self.sample_rate)[offset : offset + length]
 
-    def _start(self, frames: int, generator: torch.Generator) -> int:
-        room = max(0, frames - self.segment_length)
+    def _start(self, frames: int, length: int, generator: torch.Generator) -> int:
+        room = max(0, frames - length)
         return int(torch.randint(room + 1, (), generator=generator)) if self.random else room // 2
 
     def _report(self, index: int, reason: str) -> None:

@@ -30,6 +30,11 @@ class ItemNoise:
             row.normal_(generator=generator)
         return noise
 
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """(B,) float64, uniform in [low, high)."""
+        draws = [torch.rand(1, generator=g, device=self.device, dtype=torch.float64) for g in self.generators]
+        return low + (high - low) * torch.cat(draws)
+
     def integers(self, low: int, high: int) -> Tensor:
         """(B,) int64, uniform in [low, high)."""
         draws = [torch.randint(low, high, (1,), generator=g, device=self.device) for g in self.generators]

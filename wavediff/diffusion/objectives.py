@@ -9,7 +9,8 @@ from torch import Tensor
 
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.predictions import Prediction, training_target
-from wavediff.diffusion.schedules import DiscreteSchedule, expand
+from wavediff.diffusion.schedules import DiscreteSchedule, Schedule, expand
+from wavediff.errors import ConfigError
 
 
 class Loss(NamedTuple):
@@ -36,7 +37,7 @@ class NoiseRegression:
         x_0: Tensor,
         lengths: Tensor,
         noise: ItemNoise,
-        schedule: DiscreteSchedule,
+        schedule: Schedule,
         prediction: Prediction,
         t: Tensor | None = None,
     ) -> Loss:
@@ -50,6 +51,8 @@ class NoiseRegression:
             t: times (B,) in (0, 1]; drawn uniformly from the training steps by default.
         """
         if t is None:
+            if not isinstance(schedule, DiscreteSchedule):
+                raise ConfigError("objective: NoiseRegression draws training steps; give it a discrete schedule")
             t = noise.integers(1, schedule.num_steps + 1).double() / schedule.num_steps
         t = t.to(x_0.device)
         eps = noise.normal(x_0.shape[1]).to(x_0.device)

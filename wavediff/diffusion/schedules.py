@@ -10,10 +10,12 @@ arXiv:2009.09761) beside ours:
     t_s^align       T * t for the times `align` returns (steps count from 1)
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -40,6 +42,60 @@ def expand(values: Tensor, like: Tensor) -> Tensor:
     return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
+class Schedule(Protocol):
+    """What samplers and objectives need to know of a process, x_t = alpha x_0 + sigma noise."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Signal share at times t (B,); float64."""
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise share at times t (B,); float64."""
+
+    def spaced_grid(self, num_steps: int, start: float = 1.0) -> Tensor:
+        """(num_steps + 1,) descending times from `start` to 0."""
+
+
+@dataclass(frozen=True)
+class CosineSchedule:
+    """alpha = cos(pi t / 2), sigma = sin(pi t / 2): continuous, and pure noise at t = 1.
+
+    Attributes:
+        offset: s >= 0 of the source, which keeps noise levels near t = 0 closer together.
+
+    Source: Nichol and Dhariwal 2021, arXiv 2102.09672, eq. 17, whose f is our alpha's square, for every real t.
+    """
+
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.offset < 1:
+            raise ConfigError(f"schedule.offset: {self.offset} is outside [0, 1)")
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Signal share at times t (B,); float64, exactly 0 at t = 1."""
+        left = (1 - t.double()) / (1 + self.offset)
+        return torch.sin(math.pi / 2 * left) / math.cos(math.pi / 2 * self.offset / (1 + self.offset))
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise share at times t (B,); float64."""
+        if self.offset == 0:  # where the root below would cancel
+            return torch.sin(math.pi / 2 * t.double())
+        return (1 - self.alpha(t) ** 2).clamp(min=0).sqrt()
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        """ln(alpha^2 / sigma^2) at times t (B,); float64."""
+        return 2 * (self.alpha(t).log() - self.sigma(t).log())
+
+    def spaced_grid(self, num_steps: int, start: float = 1.0) -> Tensor:
+        """(num_steps + 1,) times, evenly spaced from `start` to 0.
+
+        Raises:
+            SamplingError: `num_steps` outside 1 ... 10,000.
+        """
+        _check_num_steps(num_steps, MAX_DISCRETE_STEPS)
+        return torch.linspace(start, 0, num_steps + 1, dtype=torch.float64)
+
+
 @dataclass(frozen=True)
 class DiscreteSchedule:
     """DiffWave's T discrete steps as the points t = n / T, n = 1 ... T, of the continuous time axis.
@@ -59,7 +115,6 @@ class DiscreteSchedule:
     num_steps: int = 50
     beta_min: float = 1e-4
     beta_max: float = 0.05
-    _alphas: Tensor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 2 <= self.num_steps <= MAX_DISCRETE_STEPS:
@@ -68,8 +123,12 @@ class DiscreteSchedule:
             raise ConfigError(
                 f"schedule: need 0 < beta_min <= beta_max < 1, got beta_min={self.beta_min}, beta_max={self.beta_max}"
             )
+
+    @functools.cached_property
+    def _alphas(self) -> Tensor:
+        """(T + 1,) float64, alpha at steps 0 ... T."""
         alpha_bar = torch.cumprod(1 - self.betas, dim=0)
-        object.__setattr__(self, "_alphas", torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar.sqrt()]))
+        return torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar.sqrt()])
 
     @property
     def betas(self) -> Tensor:
@@ -115,18 +174,18 @@ class DiscreteSchedule:
         """(T + 1,) descending times of all training steps, ending in 0."""
         return torch.arange(self.num_steps, -1, -1, dtype=torch.float64) / self.num_steps
 
-    def spaced_grid(self, num_steps: int) -> Tensor:
+    def spaced_grid(self, num_steps: int, start: float = 1.0) -> Tensor:
         """(num_steps + 1,) descending times, quadratically denser towards the data, ending in 0.
 
-        `num_steps` = T gives the training steps themselves. Otherwise the fractional steps run from T to 1.
+        `num_steps` = T gives the training steps themselves. Otherwise the fractional steps run from T `start` to 1.
 
         Raises:
             SamplingError: `num_steps` outside 1 ... T.
         """
         _check_num_steps(num_steps, self.num_steps)
-        if num_steps == self.num_steps:
+        if num_steps == self.num_steps and start == 1:
             return self.full_grid()
-        root = torch.linspace(1, math.sqrt(self.t_min), num_steps, dtype=torch.float64)
+        root = torch.linspace(math.sqrt(start), math.sqrt(self.t_min), num_steps, dtype=torch.float64)
         return torch.cat([root**2, torch.zeros(1, dtype=torch.float64)])
 
     def align(self, betas: Sequence[float]) -> Tensor:
@@ -165,7 +224,7 @@ class DiscreteSchedule:
 
 def _check_num_steps(num_steps: int, most: int) -> None:
     if not isinstance(num_steps, int) or isinstance(num_steps, bool) or not 1 <= num_steps <= most:
-        raise SamplingError(f"num_steps: {num_steps!r} is not a whole number from 1 to {most}, the steps trained")
+        raise SamplingError(f"num_steps: {num_steps!r} is not a whole number from 1 to {most}")
 
 
 def _check_betas(betas: Sequence[float]) -> None:

@@ -7,15 +7,19 @@ model could not use; `read_mel` and `write_mel` keep mels in files.
 
 from wavediff.mel.check import check_mel, likely_dialects
 from wavediff.mel.dialects import Conversion, can_convert, convert
+from wavediff.mel.envelope import SpectralEnvelope
 from wavediff.mel.files import read_mel, write_mel
 from wavediff.mel.spec import PRESETS, MelSpec
+from wavediff.mel.stft import FrameSTFT
 from wavediff.mel.transform import MelTransform, pseudo_inverse
 
 __all__ = [
     "PRESETS",
     "Conversion",
+    "FrameSTFT",
     "MelSpec",
     "MelTransform",
+    "SpectralEnvelope",
     "can_convert",
     "check_mel",
     "convert",

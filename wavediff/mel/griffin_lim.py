@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.mel.spec import MelSpec
+from wavediff.mel.stft import FrameSTFT
 from wavediff.mel.transform import analysis_window, pseudo_inverse
 
 # PESQ gains nothing from more.
@@ -53,3 +54,36 @@ def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float
                 )
             )
     return torch.stack(items)[:, start : start + mel.shape[-1] * hop].to(mel.device)
+
+
+@torch.no_grad()
+def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int, momentum: float = 0.99) -> Tensor:
+    """A waveform of about this magnitude, found by fast Griffin-Lim from the phase of `start`.
+
+    Unlike `griffin_lim` on any device, for a whole batch at once, and an item's result depends on its own start
+    alone: a seed that draws the start decides the result.
+
+    Args:
+        magnitude: (B, frames, n_fft // 2 + 1).
+        start: waveform (B, frames * hop_length).
+        stft: in whose frames the magnitude is given.
+        n_iter: 0 puts the magnitude on the phase of `start`.
+        momentum: as in `griffin_lim`.
+
+    Returns:
+        (B, frames * hop_length)
+
+    Source: Perraudin et al. 2013, A fast Griffin-Lim algorithm, algorithm 2.
+    """
+    phase = _unit(stft.analysis(start))
+    previous: Tensor | None = None
+    for _ in range(n_iter):
+        projected = stft.analysis(stft.synthesis(magnitude * phase))
+        # Of c_n + momentum (c_n - c_{n-1}) only the phase counts, so it may be divided by 1 + momentum.
+        step = projected if previous is None else projected - previous * (momentum / (1 + momentum))
+        previous, phase = projected, _unit(step)
+    return stft.synthesis(magnitude * phase)
+
+
+def _unit(spectrum: Tensor) -> Tensor:
+    return spectrum / (spectrum.abs() + 1e-9)

@@ -33,7 +33,8 @@ def filterbank(spec: MelSpec) -> Tensor:
     """The dialect's triangles (n_mels, n_fft // 2 + 1) on the CPU; cached, so not to be written to."""
     from torchaudio.functional import melscale_fbanks
 
-    with warnings.catch_warnings():
+    # On the CPU even where a default device is set: the cache serves everybody.
+    with torch.device("cpu"), warnings.catch_warnings():
         # Some dialects do have bands narrower than a bin; that is theirs to choose.
         warnings.filterwarnings("ignore", message="At least one mel filterbank")
         bands = melscale_fbanks(

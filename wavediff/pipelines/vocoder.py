@@ -12,7 +12,7 @@ from wavediff.audio import resample
 from wavediff.backbones import Condition
 from wavediff.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.denoiser import Denoiser
-from wavediff.diffusion import ItemNoise, make_sampler
+from wavediff.diffusion import DiscreteSchedule, ItemNoise, expand, make_sampler
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, CheckpointError, ConfigError, SamplingError
 from wavediff.mel import MelSpec, MelTransform, check_mel, convert
@@ -20,6 +20,7 @@ from wavediff.model import ModelConfig
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "vocoder.safetensors"
 MODEL_FILE = "model.safetensors"
+CONTINUOUS_STEPS = 4  # by default, of a model that knows no steps of its own
 
 OnStep = Callable[[int, int], None]
 
@@ -124,7 +125,7 @@ class Vocoder:
         num_steps: int | None = None,
         *,
         schedule: str | Sequence[float] | None = None,
-        sampler: str = "ddpm",
+        sampler: str | None = None,
         seed: int | Sequence[int] = 0,
         mel_spec: MelSpec | str | None = None,
         on_step: OnStep | None = None,
@@ -133,9 +134,11 @@ class Vocoder:
 
         Args:
             mel: (n_mels, frames) or (B, n_mels, frames).
-            num_steps: network evaluations, 1 to the T of training; by default those of `schedule`.
-            schedule: "fast6", the published six steps (the default); "full", all T steps; or ascending betas.
-            sampler: "ddpm" (ancestral) or "ddim" (deterministic).
+            num_steps: network evaluations; by default those of `schedule`, or 4 for a model of continuous time.
+            schedule: for models of discrete steps: "fast6", the published six (the default); "full", all T steps; or
+                ascending betas.
+            sampler: "ddpm" (ancestral, the default for discrete steps) or "ddim" (deterministic, the default for
+                continuous time).
             seed: decides the noise: one number for every item, or one number an item. An item's speech does
                 not depend on what else is in the batch.
             mel_spec: dialect of `mel`, or its preset's name, if it may not be the model's; converted where exact.
@@ -156,11 +159,9 @@ class Vocoder:
         if len(seeds) != len(batch):
             raise SamplingError(f"seed: {len(seeds)} seeds for {len(batch)} mels; give one number, or one an item")
         grid = self.grid(num_steps, schedule)
+        name = sampler or ("ddpm" if isinstance(self.denoiser.schedule, DiscreteSchedule) else "ddim")
         noise = ItemNoise(seeds, self.device)
-        prepared = self._network.prepare(Condition(batch))
-
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.denoiser.x0_from(self._network(x_t, t, prepared), x_t, t)
+        bound = self.denoiser.bind(Condition(batch), self._network)
 
         def check_step(index: int, x_t: Tensor) -> None:
             if not x_t.isfinite().all():
@@ -171,8 +172,14 @@ class Vocoder:
             if on_step is not None:
                 on_step(index + 1, len(grid) - 1)
 
-        x_T = noise.normal(batch.shape[-1] * self.hop_length)
-        speech = make_sampler(sampler)(denoise, x_T, self.denoiser.schedule, grid, noise, check_step)
+        length = batch.shape[-1] * self.hop_length
+        x_T = bound.noise(noise.normal(length))
+        if self.denoiser.start_time < 1:
+            t = grid[:1].expand(len(batch))
+            guess = bound.guess(noise.normal(length))
+            process = self.denoiser.schedule
+            x_T = expand(process.alpha(t), x_T) * guess + expand(process.sigma(t), x_T) * x_T
+        speech = make_sampler(name)(bound, x_T, self.denoiser.schedule, grid, noise, check_step)
         speech = speech.clamp(-1, 1)  # the waveform, never the noisy state
         return speech if mel.ndim == 3 else speech[0]
 
@@ -184,8 +191,13 @@ class Vocoder:
     def grid(self, num_steps: int | None, schedule: str | Sequence[float] | None) -> Tensor:
         """The descending times (S + 1,) that `decode` visits with these arguments."""
         trained = self.denoiser.schedule
+        start = self.denoiser.start_time
+        if not isinstance(trained, DiscreteSchedule):
+            if schedule is not None:
+                raise SamplingError(f"schedule: {schedule!r} is for models of discrete steps; give num_steps")
+            return trained.spaced_grid(CONTINUOUS_STEPS if num_steps is None else num_steps, start)
         if schedule is None:
-            return self.grid(None, "fast6") if num_steps is None else trained.spaced_grid(num_steps)
+            return self.grid(None, "fast6") if num_steps is None else trained.spaced_grid(num_steps, start)
         if schedule == "full":
             grid = trained.full_grid()
         elif schedule == "fast6":

@@ -3,5 +3,14 @@
 from wavediff.training.callbacks import AudioLogger, FullState, ModelExport
 from wavediff.training.checkpoint_io import AtomicCheckpointIO
 from wavediff.training.module import VocoderModule
+from wavediff.training.vocoders import DiffWaveModule, SpectralModule
 
-__all__ = ["AtomicCheckpointIO", "AudioLogger", "FullState", "ModelExport", "VocoderModule"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "AudioLogger",
+    "DiffWaveModule",
+    "FullState",
+    "ModelExport",
+    "SpectralModule",
+    "VocoderModule",
+]

@@ -1,4 +1,4 @@
-"""A mel vocoder under training."""
+"""A mel vocoder under training: what all networks share."""
 
 import math
 from typing import Any, Literal
@@ -8,43 +8,43 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from wavediff.backbones import Condition, DiffWaveConfig
-from wavediff.diffusion import DiscreteSchedule, ItemNoise, NoiseRegression
+from wavediff.backbones import Condition
+from wavediff.denoiser import Bound
+from wavediff.diffusion import ItemNoise
 from wavediff.diffusion.objectives import Loss
 from wavediff.errors import ConfigError
-from wavediff.mel import MelSpec, MelTransform
+from wavediff.mel import MelTransform
 from wavediff.model import ModelConfig, build_denoiser
 from wavediff.training.checkpoint_io import CONFIG_KEY
 
-VALIDATION_TIMES = (0.1, 0.3, 0.6, 1.0)  # noise levels the validation loss is reported at, as shares of T
+LRScheduler = Literal["constant", "cosine"]
 
 
 class VocoderModule(LightningModule):
     """Trains a denoiser conditioned on mels that are computed from each batch, on its device.
 
+    Subclasses say which network, and give `loss` and `validation_losses`.
+
     Args:
-        mel: dialect of the condition: a preset's name, or all its constants.
-        backbone: shape of the network.
-        schedule: noise schedule.
-        norm: "l2" is the paper's loss, "l1" what the lmnt implementation trains.
+        config: of the model; it has a mel.
         learning_rate: peak, of AdamW.
         weight_decay: of AdamW.
         warmup_steps: optimiser steps over which the learning rate rises from zero.
         lr_scheduler: after the warm-up: "constant", or "cosine" down to a hundredth at the last step.
         compile: compile the network with torch.compile (needs a C++ compiler on CPUs).
+
+    Raises:
+        ConfigError: a value out of bounds, or parts of the configuration do not fit together.
     """
 
     def __init__(
         self,
-        mel: str | MelSpec = "hifigan",
-        backbone: DiffWaveConfig = DiffWaveConfig(),  # noqa: B008  frozen
-        schedule: DiscreteSchedule = DiscreteSchedule(),  # noqa: B008  frozen
-        norm: Literal["l2", "l1"] = "l2",
-        learning_rate: float = 2e-4,
-        weight_decay: float = 0.0,
-        warmup_steps: int = 0,
-        lr_scheduler: Literal["constant", "cosine"] = "constant",
-        compile: bool = False,
+        config: ModelConfig,
+        learning_rate: float,
+        weight_decay: float,
+        warmup_steps: int,
+        lr_scheduler: LRScheduler,
+        compile: bool,
     ) -> None:
         super().__init__()
         if not 0 < learning_rate < 1 or weight_decay < 0 or warmup_steps < 0:
@@ -52,11 +52,11 @@ class VocoderModule(LightningModule):
                 f"model: learning_rate {learning_rate} must lie in (0, 1), weight_decay {weight_decay} and "
                 f"warmup_steps {warmup_steps} must not be negative"
             )
-        spec = MelSpec.preset(mel) if isinstance(mel, str) else mel
-        self.config = ModelConfig(backbone=backbone, schedule=schedule, mel=spec, sample_rate=spec.sample_rate)
-        self.denoiser = build_denoiser(self.config)
-        self.mel_transform = MelTransform(spec)
-        self.objective = NoiseRegression(norm)
+        if config.mel is None:
+            raise ConfigError("model.mel: a vocoder needs one")
+        self.config = config
+        self.denoiser = build_denoiser(config)
+        self.mel_transform = MelTransform(config.mel)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.lr_scheduler = warmup_steps, lr_scheduler
         if compile:
@@ -68,19 +68,21 @@ class VocoderModule(LightningModule):
         with torch.no_grad():
             return self.mel_transform(waveform)[..., :frames]
 
-    def loss(self, batch: dict[str, Tensor], t: Tensor | None = None) -> Loss:
-        """The objective on a batch; noise and times come from each item's own seed."""
-        backbone = self.denoiser.backbone
-        prepared = backbone.prepare(Condition(self.mel(batch["waveform"])))  # type: ignore[operator]
-        return self.objective(
-            lambda x_t, t: backbone(x_t, t, prepared),
-            batch["waveform"],
-            batch["length"],
-            ItemNoise(batch["seed"].tolist(), self.device),
-            self.denoiser.schedule,
-            self.denoiser.prediction,
-            t,
-        )
+    def bind(self, batch: dict[str, Tensor]) -> Bound:
+        """The denoiser, told the batch's mels."""
+        return self.denoiser.bind(Condition(self.mel(batch["waveform"])))
+
+    def noise(self, batch: dict[str, Tensor]) -> ItemNoise:
+        """Noise of the batch's items, from each one's own seed."""
+        return ItemNoise(batch["seed"].tolist(), self.device)
+
+    def loss(self, batch: dict[str, Tensor]) -> Loss:
+        """The objective on a training batch."""
+        raise NotImplementedError
+
+    def validation_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses by name, without sampling noise: a batch gives the same each time."""
+        raise NotImplementedError
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
@@ -89,15 +91,12 @@ class VocoderModule(LightningModule):
         return loss.mean
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """The loss at fixed noise levels, the same noise each time: its curve has no sampling noise."""
-        size = len(batch["seed"])
-        losses = []
-        for share in VALIDATION_TIMES:
-            step = max(1, round(share * self.denoiser.schedule.num_steps))
-            t = torch.full((size,), step / self.denoiser.schedule.num_steps, dtype=torch.float64, device=self.device)
-            losses.append(self.loss(batch, t).mean)
-            self.log(f"valid/loss_at_t{share}", losses[-1], batch_size=size, sync_dist=True)
-        self.log("valid/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=size, sync_dist=True)
+        """Logs the losses; their mean is what the best model is chosen by."""
+        size, losses = len(batch["seed"]), self.validation_losses(batch)
+        for name, loss in losses.items():
+            self.log(f"valid/{name}", loss, batch_size=size, sync_dist=True)
+        mean = torch.stack(list(losses.values())).mean()
+        self.log("valid/loss", mean, prog_bar=True, batch_size=size, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Makes the full training state exportable by itself."""

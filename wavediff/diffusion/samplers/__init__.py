@@ -20,7 +20,7 @@ from torch import Tensor
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.samplers.ddim import DDIM
 from wavediff.diffusion.samplers.ddpm import DDPM
-from wavediff.diffusion.schedules import DiscreteSchedule
+from wavediff.diffusion.schedules import Schedule
 from wavediff.errors import SamplingError
 
 
@@ -31,7 +31,7 @@ class Sampler(Protocol):
         self,
         denoise: Callable[[Tensor, Tensor], Tensor],
         x_T: Tensor,
-        schedule: DiscreteSchedule,
+        schedule: Schedule,
         grid: Tensor,
         noise: ItemNoise,
         on_step: Callable[[int, Tensor], None] | None = None,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.predictions import predict_noise
-from wavediff.diffusion.schedules import DiscreteSchedule, expand
+from wavediff.diffusion.schedules import Schedule, expand
 from wavediff.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ class DDIM:
         self,
         denoise: Callable[[Tensor, Tensor], Tensor],
         x_T: Tensor,
-        schedule: DiscreteSchedule,
+        schedule: Schedule,
         grid: Tensor,
         noise: ItemNoise,
         on_step: Callable[[int, Tensor], None] | None = None,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.schedules import DiscreteSchedule, expand
+from wavediff.diffusion.schedules import Schedule, expand
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class DDPM:
         self,
         denoise: Callable[[Tensor, Tensor], Tensor],
         x_T: Tensor,
-        schedule: DiscreteSchedule,
+        schedule: Schedule,
         grid: Tensor,
         noise: ItemNoise,
         on_step: Callable[[int, Tensor], None] | None = None,

@@ -1,0 +1,120 @@
+"""The frame-synchronous STFT, the spectral envelope and the search for a phase."""
+
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from wavediff.audio import read_audio
+from wavediff.errors import ConfigError
+from wavediff.mel import PRESETS, FrameSTFT, MelSpec, MelTransform, SpectralEnvelope, pseudo_inverse
+from wavediff.mel.griffin_lim import find_phase
+
+SPEC = MelSpec()
+
+
+@pytest.fixture(scope="module")
+def speech(ljspeech: Path) -> Tensor:
+    """(1, N), whole frames of one test clip."""
+    waveform, _ = read_audio(ljspeech / "wavs" / "LJ001-0002.wav")
+    return waveform[None, : len(waveform) // 256 * 256]
+
+
+@pytest.mark.parametrize("name", [name for name, spec in PRESETS.items() if 2 * spec.hop_length <= spec.win_length])
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_synthesis_undoes_analysis_in_every_dialect_and_for_the_shortest_signals(name: str, frames: int) -> None:
+    stft = FrameSTFT(PRESETS[name])
+    torch.manual_seed(0)
+    x = torch.randn(2, frames * stft.hop_length)
+    spectrum = stft.analysis(x)
+    assert spectrum.shape == (2, frames, stft.n_fft // 2 + 1)
+    torch.testing.assert_close(stft.synthesis(spectrum), x, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("framing", ["same", "center"])
+def test_a_frame_is_librosas_frame_of_the_dialects_moment(framing: str) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 20 * 256)
+    ours = FrameSTFT(MelSpec(framing=framing)).analysis(x)[0].T.numpy()
+    padded = np.pad(x[0].numpy(), (384 if framing == "same" else 512, 1024))
+    theirs = librosa.stft(padded, n_fft=1024, hop_length=256, window="hann", center=False)[:, :20]
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_windows_that_hardly_overlap_are_refused() -> None:
+    with pytest.raises(ConfigError, match="half of win_length"):
+        FrameSTFT(MelSpec(hop_length=600))
+
+
+def test_what_sampling_leaves_behind_does_not_stop_training() -> None:
+    stft = FrameSTFT(SPEC)
+    with torch.inference_mode():
+        stft.synthesis(stft.analysis(torch.randn(1, 1024)))
+    x = torch.randn(1, 1024, requires_grad=True)
+    stft.synthesis(stft.analysis(x)).sum().backward()
+    torch.testing.assert_close(x.grad, torch.ones_like(x), atol=1e-4, rtol=0)
+
+
+def test_the_envelope_of_white_noise_is_its_level() -> None:
+    """A signal whose spectrum is known: E |X|^2 = sigma^2 sum w^2 in every bin."""
+    torch.manual_seed(0)
+    sigma = 0.05
+    mel = MelTransform(SPEC)(sigma * torch.randn(1, 256 * 400))
+    envelope = SpectralEnvelope(SPEC, power=1.0)(mel)
+    expected = sigma * FrameSTFT(SPEC).noise_level
+    inner = envelope[:, 5:-5, 8:]  # the lowest band hears fewer bins
+    # Bands sum magnitudes, whose mean is sqrt(pi) / 2 of their root mean square.
+    assert inner.mean().item() == pytest.approx(expected * np.sqrt(np.pi) / 2, rel=0.05)
+    assert inner.std() < 0.15 * inner.mean()
+
+
+def test_the_envelope_follows_gain_by_its_power_and_is_flat_above_the_mel(speech: Tensor) -> None:
+    transform = MelTransform(SPEC)
+    loud = transform(speech)[..., 40:80]
+    quiet = transform(0.5 * speech)[..., 40:80]
+    for power in (0.0, 0.5, 1.0):
+        envelope = SpectralEnvelope(SPEC, power=power)
+        ratio = envelope(loud) / envelope(quiet)
+        assert ratio.median().item() == pytest.approx(2**power, rel=1e-3)
+    top = envelope(loud)[..., 380:]
+    torch.testing.assert_close(top, top[..., :1].expand_as(top))
+
+
+@pytest.mark.parametrize("wrong", [{"bands": 4}, {"frames": 0}, {"power": 1.5}])
+def test_an_envelope_out_of_bounds_is_refused(wrong: dict) -> None:
+    with pytest.raises(ConfigError, match="odd and positive"):
+        SpectralEnvelope(SPEC, **wrong)
+
+
+def test_a_phase_is_found_as_well_as_librosa_finds_it(speech: Tensor) -> None:
+    """Same magnitudes, same number of iterations: as consistent a spectrogram as an independent implementation's."""
+    magnitude = FrameSTFT(SPEC).analysis(speech).abs()
+    stft = FrameSTFT(SPEC)
+
+    def inconsistency(waveform: Tensor) -> float:
+        n = min(waveform.shape[-1], speech.shape[-1])
+        found = stft.analysis(torch.nn.functional.pad(waveform, (0, speech.shape[-1] - n))).abs()
+        return (torch.linalg.norm(found - magnitude) / torch.linalg.norm(magnitude)).item()
+
+    torch.manual_seed(0)
+    ours = inconsistency(find_phase(magnitude, torch.randn_like(speech), stft, 32))
+    # librosa centres frame k on sample 256 k: half a hop later it sees the same frames, but for the edges.
+    theirs = librosa.griffinlim(magnitude[0].T.numpy(), n_iter=32, hop_length=256, random_state=0, momentum=0.99)
+    shifted = torch.from_numpy(np.pad(theirs, (128, 0)))[None, : speech.shape[-1]]
+    assert ours < 1.1 * inconsistency(shifted)
+    # More iterations come closer, and the right phase is a fixed point.
+    assert ours < 0.8 * inconsistency(find_phase(magnitude, torch.randn_like(speech), stft, 4))
+    torch.testing.assert_close(find_phase(magnitude, speech, stft, 3), speech, atol=1e-3, rtol=0)
+
+
+def test_a_phase_depends_on_its_own_start_alone(speech: Tensor) -> None:
+    stft = FrameSTFT(SPEC)
+    magnitude = pseudo_inverse(MelTransform(SPEC)(speech)[..., 20:60], SPEC).transpose(1, 2)
+    starts = torch.randn(3, 40 * 256, generator=torch.Generator().manual_seed(0))
+    together = find_phase(magnitude.expand(3, -1, -1), starts, stft, 5)
+    alone = torch.cat([find_phase(magnitude, start[None], stft, 5) for start in starts])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+    assert (together[0] - together[1]).abs().max() > 0.01

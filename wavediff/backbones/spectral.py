@@ -1,0 +1,205 @@
+"""A network at frame rate: it sees the short-time spectrum of x_t, divided by the envelope of the noise.
+
+One evaluation costs a hundredth of a DiffWave evaluation, because it runs at the mel's frame rate. A frame's
+spectrum is cut into bands of neighbouring bins, each a token, and all bands share their weights but for an offset:
+what is learned about the phase of one partial holds for all others, so that little data suffices.
+
+The output has two parts. A complex mask multiplies the spectrum of x_t, as speech enhancement does, and a residual is
+added. The mask passes x_t at full resolution, which the narrow tokens could not carry, and makes the Wiener filter of
+a Gaussian signal the easiest thing to learn.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wavediff.backbones.conditioning import Condition, check_condition
+from wavediff.errors import ConfigError
+from wavediff.mel import FrameSTFT, MelSpec
+
+TIME_FREQUENCIES = 32
+TIME_FEATURES = 256
+LEAST_MAGNITUDE = 0.01  # of the whitened spectrum, before its logarithm
+
+
+@dataclass(frozen=True)
+class SpectralConfig:
+    """Shape of the network.
+
+    Attributes:
+        bands: tokens a frame is cut into; divides n_fft / 2.
+        channels: of a token.
+        layers: residual blocks.
+        expansion: hidden channels of a block over `channels`.
+        kernel_frames, kernel_bands: reach of a block, odd.
+
+    Raises:
+        ConfigError: a value out of bounds.
+    """
+
+    bands: int = 32
+    channels: int = 64
+    layers: int = 6
+    expansion: int = 2
+    kernel_frames: int = 5
+    kernel_bands: int = 3
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "bands": (1, 1024),
+            "channels": (1, 4096),
+            "layers": (1, 256),
+            "expansion": (1, 16),
+            "kernel_frames": (1, 63),
+            "kernel_bands": (1, 63),
+        }
+        for name, (least, most) in bounds.items():
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(f"backbone.{name}: {getattr(self, name)} is outside {least} to {most}")
+        if self.kernel_frames % 2 == 0 or self.kernel_bands % 2 == 0:
+            raise ConfigError(f"backbone: kernels {self.kernel_frames} and {self.kernel_bands} must be odd")
+
+
+@dataclass(frozen=True)
+class PreparedSpectrum:
+    """What no diffusion step changes.
+
+    Attributes:
+        envelope: (B, frames, bins) the noise's.
+        expected: (B, frames, bins) logarithm of the whitened magnitude that the mel promises.
+    """
+
+    envelope: Tensor
+    expected: Tensor
+
+
+class SpectralNet(nn.Module):
+    """(x_t (B, N), t (B,), prepared condition) -> prediction (B, N), N = frames * hop_length.
+
+    Args:
+        config: shape of the network.
+        spec: dialect of the mel, whose frames it shares.
+
+    Raises:
+        ConfigError: the bands do not divide the spectrum.
+    """
+
+    def __init__(self, config: SpectralConfig, spec: MelSpec) -> None:
+        super().__init__()
+        if (spec.n_fft // 2) % config.bands:
+            raise ConfigError(f"backbone.bands: {config.bands} does not divide n_fft / 2 = {spec.n_fft // 2}")
+        self.config, self.n_mels = config, spec.n_mels
+        self.stft = FrameSTFT(spec)
+        width = spec.n_fft // 2 // config.bands  # bins of a band; the one at half the sample rate stays empty
+        self.time = TimeEmbedding()
+        self.input_projection = nn.Linear(4 * width, config.channels)
+        self.band_offset = nn.Parameter(0.1 * torch.randn(config.bands, config.channels))
+        self.blocks = nn.ModuleList(SpectralBlock(config) for _ in range(config.layers))
+        self.output_norm = nn.LayerNorm(config.channels)
+        self.output_projection = nn.Linear(config.channels, 4 * width)
+        nn.init.zeros_(self.output_projection.weight)
+        nn.init.zeros_(self.output_projection.bias)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the blocks, which take nearly all the time; complex numbers around them do not compile."""
+        for block in self.blocks:
+            block.compile(*args, **kwargs)
+
+    def prepare(self, cond: Condition) -> PreparedSpectrum:
+        """Once an utterance.
+
+        Raises:
+            ConfigError: the condition lacks the mel or the spectra that the prior reads off it.
+        """
+        check_condition(cond, self.n_mels, 0)
+        if cond.envelope is None or cond.magnitude is None:
+            raise ConfigError("cond.envelope: this network needs a shaped prior; set prior.power above 0")
+        return PreparedSpectrum(cond.envelope, (cond.magnitude / cond.envelope).log())
+
+    def forward(self, x_t: Tensor, t: Tensor, prepared: PreparedSpectrum) -> Tensor:
+        return self.stft.synthesis(self.spectrum(x_t, t, prepared))
+
+    def spectrum(self, x_t: Tensor, t: Tensor, prepared: PreparedSpectrum) -> Tensor:
+        """The prediction as a spectrum (B, frames, n_fft // 2 + 1), before the frames are overlapped."""
+        whitened = self.stft.analysis(x_t) / prepared.envelope
+        x, time = self.tokens(whitened, prepared.expected), self.time(t)
+        for block in self.blocks:
+            x = block(x, time)
+        return self.masked(x, whitened) * prepared.envelope
+
+    def tokens(self, whitened: Tensor, expected: Tensor) -> Tensor:
+        """Whitened spectrum and its expected log magnitude, (B, frames, bins) -> (B, frames, bands, channels)."""
+        z = self._bands(whitened)  # (B, frames, bands, width), complex
+        loudness = 0.5 * (z.abs() + LEAST_MAGNITUDE).log()
+        features = torch.cat([z.real, z.imag, loudness, 0.5 * self._bands(expected)], dim=-1)
+        tokens: Tensor = self.input_projection(features) + self.band_offset
+        return tokens
+
+    def masked(self, tokens: Tensor, whitened: Tensor) -> Tensor:
+        """Last tokens and the whitened spectrum (B, frames, bins) -> the whitened prediction: mask and residual."""
+        output = self.output_projection(self.output_norm(tokens)).float()
+        mask_real, mask_imag, real, imag = output.chunk(4, dim=-1)
+        prediction = torch.complex(mask_real, mask_imag) * self._bands(whitened) + torch.complex(real, imag)
+        return F.pad(prediction.flatten(2), (0, 1))
+
+    def _bands(self, spectrum: Tensor) -> Tensor:
+        """(B, frames, bins) -> (B, frames, bands, width)"""
+        return spectrum[..., :-1].unflatten(-1, (self.config.bands, -1))
+
+
+class SpectralBlock(nn.Module):
+    """Tokens (B, frames, bands, channels), time features (B, 256) -> tokens.
+
+    A ConvNeXt block (Liu et al. 2022, arXiv 2201.03545) over frames and bands, scaled and shifted by the time (Peebles
+    and Xie 2023, arXiv 2212.09748), with a mixing of all bands, through which the low harmonics tell the high ones
+    where to be (Tolstikhin et al. 2021, arXiv 2105.01601).
+    """
+
+    def __init__(self, config: SpectralConfig) -> None:
+        super().__init__()
+        channels = config.channels
+        kernel = (config.kernel_frames, config.kernel_bands)
+        self.depthwise = nn.Conv2d(
+            channels, channels, kernel, padding=(kernel[0] // 2, kernel[1] // 2), groups=channels
+        )
+        self.norm = nn.LayerNorm(channels, elementwise_affine=False)
+        self.modulation = nn.Linear(TIME_FEATURES, 2 * channels)
+        self.band_mixing = nn.Linear(config.bands, config.bands)
+        self.expand = nn.Linear(channels, config.expansion * channels)
+        self.contract = nn.Linear(config.expansion * channels, channels)
+        self.scale = nn.Parameter(torch.full((channels,), 0.1))
+        for layer in (self.modulation, self.band_mixing):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        # Permuted, the tokens are already in the channels-last order that convolutions on CPUs like best.
+        h = self.norm(self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        scale, shift = self.modulation(time)[:, None, None].chunk(2, dim=-1)
+        h = torch.addcmul(h + shift, h, scale)
+        h = h + self.band_mixing(h.transpose(2, 3)).transpose(2, 3)
+        return x + self.scale * self.contract(F.gelu(self.expand(h)))
+
+
+class TimeEmbedding(nn.Module):
+    """Time (B,) in [0, 1] -> features (B, 256), smooth in t."""
+
+    frequency: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("frequency", torch.linspace(0, 4, TIME_FREQUENCIES).exp(), persistent=False)
+        self.layers = nn.Sequential(
+            nn.Linear(2 * TIME_FREQUENCIES, TIME_FEATURES),
+            nn.SiLU(),
+            nn.Linear(TIME_FEATURES, TIME_FEATURES),
+            nn.SiLU(),
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        phase = t.float()[:, None] * self.frequency
+        features: Tensor = self.layers(torch.cat([phase.sin(), phase.cos()], dim=1))
+        return features

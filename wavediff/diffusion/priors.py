@@ -1,0 +1,97 @@
+"""What the noise of a process looks like, and where its sampling starts.
+
+The forward process is x_t = alpha x_0 + sigma n. With `StandardNormal` n is white, as in DiffWave. With
+`ShapedNormal` it is white noise filtered by the spectral envelope that the mel promises, so that every frequency has
+about the same signal-to-noise ratio at a time t (PriorGrad, Lee et al. 2022, arXiv 2106.06406; SpecGrad, Koizumi
+et al. 2022, arXiv 2203.16749, section 3).
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from wavediff.errors import ConfigError
+from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
+from wavediff.mel.griffin_lim import find_phase
+
+MAX_PHASE_ITERATIONS = 1_000
+_INVERSION_ITERATIONS = 20  # multiplicative updates of the pseudo-inverse
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Shape of the noise, and the start of sampling.
+
+    Attributes:
+        power: exponent of the spectral envelope that shapes the noise; 0 for white noise.
+        bands, frames: what the envelope is averaged over, odd.
+        start_time: 1 starts from noise alone; below, from a guess at the speech, noised to this time. Truncated
+            diffusion (Zheng et al. 2023, arXiv 2202.09671): what a cheap method finds needs no network evaluation.
+        phase_iterations: Griffin-Lim iterations that make the guess from the mel and from the noise's phase.
+
+    Raises:
+        ConfigError: a value out of bounds.
+    """
+
+    power: float = 0.0
+    bands: int = 5
+    frames: int = 3
+    start_time: float = 1.0
+    phase_iterations: int = 32
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.power <= 1 or not 0 < self.start_time <= 1:
+            raise ConfigError(
+                f"prior: power {self.power} must lie in [0, 1] and start_time {self.start_time} in (0, 1]"
+            )
+        if not 0 <= self.phase_iterations <= MAX_PHASE_ITERATIONS:
+            raise ConfigError(f"prior.phase_iterations: {self.phase_iterations} is outside 0 to {MAX_PHASE_ITERATIONS}")
+
+
+class StandardNormal(nn.Module):
+    """White noise; sampling starts from it alone."""
+
+
+class ShapedNormal(nn.Module):
+    """Noise with the mel's envelope, and a guess at the speech to start from.
+
+    Args:
+        config: of the prior.
+        spec: dialect of the mel.
+    """
+
+    def __init__(self, config: PriorConfig, spec: MelSpec) -> None:
+        super().__init__()
+        self.config, self.spec = config, spec
+        self.envelope = SpectralEnvelope(spec, config.bands, config.frames, config.power)
+        self.stft = FrameSTFT(spec)
+
+    def spectra(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Mel (B, n_mels, frames) -> envelope of the noise and pseudo-inverse, both (B, frames, n_fft // 2 + 1)."""
+        magnitude = pseudo_inverse(mel, self.spec, iterations=_INVERSION_ITERATIONS).transpose(1, 2)
+        return self.envelope(mel), magnitude
+
+    def shape(self, noise: Tensor, envelope: Tensor) -> Tensor:
+        """White noise (B, N) -> noise with the envelope."""
+        return self.stft.synthesis(self.stft.analysis(noise) * (envelope / self.stft.noise_level))
+
+    def guess(self, noise: Tensor, magnitude: Tensor, iterations: int | None = None) -> Tensor:
+        """A signal (B, N) with these magnitudes, its phase found from that of `noise` (B, N)."""
+        count = self.config.phase_iterations if iterations is None else iterations
+        return find_phase(magnitude, noise, self.stft, count)
+
+
+Prior = StandardNormal | ShapedNormal
+
+
+def make_prior(config: PriorConfig, spec: MelSpec | None) -> Prior:
+    """The prior of a configuration.
+
+    Raises:
+        ConfigError: a shaped one without a mel.
+    """
+    if config.power == 0 and config.start_time == 1:
+        return StandardNormal()
+    if spec is None:
+        raise ConfigError("prior: shaped noise and a guess need a mel; set power to 0 and start_time to 1")
+    return ShapedNormal(config, spec)

@@ -1,0 +1,53 @@
+"""How far two waveforms are apart to the ear: magnitudes at several resolutions and log-mel, phase left aside."""
+
+import torch
+from torch import Tensor, nn
+
+from wavediff.mel import MelSpec, MelTransform
+
+# Window lengths [samples] of Parallel WaveGAN (Yamamoto et al. 2020, arXiv 1910.11480, section 3.2).
+WINDOW_LENGTHS = (240, 600, 1200)
+LEAST_POWER = 1e-7  # below the quantisation of 16-bit recordings
+LEAST_NORM = 1e-3  # of a magnitude spectrogram, where a segment is silent
+
+
+class SpectralLoss(nn.Module):
+    """Spectral convergence + log-magnitude L1 of an STFT, + log-mel L1; (B, N) pairs -> (B,).
+
+    Args:
+        spec: dialect of the mel.
+    """
+
+    def __init__(self, spec: MelSpec) -> None:
+        super().__init__()
+        self.mel = MelTransform(spec)
+
+    def forward(self, synthesised: Tensor, reference: Tensor, resolution: int | None = None) -> Tensor:
+        """Distance of each item.
+
+        Args:
+            synthesised, reference: (B, N).
+            resolution: index of the one window that is compared, which is cheaper and the same in expectation; the
+                mean over all by default.
+        """
+        windows = WINDOW_LENGTHS if resolution is None else (WINDOW_LENGTHS[resolution],)
+        with torch.autocast(reference.device.type, enabled=False):
+            synthesised, reference = synthesised.float(), reference.float()
+            distance = torch.stack([_stft_distance(synthesised, reference, window) for window in windows]).mean(0)
+            mel = self.mel(synthesised) - self.mel(reference)
+            return distance + mel.abs().mean(dim=(1, 2))
+
+
+def _stft_distance(synthesised: Tensor, reference: Tensor, window: int) -> Tensor:
+    X, Y = _magnitude(reference, window), _magnitude(synthesised, window)
+    norm = torch.linalg.vector_norm(X, dim=(1, 2)).clamp(min=LEAST_NORM)
+    convergence = (Y - X).square().sum(dim=(1, 2)).add(1e-12).sqrt() / norm
+    return convergence + (Y.log() - X.log()).abs().mean(dim=(1, 2))
+
+
+def _magnitude(waveform: Tensor, window: int) -> Tensor:
+    """(B, n_fft // 2 + 1, frames); hops of a quarter window."""
+    n_fft = 1 << (window - 1).bit_length()
+    hann = torch.hann_window(window, device=waveform.device)
+    spectrum = torch.stft(waveform, n_fft, window // 4, window, hann, return_complex=True)
+    return torch.view_as_real(spectrum).square().sum(-1).clamp(min=LEAST_POWER).sqrt()

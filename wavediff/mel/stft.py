@@ -1,0 +1,72 @@
+"""A short-time Fourier transform with one frame for each mel frame, and its exact inverse."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wavediff.errors import ConfigError
+from wavediff.mel.spec import MelSpec
+
+
+class FrameSTFT(nn.Module):
+    """Waveform (B, frames * hop_length) <-> spectrum (B, frames, n_fft // 2 + 1), complex.
+
+    Frame k is centred where the dialect centres its mel frame k, so the two describe the same moment, and
+    `synthesis(analysis(x)) == x` for every length. Computed in float32 whatever autocast says.
+
+    Args:
+        spec: dialect whose n_fft, win_length, hop_length and framing are taken.
+
+    Raises:
+        ConfigError: windows overlap by less than half, so a spectrum would not determine the waveform.
+    """
+
+    window: Tensor
+
+    def __init__(self, spec: MelSpec) -> None:
+        super().__init__()
+        if 2 * spec.hop_length > spec.win_length:
+            raise ConfigError(
+                f"mel.hop_length: {spec.hop_length} is more than half of win_length, {spec.win_length}; this network "
+                "needs frames that overlap by half or more"
+            )
+        self.n_fft, self.hop_length = spec.n_fft, spec.hop_length
+        self._last_weight: Tensor | None = None
+        self.before = spec.n_fft // 2 - (spec.hop_length // 2 if spec.framing == "same" else 0)
+        edge = (spec.n_fft - spec.win_length) // 2
+        hann = torch.hann_window(spec.win_length, device="cpu")  # also where shapes alone are asked for
+        window = F.pad(hann, (edge, spec.n_fft - spec.win_length - edge))
+        self.register_buffer("window", window, persistent=False)
+        # Root mean square magnitude of white noise of unit variance.
+        self.noise_level = float(window.square().sum().sqrt())
+
+    def analysis(self, waveform: Tensor) -> Tensor:
+        """(B, frames * hop_length) -> (B, frames, n_fft // 2 + 1); zeros lie beyond the ends."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            after = self.n_fft - self.hop_length - self.before
+            padded = F.pad(waveform.float(), (self.before, after))
+            return torch.fft.rfft(padded.unfold(-1, self.n_fft, self.hop_length) * self.window)
+
+    def synthesis(self, spectrum: Tensor) -> Tensor:
+        """(B, frames, n_fft // 2 + 1) -> (B, frames * hop_length): least squares (Griffin and Lim 1984, eq. 6)."""
+        with torch.autocast(spectrum.device.type, enabled=False):
+            frames = torch.fft.irfft(spectrum, n=self.n_fft) * self.window
+            span = slice(self.before, self.before + spectrum.shape[1] * self.hop_length)
+            return _overlap_add(frames, self.hop_length)[:, span] / self._weight(spectrum.shape[1])[:, span]
+
+    def _weight(self, frames: int) -> Tensor:
+        """(1, N): what the overlapping squared windows sum to; the same at each step, so the last one is kept."""
+        weight, window = self._last_weight, self.window
+        length = (frames - 1) * self.hop_length + self.n_fft
+        if weight is None or weight.device != window.device or weight.shape[1] != length:
+            with torch.inference_mode(False):  # or training could not use what sampling has left here
+                weight = _overlap_add(window.square().expand(1, frames, -1), self.hop_length).clamp(min=1e-6)
+            self._last_weight = weight
+        return weight
+
+
+def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
+    """(B, frames, n_fft) -> (B, (frames - 1) * hop_length + n_fft)"""
+    count, n_fft = frames.shape[1:]
+    length = (count - 1) * hop_length + n_fft
+    return F.fold(frames.transpose(1, 2), (1, length), (1, n_fft), stride=(1, hop_length))[:, 0, 0]
