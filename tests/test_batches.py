@@ -123,6 +123,17 @@ def test_validation_sees_every_clip_once_with_fixed_seeds_shared_out_among_ranks
     assert len({seed for _, seed in seen[0] + seen[1]}) == 5
 
 
+def test_several_manifests_are_one_corpus_and_a_packed_one_stands_alone(manifests: tuple[str, str]) -> None:
+    train, valid = manifests
+    both = SpeechDataModule([train, valid], valid, RATE, 300, 2)
+    both.setup()
+    one = SpeechDataModule(train, valid, RATE, 300, 2)
+    one.setup()
+    assert len(both.train_dataset) == len(one.train_dataset) + len(one.valid_dataset)
+    with pytest.raises(ConfigError, match="trained on alone"):
+        SpeechDataModule([train, "x.safetensors"], valid, RATE, 300, 2).setup()
+
+
 @pytest.mark.parametrize("name", ["sample_rate", "segment_length", "batch_size", "repeats", "valid_segment_length"])
 def test_a_size_below_one_is_refused(name: str) -> None:
     sizes: dict[str, Any] = {"sample_rate": RATE, "segment_length": 300, "batch_size": 2} | {name: 0}

@@ -43,3 +43,20 @@ def test_bench_says_how_to_get_the_reference(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setitem(__import__("sys").modules, "diffwave.model", None)
     assert main(["bench", "--quiet"]) == 2  # fault 84
     assert "pip install --no-deps diffwave" in capsys.readouterr().err
+
+
+def test_bench_puts_a_vocoder_beside_generators_of_the_published_sizes(capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("vocos", reason="a generator to compare with is absent: pip install vocos")
+    pytest.importorskip("transformers", reason="a generator to compare with is absent: pip install transformers")
+    from wavediff.benchmark_gans import _hifigan, _vocos
+
+    for build, millions in ((_vocos, 13.5), (_hifigan, 13.9)):  # as published, both without the discriminators
+        generator = build(80, 256)
+        assert sum(p.numel() for p in generator.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
+        with torch.inference_mode():
+            speech = generator.eval()(torch.zeros(1, 80, 10))
+        assert abs(speech.shape[-1] - 10 * 256) <= 256
+    size = ["--against=gans", "--seconds=0.2", "--repeats=1", "--device=cpu", "--quiet"]
+    assert main(["bench", *size, "--json"]) == 0
+    names = [row["name"] for row in json.loads(capsys.readouterr().out)["vocoding"]]
+    assert names == [*(f"wavediff, {count} steps" for count in (1, 2, 4, 6)), "vocos", "hifigan-v1"]

@@ -2,11 +2,14 @@
 
 import argparse
 import json
+from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
-    parser.add_argument("--against", choices=["diffwave"], default="diffwave", help="the reference (default diffwave)")
+    against_help = "the lmnt implementation of DiffWave (default), or Vocos and HiFi-GAN V1 beside a vocoder of ours"
+    parser.add_argument("--against", choices=["diffwave", "gans"], default="diffwave", help=against_help)
+    parser.add_argument("--checkpoint", type=Path, help="against gans: the vocoder (default: the bundled model)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--seconds", type=float, default=5.0, help="of speech to vocode (default 5)")
     parser.add_argument("--batch-size", type=int, default=4, help="of training steps (default 4)")
@@ -26,6 +29,9 @@ def run(args: argparse.Namespace) -> None:
 
     if min(args.seconds, args.batch_size, args.repeats) <= 0:
         raise ConfigError("--seconds, --batch-size and --repeats must be above zero")
+    if args.against == "gans":
+        _run_gans(args)
+        return
     comparison = Comparison(args.device, args.channels, args.layers)
     turns = 5 * (args.repeats + 1)
     with tqdm(total=turns, unit="turn", disable=args.quiet) as bar:
@@ -49,3 +55,23 @@ def run(args: argparse.Namespace) -> None:
             speedup = ratios(timings, args.against).get(timing.name)
             beside = f", {speedup:.2f} times as fast as {args.against}" if speedup else ""
             print(f"{task:<9} {timing.name:<14} {row['median_seconds']:.2f} s ({spread}), rtf {row['rtf']:.2f}{beside}")
+
+
+def _run_gans(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from wavediff.benchmark import machine
+    from wavediff.benchmark_gans import STEPS, time_beside_gans
+    from wavediff.pipelines.vocoder import Vocoder
+
+    vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
+    with tqdm(total=(len(STEPS) + 2) * (args.repeats + 1), unit="turn", disable=args.quiet) as bar:
+        timings = time_beside_gans(vocoder, args.seconds, args.repeats, on_repeat=lambda: bar.update(1))
+    rows = [timing.to_dict() for timing in timings]
+    if args.json:
+        print(json.dumps({"machine": machine(vocoder.device), "vocoding": rows}))
+        return
+    print(machine(vocoder.device))
+    for row in rows:
+        spread = f"{row['fastest_seconds']:.3f} to {row['slowest_seconds']:.3f} s"
+        print(f"{row['name']:<18} {row['median_seconds']:.3f} s ({spread}), rtf {row['rtf']:.4f}")

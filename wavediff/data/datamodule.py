@@ -29,7 +29,7 @@ class SpeechDataModule(LightningDataModule):
     would have seen, whatever the number of workers.
 
     Args:
-        train_manifest: a `.jsonl` manifest, or a packed corpus (`.safetensors`).
+        train_manifest: a `.jsonl` manifest, several of them, or a packed corpus (`.safetensors`).
         valid_manifest: likewise; every utterance of it is validated on, at its middle, with a seed of its own.
         sample_rate: of the batches [Hz].
         segment_length: of training items [samples].
@@ -44,8 +44,8 @@ class SpeechDataModule(LightningDataModule):
 
     def __init__(
         self,
-        train_manifest: str,
-        valid_manifest: str,
+        train_manifest: str | list[str],
+        valid_manifest: str | list[str],
         sample_rate: int,
         segment_length: int,
         batch_size: int,
@@ -181,5 +181,9 @@ def _one_line_errors(batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, An
         raise
 
 
-def _open(path: str) -> list[Utterance] | PackedAudio:
-    return PackedAudio(path) if Path(path).suffix == ".safetensors" else read_manifest(path)
+def _open(source: str | list[str]) -> list[Utterance] | PackedAudio:
+    paths = [source] if isinstance(source, str) else source
+    packed = [path for path in paths if Path(path).suffix == ".safetensors"]
+    if packed and len(paths) > 1:
+        raise ConfigError(f"{packed[0]}: is a packed corpus, which is trained on alone; give manifests (.jsonl)")
+    return PackedAudio(packed[0]) if packed else [utterance for path in paths for utterance in read_manifest(path)]

@@ -163,12 +163,13 @@ def _averaged_weights(trainer: Trainer, module: VocoderModule) -> dict[str, torc
 def _facts(trainer: Trainer, loss: float | None) -> dict[str, Any]:
     device = trainer.strategy.root_device
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
-    manifest = getattr(getattr(trainer, "datamodule", None), "train_manifest", None)
+    manifests = getattr(getattr(trainer, "datamodule", None), "train_manifest", None) or []
+    manifests = [manifests] if isinstance(manifests, str) else manifests
     return {
         "steps": trainer.global_step,
         "epochs": trainer.current_epoch,
         "valid_loss": loss,
-        "train_manifest": Path(manifest).name if manifest else None,
+        "train_manifest": [str(Path(manifest).parent.name + "/" + Path(manifest).name) for manifest in manifests],
         "batch": {
             "world_size": trainer.world_size,
             "accumulate": trainer.accumulate_grad_batches,
