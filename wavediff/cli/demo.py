@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     elapsed = time.perf_counter() - start
     seconds = len(speech) / sample_rate
     print(
-        f"mel -> speech in {steps} denoising steps from noise: {elapsed:.1f} s for {seconds:.1f} s of sound, "
+        f"mel -> speech in {steps} denoising steps: {elapsed:.1f} s for {seconds:.1f} s of sound, "
         f"real-time factor {elapsed / seconds:.2f} on {vocoder.device.type}"
     )
     names = ("original.wav", "vocoded.wav", "spectrogram.png")
