@@ -1,5 +1,7 @@
 """How far two waveforms are apart to the ear: magnitudes at several resolutions and log-mel, phase left aside."""
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
@@ -8,19 +10,24 @@ from wavediff.mel import MelSpec, MelTransform
 # Window lengths [samples] of Parallel WaveGAN (Yamamoto et al. 2020, arXiv 1910.11480, section 3.2).
 WINDOW_LENGTHS = (240, 600, 1200)
 LEAST_POWER = 1e-7  # below the quantisation of 16-bit recordings
+MEL_BANDS = 100
 LEAST_NORM = 1e-3  # of a magnitude spectrogram, where a segment is silent
 
 
 class SpectralLoss(nn.Module):
-    """Spectral convergence + log-magnitude L1 of an STFT, + log-mel L1; (B, N) pairs -> (B,).
+    """Spectral convergence + log-magnitude L1 of an STFT, + log-mel L1 to half the sample rate; (B, N) pairs -> (B,).
+
+    The logarithms of single bins alone would be met by their median, which in noise is lower than their power; bands
+    average before the logarithm, also above the mel that conditions the network.
 
     Args:
-        spec: dialect of the mel.
+        spec: dialect whose frames and filters the mel is made of.
     """
 
     def __init__(self, spec: MelSpec) -> None:
         super().__init__()
-        self.mel = MelTransform(spec)
+        plain = dataclasses.replace(spec, log="ln", clip=None, mean=None, std=None)
+        self.mel = MelTransform(dataclasses.replace(plain, f_min=0.0, f_max=spec.sample_rate / 2, n_mels=MEL_BANDS))
 
     def forward(self, synthesised: Tensor, reference: Tensor, resolution: int | None = None) -> Tensor:
         """Distance of each item.
