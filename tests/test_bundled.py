@@ -29,9 +29,11 @@ def quality(vocoder: Vocoder, clip: Tensor, **options: object) -> tuple[Tensor, 
     return speech, evaluate_pair(clip, speech, 22050, METRICS)
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 4])
-def test_it_beats_griffin_lim_in_every_number_of_steps(vocoder: Vocoder, clip: Tensor, num_steps: int) -> None:
-    _, ours = quality(vocoder, clip, num_steps=num_steps)
+@pytest.mark.parametrize(("num_steps", "sampler"), [(1, "ddim"), (2, "ddim"), (4, "ddim"), (4, "ddpm")])
+def test_it_beats_griffin_lim_in_every_number_of_steps(
+    vocoder: Vocoder, clip: Tensor, num_steps: int, sampler: str
+) -> None:
+    _, ours = quality(vocoder, clip, num_steps=num_steps, sampler=sampler)
     classical = griffin_lim(vocoder.mel(clip, 22050), vocoder.mel_spec)[0]
     theirs = evaluate_pair(clip, classical, 22050, METRICS)
     assert ours["mr_stft"] < 0.75 * theirs["mr_stft"]

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from wavediff.backbones import Condition
+from wavediff.diffusion.noise import Noise
 from wavediff.diffusion.predictions import Prediction, predict_x0
 from wavediff.diffusion.priors import Prior, ShapedNormal, StandardNormal
 from wavediff.diffusion.schedules import Schedule
@@ -82,6 +84,10 @@ class Bound:
             return white
         return prior.shape(white, self.cond.envelope)
 
+    def noise_of(self, items: Noise) -> Noise:
+        """Draws the noise of the process instead of white noise: what a sampler with fresh noise needs."""
+        return _ProcessNoise(self, items)
+
     def guess(self, white: Tensor, iterations: int | None = None) -> Tensor:
         """What sampling starts from beside noise, its phase drawn from white noise; for the first items of the
         batch, as many as `white` has.
@@ -102,3 +108,12 @@ class Bound:
         if not isinstance(prior, ShapedNormal) or self.cond.envelope is None:
             return signal
         return prior.stft.analysis(signal) / self.cond.envelope
+
+
+@dataclass(frozen=True)
+class _ProcessNoise:
+    bound: Bound
+    items: Noise
+
+    def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return self.bound.noise(self.items.normal(length, dtype))

@@ -1,11 +1,19 @@
 """Noise that belongs to an item, not to its batch."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from wavediff.errors import SamplingError
+
+
+class Noise(Protocol):
+    """Where a sampler draws from: the noise of its process, white or shaped."""
+
+    def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(B, length)"""
 
 
 class ItemNoise:

@@ -179,7 +179,7 @@ class Vocoder:
             guess = bound.guess(noise.normal(length))
             process = self.denoiser.schedule
             x_T = expand(process.alpha(t), x_T) * guess + expand(process.sigma(t), x_T) * x_T
-        speech = make_sampler(name)(bound, x_T, self.denoiser.schedule, grid, noise, check_step)
+        speech = make_sampler(name)(bound, x_T, self.denoiser.schedule, grid, bound.noise_of(noise), check_step)
         speech = speech.clamp(-1, 1)  # the waveform, never the noisy state
         return speech if mel.ndim == 3 else speech[0]
 

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from wavediff.diffusion.noise import ItemNoise
+from wavediff.diffusion.noise import Noise
 from wavediff.diffusion.samplers.ddim import DDIM
 from wavediff.diffusion.samplers.ddpm import DDPM
 from wavediff.diffusion.schedules import Schedule
@@ -33,7 +33,7 @@ class Sampler(Protocol):
         x_T: Tensor,
         schedule: Schedule,
         grid: Tensor,
-        noise: ItemNoise,
+        noise: Noise,
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor: ...
 

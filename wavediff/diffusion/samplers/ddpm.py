@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wavediff.diffusion.noise import ItemNoise
+from wavediff.diffusion.noise import Noise
 from wavediff.diffusion.schedules import Schedule, expand
 
 
@@ -20,7 +20,7 @@ class DDPM:
         x_T: Tensor,
         schedule: Schedule,
         grid: Tensor,
-        noise: ItemNoise,
+        noise: Noise,
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         x_t = x_T
