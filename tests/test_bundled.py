@@ -58,15 +58,15 @@ def test_silence_stays_silent_and_nothing_drifts(vocoder: Vocoder, clip: Tensor)
     assert abs(quality(vocoder, clip)[1]["dc_offset"]) < 1e-4
 
 
-def test_what_lies_above_the_mel_is_as_loud_as_in_the_recording(vocoder: Vocoder, clip: Tensor) -> None:
-    """The mel ends at 8 kHz, the audio at 11 kHz."""
+def test_what_lies_above_the_mel_is_neither_empty_nor_loud(vocoder: Vocoder, clip: Tensor) -> None:
+    """The mel ends at 8 kHz, the audio at 11 kHz. The model card says how much is missing there."""
 
     def treble(waveform: Tensor) -> float:
         spectrum = torch.stft(waveform, 1024, 256, window=torch.hann_window(1024), return_complex=True).abs()
         return spectrum[380:500].square().mean().log10().item() * 10
 
     speech = vocoder(clip, 22050)
-    assert treble(speech) == pytest.approx(treble(clip[: len(speech)]), abs=4)  # dB
+    assert treble(speech) == pytest.approx(treble(clip[: len(speech)]), abs=10)  # dB
 
 
 def test_gain_goes_through(vocoder: Vocoder, clip: Tensor) -> None:

@@ -180,7 +180,8 @@ class SpectralBlock(nn.Module):
         h = self.norm(self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         scale, shift = self.modulation(time)[:, None, None].chunk(2, dim=-1)
         h = torch.addcmul(h + shift, h, scale)
-        h = h + self.band_mixing(h.transpose(2, 3)).transpose(2, 3)
+        # The linear layer over bands, written as a product from the left: no transposed copies.
+        h = h + torch.matmul(self.band_mixing.weight, h) + self.band_mixing.bias[:, None]
         return x + self.scale * self.contract(F.gelu(self.expand(h)))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.spectral import PreparedSpectrum, SpectralBlock, SpectralNet
 
-CHUNK = 128  # frames a chunk holds, over all items
+CHUNK = 256  # frames a chunk holds, over all items
 
 
 class ChunkedSpectral:

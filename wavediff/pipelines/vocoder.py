@@ -20,7 +20,7 @@ from wavediff.model import ModelConfig
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "vocoder.safetensors"
 MODEL_FILE = "model.safetensors"
-CONTINUOUS_STEPS = 4  # by default, of a model that knows no steps of its own
+CONTINUOUS_STEPS = 2  # by default, of a model that knows no steps of its own
 
 OnStep = Callable[[int, int], None]
 
@@ -134,7 +134,7 @@ class Vocoder:
 
         Args:
             mel: (n_mels, frames) or (B, n_mels, frames).
-            num_steps: network evaluations; by default those of `schedule`, or 4 for a model of continuous time.
+            num_steps: network evaluations; by default those of `schedule`, or 2 for a model of continuous time.
             schedule: for models of discrete steps: "fast6", the published six (the default); "full", all T steps; or
                 ascending betas.
             sampler: "ddpm" (ancestral, the default for discrete steps) or "ddim" (deterministic, the default for
