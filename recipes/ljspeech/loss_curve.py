@@ -23,7 +23,7 @@ def main() -> None:
         curve = [(event.step, event.value) for event in events.Scalars(tag)]
         axes.plot(*zip(*curve, strict=True), label=tag.removeprefix("valid/"))
         print(f"{tag} {curve[-1][1]:.4f} after {curve[-1][0]} steps")
-    axes.set(xlabel="optimiser steps", ylabel="mean squared error of the noise", yscale="log")
+    axes.set(xlabel="optimiser steps", ylabel="loss", yscale="log")
     axes.legend()
     figure.savefig(args.output, dpi=100)
 
