@@ -298,3 +298,24 @@ def test_a_compiled_network_trains_and_exports_like_a_plain_one(manifests: list[
     assert weights[0].keys() == weights[1].keys()
     for name, expected in weights[0].items():
         torch.testing.assert_close(weights[1][name], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_training_can_start_from_a_model_file(
+    manifests: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    train(manifests, tmp_path / "first", 2)
+    model = tmp_path / "first" / "last.safetensors"
+    # A learning rate that changes nothing shows the weights that training started from.
+    still = {
+        "model.init_from": model,
+        "model.learning_rate": 1e-30,
+        "trainer.callbacks": "[wavediff.training.ModelExport]",
+    }
+    train(manifests, tmp_path / "second", 1, **still)
+    before, after = load_checkpoint(model), load_checkpoint(tmp_path / "second" / "last.safetensors")
+    for name, weight in before.weights.items():
+        torch.testing.assert_close(after.weights[name], weight, rtol=0, atol=1e-6)
+    wider = options(manifests, tmp_path / "third", 1, **{"model.init_from": model, "model.backbone.channels": 8})
+    capsys.readouterr()
+    assert main(["train", "--config", str(SMALL), *wider]) == 2
+    assert "wavediff train: model.init_from" in capsys.readouterr().err.splitlines()[-1]

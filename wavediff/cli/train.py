@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wavediff.data.datamodule import SpeechDataModule
-from wavediff.errors import TrainingError
+from wavediff.errors import TrainingError, WavediffError
 from wavediff.training import AtomicCheckpointIO, VocoderModule
 from wavediff.training.callbacks import last_checkpoint
 
@@ -72,8 +72,19 @@ def main(argv: Sequence[str]) -> None:
         _fit(argv)
     except SIGTERMException:
         sys.exit(128 + (signal.SIGINT if interrupted else signal.SIGTERM))
+    except ValueError as error:  # how jsonargparse reports what a class said when it was built
+        raise _said_by_us(error) or error from None
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def _said_by_us(error: BaseException | None) -> WavediffError | None:
+    """The error of ours behind another one, if there is one."""
+    while error is not None:
+        if isinstance(error, WavediffError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _fit(argv: Sequence[str]) -> None:

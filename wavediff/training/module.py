@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLR
 from torch import Tensor
 
 from wavediff.backbones import Condition
+from wavediff.checkpoint import load_checkpoint
 from wavediff.denoiser import Bound
 from wavediff.diffusion import ItemNoise
 from wavediff.diffusion.objectives import Loss
@@ -32,9 +33,11 @@ class VocoderModule(LightningModule):
         warmup_steps: optimiser steps over which the learning rate rises from zero.
         lr_scheduler: after the warm-up: "constant", or "cosine" down to a hundredth at the last step.
         compile: compile the network with torch.compile (needs a C++ compiler on CPUs).
+        init_from: model file (.safetensors) whose weights training starts from; fresh weights by default.
 
     Raises:
-        ConfigError: a value out of bounds, or parts of the configuration do not fit together.
+        CheckpointError: `init_from` is not a sound model file.
+        ConfigError: its network is another one, a value out of bounds, or parts of the configuration do not fit.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class VocoderModule(LightningModule):
         warmup_steps: int,
         lr_scheduler: LRScheduler,
         compile: bool,
+        init_from: str | None,
     ) -> None:
         super().__init__()
         if not 0 < learning_rate < 1 or weight_decay < 0 or warmup_steps < 0:
@@ -56,11 +60,22 @@ class VocoderModule(LightningModule):
             raise ConfigError("model.mel: a vocoder needs one")
         self.config = config
         self.denoiser = build_denoiser(config)
+        if init_from is not None:
+            self._start_from(init_from)
         self.mel_transform = MelTransform(config.mel)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.lr_scheduler = warmup_steps, lr_scheduler
         if compile:
             self.denoiser.backbone.compile()
+
+    def _start_from(self, path: str) -> None:
+        checkpoint = load_checkpoint(path)
+        if (checkpoint.config.backbone, checkpoint.config.mel) != (self.config.backbone, self.config.mel):
+            raise ConfigError(
+                f"model.init_from: {path} holds another network or mel than model.backbone and model.mel describe "
+                f"({checkpoint.config.backbone}); make them equal"
+            )
+        self.denoiser.load_state_dict(checkpoint.build().state_dict())
 
     def mel(self, waveform: Tensor) -> Tensor:
         """Mel (B, n_mels, N // hop_length) of (B, N): the frames a waveform of that length is made from."""

@@ -32,7 +32,7 @@ class DiffWaveModule(VocoderModule):
         backbone: shape of the network.
         schedule: noise schedule.
         norm: "l2" is the paper's loss, "l1" what the lmnt implementation trains.
-        learning_rate, weight_decay, warmup_steps, lr_scheduler, compile: see `VocoderModule`.
+        learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from: see `VocoderModule`.
     """
 
     def __init__(
@@ -46,10 +46,11 @@ class DiffWaveModule(VocoderModule):
         warmup_steps: int = 0,
         lr_scheduler: LRScheduler = "constant",
         compile: bool = False,
+        init_from: str | None = None,
     ) -> None:
         spec = _spec(mel)
         config = ModelConfig(backbone, schedule, mel=spec, sample_rate=spec.sample_rate)
-        super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, compile)
+        super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from)
         self.schedule, self.objective = schedule, NoiseRegression(norm)
 
     def loss(self, batch: dict[str, Tensor], t: Tensor | None = None) -> Loss:
@@ -78,7 +79,7 @@ class SpectralModule(VocoderModule):
         schedule: of the process.
         prior: shape of the noise, start of sampling.
         objective: shares and weights of the training items.
-        learning_rate, weight_decay, warmup_steps, lr_scheduler, compile: see `VocoderModule`.
+        learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from: see `VocoderModule`.
     """
 
     def __init__(
@@ -93,10 +94,11 @@ class SpectralModule(VocoderModule):
         warmup_steps: int = 100,
         lr_scheduler: LRScheduler = "cosine",
         compile: bool = False,
+        init_from: str | None = None,
     ) -> None:
         spec = _spec(mel)
         config = ModelConfig(backbone, schedule, "v", prior, spec, spec.sample_rate)
-        super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, compile)
+        super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from)
         self.objective, self.spectral_loss = objective, SpectralLoss(spec)
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
