@@ -59,7 +59,7 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """JSON literals; `from_dict` reads them back."""
         return {
-            "backbone": _tagged(self.backbone, BACKBONES),
+            "backbone": _tagged(self.backbone, _BACKBONE_CLASSES),
             "schedule": _tagged(self.schedule, SCHEDULES),
             "prediction": self.prediction,
             "prior": dataclasses.asdict(self.prior),
@@ -80,7 +80,7 @@ class ModelConfig:
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise ConfigError("labels: is not a list of names")
         return cls(
-            backbone=_untagged("backbone", data["backbone"], BACKBONES),
+            backbone=_untagged("backbone", data["backbone"], _BACKBONE_CLASSES),
             schedule=_untagged("schedule", data["schedule"], SCHEDULES),
             prediction=data["prediction"],
             prior=_build("prior", PriorConfig, data["prior"]),
@@ -96,7 +96,7 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
     Raises:
         ConfigError: its parts do not fit together.
     """
-    _, build = BACKBONES[_kind_of(config.backbone, BACKBONES)]
+    _, build = BACKBONES[_kind_of(config.backbone, _BACKBONE_CLASSES)]
     return Denoiser(
         build(config, config.backbone), config.schedule, config.prediction, make_prior(config.prior, config.mel)
     )
@@ -125,27 +125,28 @@ BACKBONES: dict[str, tuple[type, Callable[[ModelConfig, Any], nn.Module]]] = {
     "diffwave": (DiffWaveConfig, _diffwave),
     "spectral": (SpectralConfig, _spectral),
 }
-SCHEDULES: dict[str, tuple[type, None]] = {
-    "discrete": (DiscreteSchedule, None),
-    "cosine": (CosineSchedule, None),
+SCHEDULES: dict[str, type] = {
+    "discrete": DiscreteSchedule,
+    "cosine": CosineSchedule,
 }
+_BACKBONE_CLASSES = {kind: cls for kind, (cls, _) in BACKBONES.items()}
 
 
-def _kind_of(value: object, registry: Mapping[str, tuple[type, Any]]) -> str:
-    return next(kind for kind, (cls, _) in registry.items() if cls is type(value))
+def _kind_of(value: object, classes: Mapping[str, type]) -> str:
+    return next(kind for kind, cls in classes.items() if cls is type(value))
 
 
-def _tagged(value: Any, registry: Mapping[str, tuple[type, Any]]) -> dict[str, Any]:
+def _tagged(value: Any, classes: Mapping[str, type]) -> dict[str, Any]:
     """Its fields and, under "kind", its class."""
     fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-    return {"kind": _kind_of(value, registry), **fields}
+    return {"kind": _kind_of(value, classes), **fields}
 
 
-def _untagged(name: str, data: Any, registry: Mapping[str, tuple[type, Any]]) -> Any:
+def _untagged(name: str, data: Any, classes: Mapping[str, type]) -> Any:
     kind = data.get("kind") if isinstance(data, dict) else None
-    if not isinstance(kind, str) or kind not in registry:
-        raise ConfigError(f"{name}.kind: {kind!r} is unknown; choose from {', '.join(registry)}")
-    return _build(name, registry[kind][0], {key: value for key, value in data.items() if key != "kind"})
+    if not isinstance(kind, str) or kind not in classes:
+        raise ConfigError(f"{name}.kind: {kind!r} is unknown; choose from {', '.join(classes)}")
+    return _build(name, classes[kind], {key: value for key, value in data.items() if key != "kind"})
 
 
 def _check_keys(name: str, data: Any, known: set[str]) -> None:

@@ -120,15 +120,11 @@ class SpectralNet(nn.Module):
         return PreparedSpectrum(cond.envelope, (cond.magnitude / cond.envelope).log())
 
     def forward(self, x_t: Tensor, t: Tensor, prepared: PreparedSpectrum) -> Tensor:
-        return self.stft.synthesis(self.spectrum(x_t, t, prepared))
-
-    def spectrum(self, x_t: Tensor, t: Tensor, prepared: PreparedSpectrum) -> Tensor:
-        """The prediction as a spectrum (B, frames, n_fft // 2 + 1), before the frames are overlapped."""
         whitened = self.stft.analysis(x_t) / prepared.envelope
         x, time = self.tokens(whitened, prepared.expected), self.time(t)
         for block in self.blocks:
             x = block(x, time)
-        return self.masked(x, whitened) * prepared.envelope
+        return self.stft.synthesis(self.masked(x, whitened) * prepared.envelope)
 
     def tokens(self, whitened: Tensor, expected: Tensor) -> Tensor:
         """Whitened spectrum and its expected log magnitude, (B, frames, bins) -> (B, frames, bands, channels)."""

@@ -38,10 +38,10 @@ class ItemNoise:
             row.normal_(generator=generator)
         return noise
 
-    def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """(B,) float64, uniform in [low, high)."""
+    def uniform(self) -> Tensor:
+        """(B,) float64, uniform in [0, 1)."""
         draws = [torch.rand(1, generator=g, device=self.device, dtype=torch.float64) for g in self.generators]
-        return low + (high - low) * torch.cat(draws)
+        return torch.cat(draws)
 
     def integers(self, low: int, high: int) -> Tensor:
         """(B,) int64, uniform in [low, high)."""

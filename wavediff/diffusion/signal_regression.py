@@ -85,8 +85,7 @@ class SignalRegression:
         batch, length = x_0.shape
         guesses = round(self.guess_share * batch)
         # One choice a batch, made by its first item.
-        choices = noise.uniform()
-        iterations = int(choices[0] * (self.phase_iterations + 1))
+        iterations = int(noise.uniform()[0] * (self.phase_iterations + 1))
         resolution = int(noise.uniform()[0] * len(WINDOW_LENGTHS))
         second_step = bool(noise.uniform()[0] < self.second_step_share)
         t = noise.uniform().to(x_0.device)
