@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from wavediff.audio import read_audio
 from wavediff.data import datamodule
-from wavediff.data.datamodule import SpeechDataModule
+from wavediff.data.datamodule import AudioDataModule
 from wavediff.data.sampler import ResumableBatchSampler, derive_seed
 from wavediff.errors import ConfigError, DataError
 
@@ -82,7 +82,7 @@ def test_fewer_clips_than_a_batch_are_refused_unless_repeated() -> None:  # faul
 
 
 def test_loaders_give_equal_batches_with_and_without_workers_even_spawned_ones(manifests: tuple[str, str]) -> None:
-    module = SpeechDataModule(*manifests, RATE, 300, batch_size=2, seed=7)
+    module = AudioDataModule(*manifests, RATE, 300, batch_size=2, seed=7)
     module.setup()
     expected = list(module.train_dataloader())
     assert len(expected) == 10
@@ -97,7 +97,7 @@ def test_loaders_give_equal_batches_with_and_without_workers_even_spawned_ones(m
 
 
 def test_starting_a_loader_draws_nothing_from_the_global_generator(manifests: tuple[str, str]) -> None:
-    module = SpeechDataModule(*manifests, RATE, 300, batch_size=2)
+    module = AudioDataModule(*manifests, RATE, 300, batch_size=2)
     module.setup()
     state = torch.get_rng_state()
     next(iter(module.train_dataloader()))
@@ -108,7 +108,7 @@ def test_starting_a_loader_draws_nothing_from_the_global_generator(manifests: tu
 def test_validation_sees_every_clip_once_with_fixed_seeds_shared_out_among_ranks(manifests: tuple[str, str]) -> None:
     seen = []
     for rank in (0, 1, 0, 1):
-        module = SpeechDataModule(*manifests, RATE, 300, batch_size=2, valid_segment_length=500)
+        module = AudioDataModule(*manifests, RATE, 300, batch_size=2, valid_segment_length=500)
         module.trainer = SimpleNamespace(global_rank=rank, world_size=2, default_root_dir=".")  # type: ignore[assignment]
         module.setup()
         batches = list(module.val_dataloader())
@@ -125,20 +125,20 @@ def test_validation_sees_every_clip_once_with_fixed_seeds_shared_out_among_ranks
 
 def test_several_manifests_are_one_corpus_and_a_packed_one_stands_alone(manifests: tuple[str, str]) -> None:
     train, valid = manifests
-    both = SpeechDataModule([train, valid], valid, RATE, 300, 2)
+    both = AudioDataModule([train, valid], valid, RATE, 300, 2)
     both.setup()
-    one = SpeechDataModule(train, valid, RATE, 300, 2)
+    one = AudioDataModule(train, valid, RATE, 300, 2)
     one.setup()
     assert len(both.train_dataset) == len(one.train_dataset) + len(one.valid_dataset)
     with pytest.raises(ConfigError, match="trained on alone"):
-        SpeechDataModule([train, "x.safetensors"], valid, RATE, 300, 2).setup()
+        AudioDataModule([train, "x.safetensors"], valid, RATE, 300, 2).setup()
 
 
 @pytest.mark.parametrize("name", ["sample_rate", "segment_length", "batch_size", "repeats", "valid_segment_length"])
 def test_a_size_below_one_is_refused(name: str) -> None:
     sizes: dict[str, Any] = {"sample_rate": RATE, "segment_length": 300, "batch_size": 2} | {name: 0}
     with pytest.raises(ConfigError, match=f"{name} is 0"):
-        SpeechDataModule("train", "valid", **sizes)
+        AudioDataModule("train", "valid", **sizes)
 
 
 class BrokenDataset(torch.utils.data.Dataset[dict[str, Any]]):
@@ -170,7 +170,7 @@ def test_a_worker_that_fails_ends_the_run_with_one_line(
     manifests: tuple[str, str], monkeypatch: pytest.MonkeyPatch, failure: str, message: str
 ) -> None:
     monkeypatch.setattr(datamodule, "WORKER_TIMEOUT", 2)
-    module = SpeechDataModule(*manifests, RATE, 300, batch_size=2, num_workers=1)
+    module = AudioDataModule(*manifests, RATE, 300, batch_size=2, num_workers=1)
     module.train_dataset = BrokenDataset(failure)  # type: ignore[assignment]
     monkeypatch.setattr(
         "torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2

@@ -1,5 +1,6 @@
 """Segments of utterances, from files and from packed corpora."""
 
+import dataclasses
 import json
 import pickle
 import warnings
@@ -218,3 +219,48 @@ def test_a_packed_dataset_in_use_travels_to_another_process(tmp_path: Path) -> N
     dataset = SegmentDataset(PackedAudio(tmp_path / "p.safetensors"), RATE, 300)
     item = dataset[2, 5]
     assert same(pickle.loads(pickle.dumps(dataset))[2, 5], item)  # noqa: S301
+
+
+# Classes
+
+
+def labelled(folder: Path, labels: list[str | None]) -> list[Any]:
+    return [
+        dataclasses.replace(u, label=name) for u, name in zip(write_clips(folder, len(labels)), labels, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_items_carry_the_index_of_their_label(tmp_path: Path, packed: bool) -> None:
+    source: Any = labelled(tmp_path, ["wood", "glass", "wood"])
+    if packed:
+        write_packed(tmp_path / "p.safetensors", iter(source), RATE)
+        source = PackedAudio(tmp_path / "p.safetensors")
+        assert source.labels == ["wood", "glass", "wood"]
+    dataset = SegmentDataset(source, RATE, 100, labels=("glass", "metal", "wood"))
+    assert [dataset[index]["label"] for index in range(3)] == [2, 0, 2]
+    assert "label" not in SegmentDataset(source, RATE, 100)[0]
+    with pytest.raises(
+        DataError, match=r"has the label 'wood', the model knows glass, metal.*wavediff prepare classes"
+    ):
+        SegmentDataset(source, RATE, 100, labels=("glass", "metal"))
+
+
+def test_a_clip_without_a_label_is_refused_where_classes_are_learned(tmp_path: Path) -> None:
+    source = labelled(tmp_path, ["wood", None])
+    with pytest.raises(DataError, match=r"01\.wav: has no label"):
+        SegmentDataset(source, RATE, 100, labels=("wood",))
+    write_packed(tmp_path / "p.safetensors", source, RATE)
+    with pytest.raises(DataError, match="utterance 0: has no label"):
+        SegmentDataset(PackedAudio(tmp_path / "p.safetensors"), RATE, 100, labels=("wood",))
+
+
+def test_a_share_of_the_segments_begins_where_the_clip_begins(tmp_path: Path) -> None:
+    source = write_clips(tmp_path, 1)
+    start = SegmentDataset(source, RATE, 100)[0, 0]["waveform"].new_tensor(-1.0)  # the first sample of the ramp
+    for share in (0.0, 0.5, 1.0):
+        dataset = SegmentDataset(source, RATE, 100, start_share=share)
+        found = np.mean([bool(dataset[0, seed]["waveform"][0] == start) for seed in range(400)])
+        assert found == pytest.approx(share, abs=0.08), share
+    fixed = SegmentDataset(source, RATE, 100, random=False, start_share=0.5)
+    assert fixed[0]["waveform"][0] == start

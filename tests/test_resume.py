@@ -12,7 +12,7 @@ import torch
 from clips import RATE, write_manifests
 from torch import Tensor
 
-from wavediff.data.datamodule import SpeechDataModule
+from wavediff.data.datamodule import AudioDataModule
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def fit(
         callbacks=[Stop(hook, step, path)] if hook and step is not None and path else [],
         **{"val_check_interval": 5} | limits,
     )
-    module = SpeechDataModule(*manifests, RATE, 300, batch_size, num_workers, seed=7)
+    module = AudioDataModule(*manifests, RATE, 300, batch_size, num_workers, seed=7)
     with contextlib.suppress(InterruptedError):
         trainer.fit(recorder, module, ckpt_path=resume, weights_only=True)
     if hook == "max_steps" and path:

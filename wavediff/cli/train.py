@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from wavediff.data.datamodule import SpeechDataModule
+from wavediff.data.datamodule import AudioDataModule
 from wavediff.errors import TrainingError, WavediffError
 from wavediff.training import AtomicCheckpointIO, VocoderModule
 from wavediff.training.callbacks import last_checkpoint
@@ -95,7 +95,7 @@ def _fit(argv: Sequence[str]) -> None:
     }
     TrainingCLI(
         VocoderModule,
-        SpeechDataModule,
+        AudioDataModule,
         subclass_mode_model=True,
         args=["fit", *argv],
         trainer_defaults=defaults,

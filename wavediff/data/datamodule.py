@@ -21,8 +21,8 @@ WORKER_TIMEOUT = 120
 """Seconds without a batch after which the worker processes are taken to hang."""
 
 
-class SpeechDataModule(LightningDataModule):
-    """Batches of segments: dicts of waveform (B, segment_length), length (B,), seed (B,) and index (B,).
+class AudioDataModule(LightningDataModule):
+    """Batches of segments: dicts of waveform (B, segment_length), length (B,), seed (B,), index (B,), label (B,).
 
     The trainer must be made with `use_distributed_sampler=False`: the batches are shared out among devices here.
     A run resumed from a checkpoint, in the middle of an epoch too, sees the batches that an uninterrupted run
@@ -40,6 +40,8 @@ class SpeechDataModule(LightningDataModule):
         repeats: how often an epoch visits each utterance; makes the epochs of a small corpus last.
         augment: how training segments are varied; not at all by default.
         pin_memory: copy batches to page-locked memory, from where a GPU fetches faster.
+        labels: class names of a model with classes, in the order of their indices; batches then have `label`.
+        start_share: of the training segments that begin where their utterance does; validation segments then do.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class SpeechDataModule(LightningDataModule):
         repeats: int = 1,
         pin_memory: bool = False,
         augment: Augment = Augment(),  # noqa: B008  frozen
+        labels: tuple[str, ...] = (),
+        start_share: float = 0.0,
     ) -> None:
         super().__init__()
         self.train_manifest = train_manifest
@@ -68,9 +72,13 @@ class SpeechDataModule(LightningDataModule):
         self.repeats = repeats
         self.pin_memory = pin_memory
         self.augment = augment
+        self.labels = labels
+        self.start_share = start_share
         for name in ("sample_rate", "segment_length", "batch_size", "repeats", "valid_segment_length"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, must be 1 or more")
+        if not 0 <= start_share <= 1:
+            raise ConfigError(f"start_share is {start_share}, must lie in [0, 1]")
         if num_workers < 0:
             raise ConfigError(f"num_workers is {num_workers}, must be 0 or more")
 
@@ -81,17 +89,13 @@ class SpeechDataModule(LightningDataModule):
             DataError: a manifest is missing, damaged or empty.
         """
         skipped_path = Path(self.trainer.default_root_dir) / "skipped.jsonl" if self.trainer else None
+        train, valid = _open(self.train_manifest), _open(self.valid_manifest)
+        common: dict[str, Any] = {"labels": self.labels, "start_share": self.start_share, "skipped_path": skipped_path}
         self.train_dataset = SegmentDataset(
-            _open(self.train_manifest),
-            self.sample_rate,
-            self.segment_length,
-            self.seed,
-            True,
-            skipped_path,
-            self.augment,
+            train, self.sample_rate, self.segment_length, self.seed, True, augment=self.augment, **common
         )
         self.valid_dataset = SegmentDataset(
-            _open(self.valid_manifest), self.sample_rate, self.valid_segment_length, self.seed, False, skipped_path
+            valid, self.sample_rate, self.valid_segment_length, self.seed, False, **common
         )
 
     def train_dataloader(self) -> "ResumableLoader":

@@ -38,6 +38,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         length: how many of its samples are audio, 1 to `segment_length`.
         seed: the item's seed, for what else is random about it (the noise, the diffusion step).
         index: which utterance it is from; not the one asked for if that one's file turned out to be broken.
+        label: index of the utterance's class in `labels`; absent where there are none.
 
     A file that breaks after the scan is replaced, by an utterance that `item_seed` chooses, and reported once.
 
@@ -46,12 +47,16 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         sample_rate: of the items [Hz]; files of another rate are resampled.
         segment_length: length of the items [samples].
         seed: decides the item seeds of plain indices.
-        random: cut the segment at a random place; otherwise from the middle of the utterance.
+        random: cut the segment at a random place; otherwise from the middle of the utterance, or from its start if
+            `start_share` is above 0.
         augment: how the segments are varied; not at all by default.
         skipped_path: JSONL file to which broken files are appended (path, reason) as they are met.
+        labels: the class names, in the order of their indices; none for models without classes.
+        start_share: of the random items that begin where their utterance does, so that onsets are seen.
 
     Raises:
-        DataError: `source` is empty, or a packed corpus of another sample rate.
+        DataError: `source` is empty, a packed corpus of another sample rate, or an utterance's label is not in
+            `labels`.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         random: bool = True,
         skipped_path: str | os.PathLike[str] | None = None,
         augment: Augment = Augment(),  # noqa: B008  frozen
+        labels: Sequence[str] = (),
+        start_share: float = 0.0,
     ) -> None:
         if len(source) == 0:
             raise DataError("the data set holds no utterance; prepare the corpus again")
@@ -78,6 +85,8 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         self.random = random
         self.skipped_path = skipped_path
         self.augment = augment
+        self.start_share = start_share
+        self.label_indices = _label_indices(source, labels) if labels else None
         # In shared memory: what one worker process finds broken, all know of.
         self._broken = torch.zeros(len(source), dtype=torch.bool).share_memory_()
 
@@ -109,7 +118,8 @@ class SegmentDataset(Dataset[dict[str, Any]]):
                 else:
                     length = len(waveform)
                     waveform = pad(waveform, (0, self.segment_length - length))
-                    return {"waveform": waveform, "length": length, "seed": item_seed, "index": index}
+                    item = {"waveform": waveform, "length": length, "seed": item_seed, "index": index}
+                    return item if self.label_indices is None else item | {"label": self.label_indices[index]}
             index = derive_seed(item_seed, attempt) % len(self)
         raise AssertionError("unreachable: _report stops the search")
 
@@ -142,7 +152,11 @@ class SegmentDataset(Dataset[dict[str, Any]]):
 
     def _start(self, frames: int, length: int, generator: torch.Generator) -> int:
         room = max(0, frames - length)
-        return int(torch.randint(room + 1, (), generator=generator)) if self.random else room // 2
+        if not self.random:
+            return 0 if self.start_share else room // 2
+        if self.start_share and torch.rand((), generator=generator) < self.start_share:
+            return 0
+        return int(torch.randint(room + 1, (), generator=generator))
 
     def _report(self, index: int, reason: str) -> None:
         self._broken[index] = True
@@ -158,3 +172,17 @@ class SegmentDataset(Dataset[dict[str, Any]]):
                 f"{MAX_SKIPPED_SHARE:.0%}; prepare it again. The last: {reason}"
             )
         warnings.warn(f"skipped from now on, another clip takes its place: {reason}", stacklevel=2)
+
+
+def _label_indices(source: Sequence[Utterance] | PackedAudio, labels: Sequence[str]) -> list[int]:
+    found = source.labels if isinstance(source, PackedAudio) else [utterance.label for utterance in source]
+    index_of = {label: index for index, label in enumerate(labels)}
+    for number, label in enumerate(found or [None] * len(source)):
+        if label not in index_of:
+            clip = f"{source.path}, utterance {number}" if isinstance(source, PackedAudio) else source[number].path
+            what = "has no label" if label is None else f"has the label {label!r}"
+            raise DataError(
+                f"{clip}: {what}, the model knows {', '.join(list(labels)[:20])}; prepare the corpus with labels "
+                "(`wavediff prepare classes`), or add it to model.labels"
+            )
+    return [index_of[label] for label in found or [] if label is not None]

@@ -1,8 +1,9 @@
 """A corpus in one file: decoded, resampled, 16-bit, memory-mapped; training from it needs no audio decoder.
 
 The file is safetensors with two tensors: `samples`, int16 (num_samples,), every utterance after the last, and
-`offsets`, int64 (num_utterances + 1,), where each begins. Its metadata holds `sample_rate` [Hz]. A sample is
-the waveform times 32768, so 16-bit recordings that need no resampling come back bit for bit.
+`offsets`, int64 (num_utterances + 1,), where each begins; and where every utterance has a label, a third, `labels`,
+uint8, a JSON list of them. Its metadata holds `sample_rate` [Hz]. A sample is the waveform times 32768, so 16-bit
+recordings that need no resampling come back bit for bit.
 """
 
 import json
@@ -58,11 +59,16 @@ def write_packed(
         file.write(bytes(2 * (num_samples - offsets[-1])))
         file.write(struct.pack(f"<{len(offsets)}q", *offsets))
         end = 2 * num_samples
-        header = {
+        header: dict[str, Any] = {
             "__metadata__": {"sample_rate": str(sample_rate)},
             "samples": {"dtype": "I16", "shape": [num_samples], "data_offsets": [0, end]},
             "offsets": {"dtype": "I64", "shape": [len(offsets)], "data_offsets": [end, end + 8 * len(offsets)]},
         }
+        if None not in (labels := [utterance.label for utterance in packed]):
+            text = json.dumps(labels).encode()
+            begin = end + 8 * len(offsets)
+            file.write(text)
+            header["labels"] = {"dtype": "U8", "shape": [len(text)], "data_offsets": [begin, begin + len(text)]}
         file.seek(0)
         file.write(struct.pack("<Q", _HEADER_BYTES) + json.dumps(header).encode().ljust(_HEADER_BYTES))
     if num_clipped:
@@ -76,6 +82,7 @@ class PackedAudio:
     Attributes:
         sample_rate: of every utterance [Hz].
         offsets: int64 (num_utterances + 1,), where each utterance begins [samples].
+        labels: class of each utterance; None where they have none.
 
     Raises:
         DataError: the file is missing, or is no packed corpus.
@@ -86,6 +93,9 @@ class PackedAudio:
         try:
             with safe_open(self.path, framework="pt") as file:
                 self.sample_rate = int((file.metadata() or {})["sample_rate"])
+                self.labels: list[str] | None = None
+                if "labels" in file.keys():  # noqa: SIM118  not a dictionary
+                    self.labels = json.loads(file.get_tensor("labels").numpy().tobytes())
                 self.offsets: Tensor = file.get_tensor("offsets")
                 samples = file.get_slice("samples")
                 dtype, shape = samples.get_dtype(), samples.get_shape()
@@ -98,6 +108,12 @@ class PackedAudio:
             raise DataError(f"{self.path}: its tensors are not those of a packed corpus; pack it again")
         if bounds[0] != 0 or (bounds.diff() <= 0).any() or bounds[-1] > shape[0]:
             raise DataError(f"{self.path}: its offsets do not fit its samples; pack it again")
+        if self.labels is not None and not (
+            isinstance(self.labels, list)
+            and len(self.labels) == len(self)
+            and all(isinstance(label, str) for label in self.labels)
+        ):
+            raise DataError(f"{self.path}: its labels are not one name an utterance; pack it again")
         self._samples: Any = None
 
     def __len__(self) -> int:

@@ -69,13 +69,15 @@ class VocoderModule(LightningModule):
             self.denoiser.backbone.compile()
 
     def _start_from(self, path: str) -> None:
-        checkpoint = load_checkpoint(path)
-        if (checkpoint.config.backbone, checkpoint.config.mel) != (self.config.backbone, self.config.mel):
+        """Weights of the same network; the mel may be another one where no weight's shape depends on it."""
+        weights = load_checkpoint(path).build().state_dict()
+        shapes = {name: weight.shape for name, weight in weights.items()}
+        if shapes != {name: weight.shape for name, weight in self.denoiser.state_dict().items()}:
             raise ConfigError(
-                f"model.init_from: {path} holds another network or mel than model.backbone and model.mel describe "
-                f"({checkpoint.config.backbone}); make them equal"
+                f"model.init_from: {path} holds another network than the configuration describes; make backbone, "
+                "mel and labels equal"
             )
-        self.denoiser.load_state_dict(checkpoint.build().state_dict())
+        self.denoiser.load_state_dict(weights)
 
     def mel(self, waveform: Tensor) -> Tensor:
         """Mel (B, n_mels, N // hop_length) of (B, N): the frames a waveform of that length is made from."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from wavediff.data.corpora.classes import ClassFolders
 from wavediff.data.corpora.folder import Folder
 from wavediff.data.corpora.ljspeech import LJSpeech
 from wavediff.data.scan import Clip
@@ -26,4 +27,5 @@ class Corpus(Protocol):
 CORPORA: dict[str, Callable[..., Corpus]] = {
     "ljspeech": LJSpeech,
     "folder": Folder,
+    "classes": ClassFolders,
 }

@@ -38,7 +38,7 @@ class Folder:
         below_root = (path.relative_to(self.root) for path in iter_audio_files(self.root))
         paths = [path for path in below_root if not any(part.startswith(".") for part in path.parts)]
         # The lowest hashes are tested on, then validated on: at least one clip each where a share was asked for.
-        ranked = sorted((_unit_hash(path), path) for path in paths)
+        ranked = sorted((unit_hash(path), path) for path in paths)
         hashes = [value for value, _ in ranked]
         num_test = max(bisect.bisect_left(hashes, test), int(test > 0))
         num_held_out = max(bisect.bisect_left(hashes, valid + test), num_test + int(valid > 0))
@@ -54,7 +54,7 @@ class Folder:
         ]
 
 
-def _unit_hash(path: Path) -> float:
+def unit_hash(path: Path) -> float:
     """A number in [0, 1) that depends on the path alone."""
     digest = hashlib.sha256(path.as_posix().encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
