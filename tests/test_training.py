@@ -19,7 +19,8 @@ from wavediff.errors import CheckpointError, OutputError
 from wavediff.training.checkpoint_io import AtomicCheckpointIO, load_training_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RECIPES = sorted((REPOSITORY / "recipes").glob("*/*.yaml"))
+SPEECH = ("ljspeech", "universal")  # the recipes for sounds are run by tests/test_sound_recipes.py
+RECIPES = sorted(path for corpus in SPEECH for path in (REPOSITORY / "recipes" / corpus).glob("*.yaml"))
 SMALL = REPOSITORY / "recipes" / "ljspeech" / "diffwave_small.yaml"
 TINY = ["--model.backbone.channels=4", "--model.backbone.layers=3", "--model.backbone.dilation_cycle=3"]
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]

@@ -4,6 +4,7 @@ Any key of the YAML can be overridden as an option; `--print_config` shows them 
 """
 
 import logging
+import operator
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wavediff.data.datamodule import AudioDataModule
 from wavediff.errors import TrainingError, WavediffError
-from wavediff.training import AtomicCheckpointIO, VocoderModule
+from wavediff.training import AtomicCheckpointIO, TrainingModule
 from wavediff.training.callbacks import last_checkpoint
 
 
@@ -27,10 +28,9 @@ class TrainingCLI(LightningCLI):
     """LightningCLI with what belongs to the model taken from the model, and an honest `--ckpt_path last`."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The data's sample rate is the mel's."""
-        parser.link_arguments(
-            "model", "data.sample_rate", lambda model: model.config.sample_rate, apply_on="instantiate"
-        )
+        """The data's sample rate and labels are the model's."""
+        for name in ("sample_rate", "labels"):
+            parser.link_arguments("model", f"data.{name}", operator.attrgetter(name), apply_on="instantiate")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """With atomic checkpoints, and TensorBoard logs in the run's folder unless the YAML names a logger."""
@@ -94,7 +94,7 @@ def _fit(argv: Sequence[str]) -> None:
         "enable_checkpointing": False,  # FullState and ModelExport do it
     }
     TrainingCLI(
-        VocoderModule,
+        TrainingModule,
         AudioDataModule,
         subclass_mode_model=True,
         args=["fit", *argv],

@@ -2,15 +2,17 @@
 
 from wavediff.training.callbacks import AudioLogger, FullState, ModelExport
 from wavediff.training.checkpoint_io import AtomicCheckpointIO
-from wavediff.training.module import VocoderModule
+from wavediff.training.module import DenoiserModule, TrainingModule, VocoderModule
 from wavediff.training.vocoders import DiffWaveModule, SpectralModule
 
 __all__ = [
     "AtomicCheckpointIO",
     "AudioLogger",
+    "DenoiserModule",
     "DiffWaveModule",
     "FullState",
     "ModelExport",
     "SpectralModule",
+    "TrainingModule",
     "VocoderModule",
 ]

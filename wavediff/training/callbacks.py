@@ -11,10 +11,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from wavediff.checkpoint import save_checkpoint
 from wavediff.errors import ConfigError
 from wavediff.pipelines.vocoder import Vocoder
-from wavediff.training.module import VocoderModule
+from wavediff.training.module import TrainingModule, VocoderModule
 
 
 class ModelExport(Callback):
@@ -44,10 +43,9 @@ class ModelExport(Callback):
     def _export(self, trainer: Trainer, pl_module: LightningModule, name: str, loss: float | None) -> None:
         self.exported_step = trainer.global_step
         if trainer.is_global_zero:
-            module = cast(VocoderModule, pl_module)
+            module = cast(TrainingModule, pl_module)
             path = Path(trainer.default_root_dir) / f"{name}.safetensors"
-            weights = _averaged_weights(trainer, module)
-            save_checkpoint(path, module.config, weights, _facts(trainer, loss), overwrite=True)
+            module.export(path, _averaged_weights(trainer, module), _facts(trainer, loss))
 
     def state_dict(self) -> dict[str, Any]:
         """Survives a resumption."""
@@ -153,11 +151,11 @@ def last_checkpoint(root: str | os.PathLike[str]) -> Path:
     return Path(root) / "last.ckpt"
 
 
-def _averaged_weights(trainer: Trainer, module: VocoderModule) -> dict[str, torch.Tensor]:
+def _averaged_weights(trainer: Trainer, module: TrainingModule) -> dict[str, torch.Tensor]:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-            return cast(VocoderModule, callback._average_model.module).denoiser.state_dict()
-    return module.denoiser.state_dict()
+            return cast(dict[str, torch.Tensor], callback._average_model.module.state_dict())
+    return module.state_dict()
 
 
 def _facts(trainer: Trainer, loss: float | None) -> dict[str, Any]:
