@@ -144,7 +144,7 @@ def test_class_and_mel_change_the_prediction_and_a_wrong_condition_is_refused() 
     for cond, cause in (
         (Condition(mel), "needs a label"),
         (Condition(None, torch.tensor([0])), "needs a mel"),
-        (Condition(mel, torch.tensor([3])), "0 to 2"),
+        (Condition(mel, torch.tensor([4])), "0 to 3, which is no class"),
         (Condition(mel, torch.tensor([0.5])), "int64"),
         (Condition(randn(1, 5, 2), torch.tensor([0])), r"\(B, 4, frames\)"),
     ):

@@ -17,7 +17,8 @@ from wavediff.diffusion import ItemNoise, NoiseRegression
 from wavediff.errors import MissingExtraError
 from wavediff.importers import import_checkpoint
 from wavediff.mel import MelTransform
-from wavediff.pipelines.vocoder import Vocoder, pick_device
+from wavediff.pipelines.pipeline import pick_device
+from wavediff.pipelines.vocoder import Vocoder
 
 TRAINING_FRAMES = 62  # of a training segment, as in both trainers
 

@@ -24,12 +24,21 @@ class Denoiser(nn.Module):
         schedule: alpha(t) and sigma(t).
         prediction: what the backbone was trained to return.
         prior: what the noise of the process looks like; white by default.
+        codec: compresses the mels of a vocoder, which is an autoencoder then; not used here.
+        pretransform: the vocoder with a codec in whose latents this denoiser works; not used here.
     """
 
     def __init__(
-        self, backbone: nn.Module, schedule: Schedule, prediction: Prediction, prior: Prior | None = None
+        self,
+        backbone: nn.Module,
+        schedule: Schedule,
+        prediction: Prediction,
+        prior: Prior | None = None,
+        codec: nn.Module | None = None,
+        pretransform: "Denoiser | None" = None,
     ) -> None:
         super().__init__()
+        self.codec, self.pretransform = codec, pretransform
         self.backbone, self.schedule, self.prediction = backbone, schedule, prediction
         self.prior: Prior = StandardNormal() if prior is None else prior
 
@@ -108,6 +117,30 @@ class Bound:
         if not isinstance(prior, ShapedNormal) or self.cond.envelope is None:
             return signal
         return prior.stft.analysis(signal) / self.cond.envelope
+
+
+@dataclass(frozen=True)
+class Guided:
+    """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598): an estimate with a condition, led further away
+    from the one without.
+
+    Attributes:
+        bound: told the condition.
+        free: told that there is none.
+        scale: 1 is the condition alone, 0 none, above 1 more of what the condition makes of it.
+    """
+
+    bound: Bound
+    free: Bound
+    scale: float
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Estimate of x_0."""
+        if self.scale == 1:
+            return self.bound(x_t, t)
+        without = self.free(x_t, t)
+        # Eq. 6, for x_0: estimates of x_0, noise and v are affine in each other at equal x_t and t.
+        return without if self.scale == 0 else without + self.scale * (self.bound(x_t, t) - without)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -170,9 +170,10 @@ def _linear(betas: Any) -> DiscreteSchedule:
 
 def _translate(path: Path, layout: Layout, config: ModelConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Foreign weights under our names, after a strict check of names and shapes."""
+    layers = cast(DiffWaveConfig, config.backbone).layers
     with torch.device("meta"):  # shapes only, so that no configuration can claim memory
         ours = build_denoiser(config).state_dict()
-    sources = {f"backbone.{module}": source for module, source in layout.sources(config.backbone.layers).items()}
+    sources = {f"backbone.{module}": source for module, source in layout.sources(layers).items()}
     split = {name: (sources[name.rpartition(".")[0]], name.rpartition(".")[2]) for name in ours}
     expected = {
         theirs: (shape, name)

@@ -10,17 +10,19 @@ from typing import Any
 
 from torch import nn
 
-from wavediff.backbones import DiffWave, DiffWaveConfig, SpectralConfig, SpectralNet
+from wavediff.backbones import DiffWave, DiffWaveConfig, SpectralConfig, SpectralNet, UNet, UNetConfig
 from wavediff.denoiser import Denoiser
 from wavediff.diffusion.predictions import Prediction
 from wavediff.diffusion.priors import PriorConfig, make_prior
 from wavediff.diffusion.schedules import CosineSchedule, DiscreteSchedule
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec
+from wavediff.pretransforms import CodecConfig, MelCodec
 
 MAX_LABELS = 10_000
+MAX_LENGTH = 1 << 30
 
-BackboneConfig = DiffWaveConfig | SpectralConfig
+BackboneConfig = DiffWaveConfig | SpectralConfig | UNetConfig
 ScheduleConfig = DiscreteSchedule | CosineSchedule
 
 
@@ -36,6 +38,10 @@ class ModelConfig:
         mel: dialect of the condition, None for a model without mel.
         sample_rate: of the audio, in Hz; the mel's where there is one.
         labels: class names of a class-conditional model, in the order of their indices; none for other models.
+        codec: compresses the mels of a vocoder, which thereby is an autoencoder; None for a plain vocoder.
+        pretransform: the autoencoder in whose latents the model works; None for a model of waveforms.
+        default_length: of what a model without mel generates if no length is asked for, that of its training segments
+            [samples]; 0 where it is not known.
     """
 
     backbone: BackboneConfig = field(default_factory=DiffWaveConfig)
@@ -45,6 +51,9 @@ class ModelConfig:
     mel: MelSpec | None = None
     sample_rate: int = 22050
     labels: tuple[str, ...] = ()
+    codec: CodecConfig | None = None
+    pretransform: "ModelConfig | None" = None
+    default_length: int = 0
 
     def __post_init__(self) -> None:
         if self.prediction not in ("eps", "x0", "v"):
@@ -55,6 +64,27 @@ class ModelConfig:
             )
         if len(set(self.labels)) != len(self.labels) or len(self.labels) > MAX_LABELS:
             raise ConfigError(f"labels: {len(self.labels)} names must be distinct and at most {MAX_LABELS}")
+        if type(self.default_length) is not int or not 0 <= self.default_length <= MAX_LENGTH:
+            raise ConfigError(f"default_length: {self.default_length!r} is not a whole number from 0 to {MAX_LENGTH}")
+        if self.codec is not None and self.mel is None:
+            raise ConfigError("codec: compresses mels, and this model has none; give mel")
+        if self.pretransform is not None:
+            self._check_pretransform(self.pretransform)
+
+    def _check_pretransform(self, pretransform: "ModelConfig") -> None:
+        if pretransform.codec is None or self.mel is not None or self.codec is not None:
+            raise ConfigError("pretransform: must be a vocoder with a codec, before a model without mel and codec")
+        if pretransform.sample_rate != self.sample_rate:
+            raise ConfigError(
+                f"sample_rate: {self.sample_rate} Hz differs from the pretransform's {pretransform.sample_rate} Hz; "
+                "make them equal"
+            )
+
+    @property
+    def signal_channels(self) -> int:
+        """Values of a frame of the signal that is diffused: 1 for waveforms, the channels of latents."""
+        codec = None if self.pretransform is None else self.pretransform.codec
+        return 1 if codec is None else codec.latent_channels
 
     def to_dict(self) -> dict[str, Any]:
         """JSON literals; `from_dict` reads them back."""
@@ -66,6 +96,9 @@ class ModelConfig:
             "mel": None if self.mel is None else self.mel.to_dict(),
             "sample_rate": self.sample_rate,
             "labels": list(self.labels),
+            "codec": None if self.codec is None else dataclasses.asdict(self.codec),
+            "pretransform": None if self.pretransform is None else self.pretransform.to_dict(),
+            "default_length": self.default_length,
         }
 
     @classmethod
@@ -75,8 +108,9 @@ class ModelConfig:
         Raises:
             ConfigError: a key is unknown, missing, or its value out of bounds.
         """
+        data = _completed(cls, data)
         _check_keys("config", data, {f.name for f in dataclasses.fields(cls)})
-        labels = data["labels"]
+        labels, pretransform = data["labels"], data["pretransform"]
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise ConfigError("labels: is not a list of names")
         return cls(
@@ -87,6 +121,9 @@ class ModelConfig:
             mel=None if data["mel"] is None else MelSpec.from_dict(data["mel"]),
             sample_rate=_sample_rate(data["sample_rate"]),
             labels=tuple(labels),
+            codec=None if data["codec"] is None else _build("codec", CodecConfig, data["codec"]),
+            pretransform=None if pretransform is None else cls.from_dict(pretransform),
+            default_length=data["default_length"],
         )
 
 
@@ -98,7 +135,12 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
     """
     _, build = BACKBONES[_kind_of(config.backbone, _BACKBONE_CLASSES)]
     return Denoiser(
-        build(config, config.backbone), config.schedule, config.prediction, make_prior(config.prior, config.mel)
+        build(config, config.backbone),
+        config.schedule,
+        config.prediction,
+        make_prior(config.prior, config.mel),
+        None if config.codec is None or config.mel is None else MelCodec(config.codec, config.mel),
+        None if config.pretransform is None else build_denoiser(config.pretransform),
     )
 
 
@@ -111,7 +153,14 @@ def _diffwave(config: ModelConfig, backbone: DiffWaveConfig) -> nn.Module:
         n_mels=None if config.mel is None else config.mel.n_mels,
         hop_length=1 if config.mel is None else config.mel.hop_length,
         n_classes=len(config.labels),
+        signal_channels=config.signal_channels,
     )
+
+
+def _unet(config: ModelConfig, backbone: UNetConfig) -> nn.Module:
+    if config.mel is not None or not isinstance(config.schedule, CosineSchedule):
+        raise ConfigError("backbone: the U-Net takes no mel and embeds continuous time; give schedule cosine, no mel")
+    return UNet(backbone, signal_channels=config.signal_channels, n_classes=len(config.labels))
 
 
 def _spectral(config: ModelConfig, backbone: SpectralConfig) -> nn.Module:
@@ -124,6 +173,7 @@ def _spectral(config: ModelConfig, backbone: SpectralConfig) -> nn.Module:
 BACKBONES: dict[str, tuple[type, Callable[[ModelConfig, Any], nn.Module]]] = {
     "diffwave": (DiffWaveConfig, _diffwave),
     "spectral": (SpectralConfig, _spectral),
+    "unet": (UNetConfig, _unet),
 }
 SCHEDULES: dict[str, type] = {
     "discrete": DiscreteSchedule,
@@ -149,6 +199,17 @@ def _untagged(name: str, data: Any, classes: Mapping[str, type]) -> Any:
     return _build(name, classes[kind], {key: value for key, value in data.items() if key != "kind"})
 
 
+# What files written before there were these lack; they mean the defaults.
+_LATER_FIELDS = {"codec", "pretransform", "default_length", "fold"}
+
+
+def _completed(cls: Any, data: Any) -> Any:
+    """`data` with the defaults of fields that its format did not have yet."""
+    if not isinstance(data, dict):
+        return data
+    return {f.name: f.default for f in dataclasses.fields(cls) if f.name in _LATER_FIELDS} | data
+
+
 def _check_keys(name: str, data: Any, known: set[str]) -> None:
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: is a {type(data).__name__}, not a table of keys")
@@ -158,6 +219,7 @@ def _check_keys(name: str, data: Any, known: set[str]) -> None:
 
 
 def _build(name: str, cls: Any, data: Any) -> Any:
+    data = _completed(cls, data)
     _check_keys(name, data, {f.name for f in dataclasses.fields(cls) if f.init})
     for f in dataclasses.fields(cls):
         if f.init and f.type in (int, float) and not _is_number(data[f.name], f.type):

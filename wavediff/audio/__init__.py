@@ -17,10 +17,11 @@ from torch import Tensor
 
 from wavediff.audio.containers import EXTENSIONS, MAX_CHANNELS, AudioInfo, opened
 from wavediff.audio.resampling import check_sample_rate, resample
+from wavediff.audio.trim import trim_end
 from wavediff.errors import AudioError
 from wavediff.files import atomic_write
 
-__all__ = ["AudioInfo", "iter_audio_files", "read_audio", "read_info", "resample", "write_audio"]
+__all__ = ["AudioInfo", "iter_audio_files", "read_audio", "read_info", "resample", "trim_end", "write_audio"]
 
 MAX_DECODED_BYTES = 2**31  # of one call, as float32 over all channels; an hour of 48 kHz stereo is 1.4e9
 LARGEST_SAMPLE = 2.0**32  # int32 samples stored as float lie below; anything above is damage

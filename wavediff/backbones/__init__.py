@@ -3,5 +3,6 @@
 from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.diffwave import DiffWave, DiffWaveConfig
 from wavediff.backbones.spectral import SpectralConfig, SpectralNet
+from wavediff.backbones.unet import UNet, UNetConfig
 
-__all__ = ["Condition", "DiffWave", "DiffWaveConfig", "SpectralConfig", "SpectralNet"]
+__all__ = ["Condition", "DiffWave", "DiffWaveConfig", "SpectralConfig", "SpectralNet", "UNet", "UNetConfig"]

@@ -18,7 +18,7 @@ class Condition:
 
     Attributes:
         mel: (B, n_mels, frames), in the model's own dialect.
-        label: class indices (B,), int64.
+        label: class indices (B,), int64; the number of classes stands for none of them.
         envelope: (B, frames, n_fft // 2 + 1), magnitude of the noise, where the prior shapes it by the mel.
         magnitude: (B, frames, n_fft // 2 + 1), the mel's pseudo-inverse; comes with `envelope`.
     """
@@ -89,5 +89,5 @@ def check_condition(cond: Condition, n_mels: int | None, n_classes: int) -> None
     if cond.label is not None:
         if cond.label.ndim != 1 or cond.label.dtype != torch.int64:
             raise ConfigError(f"cond.label: expected int64 of shape (B,), got {cond.label.dtype} {cond.label.shape}")
-        if cond.label.numel() and not 0 <= int(cond.label.min()) <= int(cond.label.max()) < n_classes:
-            raise ConfigError(f"cond.label: {cond.label.tolist()} must lie in 0 to {n_classes - 1}")
+        if cond.label.numel() and not 0 <= int(cond.label.min()) <= int(cond.label.max()) <= n_classes:
+            raise ConfigError(f"cond.label: {cond.label.tolist()} must lie in 0 to {n_classes}, which is no class")

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from wavediff.backbones.conditioning import Condition, MelUpsampler, check_condition
 from wavediff.backbones.embeddings import SQRT_HALF, STEP_FEATURES, StepEmbedding, StepEncoding, kaiming_conv1d
+from wavediff.backbones.folding import fold, unfold
 from wavediff.errors import ConfigError
 
 LABEL_FEATURES = 128  # section 3.2: width of the global conditioner
@@ -26,6 +27,7 @@ class DiffWaveConfig:
         step_encoding: see `encode_steps`.
         upsampler_per_layer: each layer upsamples the mel for itself (the author's checkpoints).
         step_in_residual: the step embedding also stays in the residual stream (the author's checkpoints).
+        fold: neighbouring samples that make one frame of the network; the cost falls by as much. 1 in the paper.
     """
 
     channels: int = 64
@@ -34,12 +36,14 @@ class DiffWaveConfig:
     step_encoding: StepEncoding = "rising"
     upsampler_per_layer: bool = False
     step_in_residual: bool = False
+    fold: int = 1
 
     def __post_init__(self) -> None:
         bounds = {
             "channels": (1, 1024),
             "layers": (1, 256),
             "dilation_cycle": (1, 16),
+            "fold": (1, 4096),
         }
         for field in fields(self):
             value = getattr(self, field.name)
@@ -133,7 +137,11 @@ class DiffWave(nn.Module):
         num_steps: T, the diffusion steps it is trained for.
         n_mels: mel bands of the condition, None for a model without mel.
         hop_length: samples a mel frame stands for.
-        n_classes: classes of a class-conditional model, 0 for none.
+        n_classes: classes of a class-conditional model, 0 for none. Class `n_classes` means none of them.
+        signal_channels: values of a frame of the signal: 1 for waveforms, the channels of latents.
+
+    Raises:
+        ConfigError: the fold does not divide the hop length.
     """
 
     def __init__(
@@ -144,21 +152,30 @@ class DiffWave(nn.Module):
         n_mels: int | None = 80,
         hop_length: int = 256,
         n_classes: int = 0,
+        signal_channels: int = 1,
     ) -> None:
         super().__init__()
         self.config, self.num_steps, self.n_mels, self.n_classes = config, num_steps, n_mels, n_classes
-        self.input_projection = kaiming_conv1d(1, config.channels, 1)
+        self.frame = config.fold * signal_channels
+        if n_mels is not None and hop_length % config.fold:
+            raise ConfigError(f"backbone.fold: {config.fold} does not divide the mel's hop of {hop_length} samples")
+        self.input_projection = kaiming_conv1d(self.frame, config.channels, 1)
         self.step_embedding = StepEmbedding(num_steps, config.step_encoding)
         upsamplers = 0 if n_mels is None else config.layers if config.upsampler_per_layer else 1
-        self.upsamplers = nn.ModuleList(MelUpsampler(hop_length) for _ in range(upsamplers))
-        self.label_embedding = nn.Embedding(n_classes, LABEL_FEATURES) if n_classes else None
+        self.upsamplers = nn.ModuleList(MelUpsampler(hop_length // config.fold) for _ in range(upsamplers))
+        self.label_embedding = nn.Embedding(n_classes + 1, LABEL_FEATURES) if n_classes else None
         self.layers = nn.ModuleList(
             ResidualLayer(config.channels, 2 ** (index % config.dilation_cycle), n_mels, n_classes > 0)
             for index in range(config.layers)
         )
         self.skip_projection = kaiming_conv1d(config.channels, config.channels, 1)
-        self.output_projection = kaiming_conv1d(config.channels, 1, 1)
+        self.output_projection = kaiming_conv1d(config.channels, self.frame, 1)
         nn.init.zeros_(self.output_projection.weight)  # the first prediction is zero noise
+
+    @property
+    def multiple(self) -> int:
+        """Lengths N that need no filling up are multiples of this."""
+        return self.frame
 
     def prepare(self, cond: Condition) -> PreparedCondition:
         """The work that no diffusion step changes.
@@ -178,10 +195,10 @@ class DiffWave(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, cond: PreparedCondition) -> Tensor:
         """Noisy waveform (B, N) at times t (B,) -> prediction (B, N)."""
         step = self.embed_time(t)
-        x = F.relu(self.input_projection(x_t.unsqueeze(1)))  # (B, C, N)
+        x = F.relu(self.input_projection(fold(x_t, self.frame)))  # (B, C, N / fold)
         skips = torch.zeros_like(x)
         for index, layer in enumerate(self.layers):
             x, skip = layer(x, step, cond.mel_of(index), cond.label, self.config.step_in_residual)
             skips += skip
         x = F.relu(self.skip_projection(skips / math.sqrt(len(self.layers))))
-        return self.output_projection(x).squeeze(1)
+        return unfold(self.output_projection(x), x_t.shape[1])

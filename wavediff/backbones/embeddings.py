@@ -1,4 +1,4 @@
-"""Embedding of the diffusion step."""
+"""Embedding of the diffusion step, and of continuous time."""
 
 import math
 from typing import Literal
@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 STEP_FREQUENCIES = 64
 STEP_FEATURES = 512
+TIME_FREQUENCIES = 32
+TIME_FEATURES = 256
 
 StepEncoding = Literal["rising", "falling"]
 
@@ -52,6 +54,27 @@ class StepEmbedding(nn.Module):
     def forward(self, step: Tensor) -> Tensor:
         x = encode_steps(step, self.num_steps, self.encoding).to(self.projection1.weight.dtype)
         return F.silu(self.projection2(F.silu(self.projection1(x))))
+
+
+class TimeEmbedding(nn.Module):
+    """Time (B,) in [0, 1] -> features (B, 256), smooth in t."""
+
+    frequency: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("frequency", torch.linspace(0, 4, TIME_FREQUENCIES).exp(), persistent=False)
+        self.layers = nn.Sequential(
+            nn.Linear(2 * TIME_FREQUENCIES, TIME_FEATURES),
+            nn.SiLU(),
+            nn.Linear(TIME_FEATURES, TIME_FEATURES),
+            nn.SiLU(),
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        phase = t.float()[:, None] * self.frequency
+        features: Tensor = self.layers(torch.cat([phase.sin(), phase.cos()], dim=1))
+        return features
 
 
 def kaiming_conv1d(*args: int, **kwargs: int) -> nn.Conv1d:

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.backbones.conditioning import Condition, check_condition
+from wavediff.backbones.embeddings import TIME_FEATURES, TimeEmbedding
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec
 
-TIME_FREQUENCIES = 32
-TIME_FEATURES = 256
 LEAST_MAGNITUDE = 0.01  # of the whitened spectrum, before its logarithm
 
 
@@ -179,24 +178,3 @@ class SpectralBlock(nn.Module):
         # The linear layer over bands, written as a product from the left: no transposed copies.
         h = h + torch.matmul(self.band_mixing.weight, h) + self.band_mixing.bias[:, None]
         return x + self.scale * self.contract(F.gelu(self.expand(h)))
-
-
-class TimeEmbedding(nn.Module):
-    """Time (B,) in [0, 1] -> features (B, 256), smooth in t."""
-
-    frequency: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("frequency", torch.linspace(0, 4, TIME_FREQUENCIES).exp(), persistent=False)
-        self.layers = nn.Sequential(
-            nn.Linear(2 * TIME_FREQUENCIES, TIME_FEATURES),
-            nn.SiLU(),
-            nn.Linear(TIME_FEATURES, TIME_FEATURES),
-            nn.SiLU(),
-        )
-
-    def forward(self, t: Tensor) -> Tensor:
-        phase = t.float()[:, None] * self.frequency
-        features: Tensor = self.layers(torch.cat([phase.sin(), phase.cos()], dim=1))
-        return features

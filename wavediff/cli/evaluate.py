@@ -1,6 +1,9 @@
 """Compare synthesised speech with its reference: a table of metrics for each utterance, their mean and spread.
 
 Files in two folders are matched by name without extension (LJ001-0001.wav with LJ001-0001.flac).
+With --generated, sets of sounds are compared instead, where no file has a counterpart: REF is the real one and SYN the
+generated one, each a folder of class folders or a manifest (.jsonl) with labels. A classifier of sounds says whether
+the generated ones are of their class, as close to the real ones as these are to each other, as varied, and no copies.
 """
 
 import argparse
@@ -9,6 +12,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from wavediff.cli import evaluate_generated
+from wavediff.cli.tables import number, table
+from wavediff.errors import ConfigError
 from wavediff.files import atomic_write, check_output
 
 
@@ -22,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which metrics to compute (default: all that are installed); an unknown name lists them",
     )
     parser.add_argument("--ids", type=Path, metavar="FILE", help="compare only the names in this file, one a line")
+    parser.add_argument("--generated", action="store_true", help="compare sets of sounds: real REF, generated SYN")
+    parser.add_argument(
+        "--classifier", type=Path, metavar="FILE", help="of the sounds' classes (default: the bundled one)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="also write the JSON here")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
@@ -29,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.generated:
+        evaluate_generated.run(args)
+        return
+    if args.classifier is not None:
+        raise ConfigError("--classifier: is for generated sounds; add --generated, or leave it out")
     from tqdm import tqdm
 
     from wavediff.metrics import (
@@ -84,27 +99,17 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print(report)
         return
-    print(_table([["utterance", *names]] + [[stem, *map(_number, row.values())] for stem, row in rows.items()]))
+    print(table([["utterance", *names]] + [[stem, *map(number, row.values())] for stem, row in rows.items()]))
     print()
     lines = [["metric", "unit", "mean", "sd", "95 % of the mean", "n", "better", ""]]
     for name, figures in summary.items():
         metric = METRICS[name]
-        low_high = " to ".join(map(_number, figures.interval95)) if figures.interval95 else "-"
+        low_high = " to ".join(map(number, figures.interval95)) if figures.interval95 else "-"
         better = {True: "higher", False: "lower", None: "-"}[metric.higher_is_better]
-        mean, deviation = _number(figures.mean), _number(figures.standard_deviation)
+        mean, deviation = number(figures.mean), number(figures.standard_deviation)
         lines.append([name, metric.unit, mean, deviation, low_high, str(figures.count), better, metric.description])
-    print(_table(lines))
+    print(table(lines))
 
 
 def _say(message: str) -> None:
     print(f"wavediff evaluate: {message}", file=sys.stderr)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
-def _table(rows: list[list[str]]) -> str:
-    """Columns padded to their widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

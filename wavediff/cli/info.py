@@ -53,7 +53,10 @@ def describe(path: Path) -> dict[str, Any]:
 
 def _describe_model(path: Path) -> dict[str, Any]:
     from wavediff.checkpoint import load_checkpoint
+    from wavediff.model_file import kind_of
 
+    if kind_of(path) == "classifier":
+        return _describe_classifier(path)
     checkpoint = load_checkpoint(path)
     config = checkpoint.config.to_dict()
     mel = checkpoint.config.mel
@@ -70,6 +73,22 @@ def _describe_model(path: Path) -> dict[str, Any]:
         "sample_rate": config["sample_rate"],
         "labels": config["labels"],
         "facts": checkpoint.facts,
+    }
+
+
+def _describe_classifier(path: Path) -> dict[str, Any]:
+    from wavediff.classifier import load_classifier
+
+    classifier, facts = load_classifier(path)
+    parameters = sum(parameter.numel() for parameter in classifier.parameters())
+    return {
+        "kind": "classifier",
+        "path": str(path),
+        "parameters": parameters,
+        "bytes": path.stat().st_size,
+        **classifier.config.to_dict(),
+        "mel": classifier.config.mel.describe(),
+        "facts": facts,
     }
 
 

@@ -19,10 +19,12 @@ from wavediff.version import __version__
 # Imported only when named, so that each subcommand loads no more than it needs.
 SUBCOMMANDS = {
     "demo": "vocode a bundled clip: hear and see what wavediff does",
+    "generate": "make sounds from nothing, by class or from a recording",
     "vocode": "turn recordings or mel spectrograms into speech",
     "prepare": "scan a corpus and write its manifests",
     "train": "train a model from a YAML recipe",
     "evaluate": "compare synthesised speech with its reference",
+    "report": "turn a folder of sounds into one web page to listen to",
     "export": "turn a training checkpoint into a model file",
     "import": "turn a foreign checkpoint into a model file",
     "bench": "measure speed against the reference implementation",

@@ -10,7 +10,6 @@ from torch import Tensor
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.predictions import Prediction, training_target
 from wavediff.diffusion.schedules import DiscreteSchedule, Schedule, expand
-from wavediff.errors import ConfigError
 
 
 class Loss(NamedTuple):
@@ -48,12 +47,13 @@ class NoiseRegression:
             x_0: waveform (B, N).
             lengths: valid samples of each item (B,), 1 to N; what lies behind is padding and does not count.
             noise: of the batch's items: an item's loss does not depend on its neighbours.
-            t: times (B,) in (0, 1]; drawn uniformly from the training steps by default.
+            t: times (B,) in (0, 1]; drawn uniformly from the training steps, or from all of a continuous schedule.
         """
         if t is None:
-            if not isinstance(schedule, DiscreteSchedule):
-                raise ConfigError("objective: NoiseRegression draws training steps; give it a discrete schedule")
-            t = noise.integers(1, schedule.num_steps + 1).double() / schedule.num_steps
+            if isinstance(schedule, DiscreteSchedule):
+                t = noise.integers(1, schedule.num_steps + 1).double() / schedule.num_steps
+            else:
+                t = 1 - noise.uniform()
         t = t.to(x_0.device)
         eps = noise.normal(x_0.shape[1]).to(x_0.device)
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.diffwave import DiffWave, PreparedCondition, ResidualLayer
 from wavediff.backbones.embeddings import SQRT_HALF
+from wavediff.backbones.folding import fold, unfold
 
 CHUNK = 4096  # samples a chunk holds, over all items: 64 channels of float32 fill 1 MiB
 CACHE_BYTES = 512 << 20
@@ -63,17 +64,17 @@ class ChunkedDiffWave:
         """(B, N) at times t (B,) -> prediction (B, N)."""
         network = self.network
         step = network.embed_time(t)
-        x = F.relu_(network.input_projection(x_t.unsqueeze(1)))  # (B, C, N)
+        x = F.relu_(network.input_projection(fold(x_t, network.frame)))  # (B, C, N / fold)
         skips, after = torch.zeros_like(x), torch.empty_like(x)
         for index in range(len(network.layers)):
             self._layer(index, x, after, skips, step, cond)
             x, after = after, x
-        output = torch.empty_like(x_t)
+        output = x.new_empty(len(x), network.frame, x.shape[-1])
         scale = 1 / math.sqrt(len(network.layers))
-        for span in _chunks(*x_t.shape):
+        for span in _chunks(len(x), x.shape[-1]):
             hidden = F.relu_(network.skip_projection(skips[..., span] * scale))
-            output[:, span] = network.output_projection(hidden).squeeze(1)
-        return output
+            output[..., span] = network.output_projection(hidden)
+        return unfold(output, x_t.shape[1])
 
     def _layer(self, index: int, x: Tensor, after: Tensor, skips: Tensor, step: Tensor, cond: ChunkedCondition) -> None:
         """One residual layer: reads the stream `x`, writes it to `after`, adds to `skips`; all (B, C, N)."""

@@ -1,7 +1,12 @@
-"""How close synthesised sound is to its reference; every figure is defined in its function's docstring."""
+"""How close synthesised sound is to its reference, and generated sounds to real ones.
 
+Every figure is defined in its function's docstring.
+"""
+
+from wavediff.metrics.distribution import frechet_distance, kernel_distance, nearest_distances, pairwise_diversity
 from wavediff.metrics.evaluation import Summary, evaluate_pair, summarise
 from wavediff.metrics.files import Matching, check_files, evaluate_files, match_recordings, read_ids
+from wavediff.metrics.generated import GeneratedReport, evaluate_generated
 from wavediff.metrics.level import clipped, dc_offset, noise_floor, peak
 from wavediff.metrics.perceptual import pesq, stoi
 from wavediff.metrics.pitch import f0_rmse, pitch_track, voicing_error
@@ -10,6 +15,7 @@ from wavediff.metrics.spectral import log_mel_l1, mcd, mr_stft
 
 __all__ = [
     "METRICS",
+    "GeneratedReport",
     "Matching",
     "Metric",
     "Summary",
@@ -17,13 +23,18 @@ __all__ = [
     "clipped",
     "dc_offset",
     "evaluate_files",
+    "evaluate_generated",
     "evaluate_pair",
     "f0_rmse",
+    "frechet_distance",
+    "kernel_distance",
     "log_mel_l1",
     "match_recordings",
     "mcd",
     "mr_stft",
+    "nearest_distances",
     "noise_floor",
+    "pairwise_diversity",
     "peak",
     "pesq",
     "pitch_track",

@@ -1,31 +1,26 @@
 """Mel spectrograms to speech, and recordings to mels and back."""
 
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from wavediff.audio import resample
 from wavediff.backbones import Condition
-from wavediff.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.denoiser import Denoiser
-from wavediff.diffusion import DiscreteSchedule, ItemNoise, expand, make_sampler
+from wavediff.diffusion import DiscreteSchedule, ItemNoise
 from wavediff.engine import accelerate
-from wavediff.errors import AudioError, CheckpointError, ConfigError, SamplingError
+from wavediff.errors import AudioError, ConfigError, SamplingError
 from wavediff.mel import MelSpec, MelTransform, check_mel, convert
 from wavediff.model import ModelConfig
+from wavediff.pipelines.pipeline import Pipeline
+from wavediff.sampling import OnStep, check_seeds, draw
 
-BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "vocoder.safetensors"
-MODEL_FILE = "model.safetensors"
 CONTINUOUS_STEPS = 2  # by default, of a model that knows no steps of its own
 
-OnStep = Callable[[int, int], None]
 
-
-class Vocoder:
+class Vocoder(Pipeline):
     """A diffusion vocoder.
 
         vocoder = wavediff.Vocoder.from_pretrained("model.safetensors")
@@ -38,55 +33,27 @@ class Vocoder:
         facts: how it came about.
     """
 
+    bundled = "vocoder.safetensors"
+
     def __init__(self, config: ModelConfig, denoiser: Denoiser, facts: dict[str, Any] | None = None) -> None:
         if config.mel is None:
-            raise ConfigError("config.mel: this model takes no mel, so it cannot vocode; use a vocoder's checkpoint")
-        self.config, self.denoiser, self.facts = config, denoiser, facts or {}
+            raise ConfigError(
+                "config.mel: this model takes no mel, so it cannot vocode; use a vocoder's checkpoint "
+                "(or this one with wavediff.Generator)"
+            )
+        super().__init__(config, denoiser, facts)
         self.mel_spec: MelSpec = config.mel
         self._network = accelerate(denoiser.backbone)
 
-    @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str] | None = None, device: str = "auto") -> "Vocoder":
-        """Load a model file.
-
-        Args:
-            source: a `.safetensors` file, or a folder that holds `model.safetensors`; None for the bundled model.
-            device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
-
-        Raises:
-            CheckpointError: the file is missing or not a sound wavediff vocoder.
-            ConfigError: the device is not there.
-        """
-        path = BUNDLED if source is None else Path(source)
-        if source is None and not path.is_file():
-            raise CheckpointError("no model is bundled with this version; train one and pass its file (--checkpoint)")
-        checkpoint = load_checkpoint(path / MODEL_FILE if path.is_dir() else path)
-        return cls(checkpoint.config, checkpoint.build(), checkpoint.facts).to(device)
-
-    def to(self, device: str | torch.device) -> "Vocoder":
+    def to(self, device: str | torch.device) -> Self:
         """Move the model; "auto" takes a GPU where there is one.
 
         Raises:
             ConfigError: the device is not there.
         """
-        target = pick_device(device)
-        self.denoiser.to(target)
+        super().to(device)
         self._network = accelerate(self.denoiser.backbone)
         return self
-
-    def save(self, path: str | os.PathLike[str], *, half: bool = False, overwrite: bool = False) -> None:
-        """Write a model file that `from_pretrained` reads; `half` stores float16."""
-        save_checkpoint(path, self.config, self.denoiser.state_dict(), self.facts, half=half, overwrite=overwrite)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.denoiser.parameters()).device
-
-    @property
-    def sample_rate(self) -> int:
-        """Of the speech, in Hz."""
-        return self.config.sample_rate
 
     @property
     def hop_length(self) -> int:
@@ -155,31 +122,12 @@ class Vocoder:
             given = MelSpec.preset(mel_spec) if isinstance(mel_spec, str) else mel_spec
             mel = convert(check_mel(mel, given), given, self.mel_spec)
         batch = check_mel(mel, self.mel_spec).to(self.device)
-        seeds = [seed] * len(batch) if isinstance(seed, int) else list(seed)
-        if len(seeds) != len(batch):
-            raise SamplingError(f"seed: {len(seeds)} seeds for {len(batch)} mels; give one number, or one an item")
+        seeds = check_seeds(seed, len(batch), "mels")
         grid = self.grid(num_steps, schedule)
         name = sampler or ("ddpm" if isinstance(self.denoiser.schedule, DiscreteSchedule) else "ddim")
-        noise = ItemNoise(seeds, self.device)
         bound = self.denoiser.bind(Condition(batch), self._network)
-
-        def check_step(index: int, x_t: Tensor) -> None:
-            if not x_t.isfinite().all():
-                raise SamplingError(
-                    f"step {index + 1} of {len(grid) - 1} gave NaN or infinite samples; use another checkpoint, "
-                    "schedule or precision"
-                )
-            if on_step is not None:
-                on_step(index + 1, len(grid) - 1)
-
         length = batch.shape[-1] * self.hop_length
-        x_T = bound.noise(noise.normal(length))
-        if self.denoiser.start_time < 1:
-            t = grid[:1].expand(len(batch))
-            guess = bound.guess(noise.normal(length))
-            process = self.denoiser.schedule
-            x_T = expand(process.alpha(t), x_T) * guess + expand(process.sigma(t), x_T) * x_T
-        speech = make_sampler(name)(bound, x_T, self.denoiser.schedule, grid, bound.noise_of(noise), check_step)
+        speech = draw(bound, ItemNoise(seeds, self.device), length, grid, name, on_step)
         speech = speech.clamp(-1, 1)  # the waveform, never the noisy state
         return speech if mel.ndim == 3 else speech[0]
 
@@ -211,22 +159,3 @@ class Vocoder:
                 f"num_steps: {num_steps} contradicts the schedule, which has {len(grid) - 1} steps; give one of both"
             )
         return grid
-
-
-def pick_device(device: str | torch.device) -> torch.device:
-    """The device of that name; "auto" takes a GPU where there is one.
-
-    Raises:
-        ConfigError: no such device.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        target = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"device: {device!r} is not a device; choose auto, cpu or cuda") from error
-    if target.type == "cuda" and (not torch.cuda.is_available() or (target.index or 0) >= torch.cuda.device_count()):
-        raise ConfigError(
-            f"device: {device} is not there, torch sees {torch.cuda.device_count()} GPUs; use auto or cpu"
-        )
-    return target

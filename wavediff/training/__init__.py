@@ -2,17 +2,25 @@
 
 from wavediff.training.callbacks import AudioLogger, FullState, ModelExport
 from wavediff.training.checkpoint_io import AtomicCheckpointIO
+from wavediff.training.classifier import ClassifierModule, ClipVariation
 from wavediff.training.module import DenoiserModule, TrainingModule, VocoderModule
+from wavediff.training.sounds import AutoencoderModule, DiffWaveSoundModule, SoundModule, UNetModule
 from wavediff.training.vocoders import DiffWaveModule, SpectralModule
 
 __all__ = [
     "AtomicCheckpointIO",
     "AudioLogger",
+    "AutoencoderModule",
+    "ClassifierModule",
+    "ClipVariation",
     "DenoiserModule",
     "DiffWaveModule",
+    "DiffWaveSoundModule",
     "FullState",
     "ModelExport",
+    "SoundModule",
     "SpectralModule",
     "TrainingModule",
+    "UNetModule",
     "VocoderModule",
 ]

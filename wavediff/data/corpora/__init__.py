@@ -10,7 +10,9 @@ from typing import Protocol
 
 from wavediff.data.corpora.classes import ClassFolders
 from wavediff.data.corpora.folder import Folder
+from wavediff.data.corpora.fsdd import FSDD
 from wavediff.data.corpora.ljspeech import LJSpeech
+from wavediff.data.corpora.sc09 import SC09
 from wavediff.data.scan import Clip
 
 
@@ -28,4 +30,6 @@ CORPORA: dict[str, Callable[..., Corpus]] = {
     "ljspeech": LJSpeech,
     "folder": Folder,
     "classes": ClassFolders,
+    "sc09": SC09,
+    "fsdd": FSDD,
 }

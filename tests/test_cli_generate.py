@@ -1,0 +1,112 @@
+"""`wavediff generate`: files of the right names, lengths and classes, and errors of one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from sounds import LABELS, RATE, small_generator
+
+from wavediff.audio import read_audio, read_info, trim_end, write_audio
+from wavediff.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "sounds.safetensors"
+    small_generator("latent").save(path)
+    return path
+
+
+def generate(model: Path, output: Path, *options: str) -> int:
+    return main(["generate", "-o", str(output), "--checkpoint", str(model), "--num-steps", "2", "--quiet", *options])
+
+
+def test_each_class_gets_a_folder_and_each_sound_its_seed(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert generate(model, tmp_path, "--label", "all", "--count", "2", "--seconds", "0.2", "--seed", "7", "--json") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = [tmp_path / label / f"{label}-00{seed}.wav" for label in LABELS for seed in (7, 8)]
+    assert [Path(row["output"]) for row in rows] == names
+    assert [(row["label"], row["seed"]) for row in rows] == [(label, seed) for label in LABELS for seed in (7, 8)]
+    for name in names:
+        assert read_info(name).frames == round(0.2 * RATE)
+    first, other = (read_audio(names[index])[0] for index in (0, 1))
+    assert (first - other).abs().max() > 1e-3
+    expected = small_generator("latent").generate(2, 0.2, "glass", num_steps=2, seed=7)
+    assert (first - expected[0]).abs().max() < 1e-4
+
+
+def test_many_sounds_are_drawn_in_batches_without_a_gap(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wavediff.cli.generate.BATCH", 2)
+    assert generate(model, tmp_path, "--count", "5", "--seconds", "0.1") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"sound-00{index}.wav" for index in range(5)]
+
+
+def test_variations_gaps_and_ways_between(model: Path, tmp_path: Path) -> None:
+    source, other = tmp_path / "door.wav", tmp_path / "bell.wav"
+    for path, seed in ((source, 0), (other, 1)):
+        noise = 0.1 * torch.randn(2400, generator=torch.Generator().manual_seed(seed))
+        write_audio(path, noise, RATE)
+    assert generate(model, tmp_path / "a", "--vary", str(source), "--strength", "0.3", "--count", "2") == 0
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["door-000.wav", "door-001.wav"]
+    assert generate(model, tmp_path / "b", "--inpaint", str(source), "--span", "0.1,0.2") == 0
+    filled, kept = (read_audio(path)[0] for path in (tmp_path / "b" / "door-000.wav", source))
+    assert torch.equal(filled[: RATE // 10], kept[: RATE // 10])
+    assert not torch.equal(filled, kept)
+    assert generate(model, tmp_path / "c", "--between", str(source), str(other)) == 0
+    assert len(list((tmp_path / "c").iterdir())) == 5
+    assert generate(model, tmp_path / "d", "--between", "3", "4", "--count", "3", "--label", "wood") == 0
+    assert len(list((tmp_path / "d" / "wood").iterdir())) == 3
+
+
+def test_loops_and_other_formats(model: Path, tmp_path: Path) -> None:
+    assert generate(model, tmp_path, "--loop", "--seconds", "0.3", "--format", "flac") == 0
+    assert read_info(tmp_path / "sound-000.flac").frames == round(0.3 * RATE)
+
+
+def test_labels_are_listed(model: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["generate", "--checkpoint", str(model), "--list-labels"]) == 0
+    assert capsys.readouterr().out.split() == list(LABELS)
+
+
+def test_the_silence_after_a_sound_is_cut_off() -> None:
+    sound = torch.cat([torch.ones(1000), torch.full((3000,), 5e-4)])
+    assert len(trim_end(sound, RATE)) == 1000 + round(0.02 * RATE)
+    assert len(trim_end(torch.zeros(5000), RATE)) == round(0.02 * RATE)
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        (["--label", "gravel"], "--label: 'gravel' is unknown, this model's classes are glass, wood, metal"),
+        (["--count", "0"], "--count: 0"),
+        (["--seconds", "-1"], "seconds: -1.0"),
+        (["--inpaint", "x.wav"], "--inpaint and --span belong together"),
+        (["--inpaint", "x.wav", "--span", "a,b"], "--span: 'a,b' is not two times"),
+        (["--vary", "nothing.wav"], "nothing.wav"),
+        (["--loop", "--vary", "x.wav"], "--loop makes loops from nothing"),
+        (["--num-steps", "0"], "num_steps: 0"),
+        (["--device", "cuda:99"], "cuda:99 is not there"),
+    ],
+)
+def test_bad_input_is_one_line(
+    model: Path, tmp_path: Path, options: list[str], cause: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert generate(model, tmp_path, *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert cause in line
+    assert not list(tmp_path.rglob("*.wav"))
+
+
+def test_nothing_is_overwritten_unless_asked(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert generate(model, tmp_path, "--seconds", "0.1") == 0
+    before = (tmp_path / "sound-000.wav").read_bytes()
+    assert generate(model, tmp_path, "--seconds", "0.1", "--count", "2") == 2
+    assert "already exists" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["sound-000.wav"]
+    assert generate(model, tmp_path, "--seconds", "0.1", "--overwrite") == 0
+    assert (tmp_path / "sound-000.wav").read_bytes() == before

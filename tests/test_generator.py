@@ -1,0 +1,280 @@
+"""Sounds from nothing, on small untrained models and on ideal denoisers whose answer is known."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from sounds import CONFIGS, LABELS, RATE, small_generator
+from torch import Tensor, nn
+
+from wavediff import Generator
+from wavediff.denoiser import Denoiser, Guided
+from wavediff.diffusion import CosineSchedule
+from wavediff.errors import AudioError, ConfigError, SamplingError, WavediffError
+from wavediff.model import ModelConfig
+from wavediff.pipelines.circular import Circular, close_loop, wrap
+
+STEPS = 3
+
+
+@pytest.fixture(params=list(CONFIGS))
+def generator(request: pytest.FixtureRequest) -> Generator:
+    return small_generator(request.param)
+
+
+@pytest.fixture
+def latent() -> Generator:
+    return small_generator("latent")
+
+
+def tone(seconds: float = 0.3, rate: int = RATE, frequency: float = 440.0) -> Tensor:
+    return 0.5 * torch.sin(2 * math.pi * frequency * torch.arange(round(seconds * rate)) / rate)
+
+
+class Ideal(nn.Module):
+    """The network that predicts v without error for data N(0, deviation^2), so that what must come out is known."""
+
+    multiple = 1
+
+    def __init__(self, deviation: float) -> None:
+        super().__init__()
+        self.deviation = nn.Parameter(torch.tensor(deviation))
+
+    def prepare(self, cond: object) -> None:
+        return None
+
+    def forward(self, x_t: Tensor, t: Tensor, prepared: None) -> Tensor:
+        schedule, variance = CosineSchedule(), self.deviation**2
+        alpha, sigma = schedule.alpha(t).float()[:, None], schedule.sigma(t).float()[:, None]
+        x_0 = alpha * variance / (alpha**2 * variance + sigma**2) * x_t
+        return (alpha * x_t - x_0) / sigma
+
+
+def ideal(deviation: float = 0.2) -> Generator:
+    config = ModelConfig(CONFIGS["free"].backbone, CosineSchedule(), "v", sample_rate=RATE)
+    return Generator(config, Denoiser(Ideal(deviation), CosineSchedule(), "v"))
+
+
+# Lengths, seeds, batches
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.1, 0.3001, 1])
+def test_a_sound_has_the_length_that_was_asked_for(generator: Generator, seconds: float) -> None:
+    sounds = generator.generate(2, seconds, num_steps=2)
+    assert sounds.shape == (2, round(seconds * RATE))
+    assert sounds.isfinite().all()
+    assert sounds.abs().max() <= 1
+
+
+def test_without_a_length_it_is_that_of_the_training_segments() -> None:
+    assert small_generator("unet").generate(num_steps=1).shape == (1, 2000)
+    assert small_generator("free").generate(num_steps=1).shape == (1, RATE)
+
+
+def test_a_sound_depends_on_its_own_seed_alone(generator: Generator) -> None:
+    state = torch.get_rng_state()
+    together = generator.generate(3, 0.2, num_steps=STEPS, seed=5)
+    assert torch.equal(torch.get_rng_state(), state)  # fault 66
+    for index in range(3):
+        alone = generator.generate(1, 0.2, num_steps=STEPS, seed=5 + index)[0]
+        assert (together[index] - alone).abs().max() < 1e-4  # fault 67
+        other = together[(index + 1) % 3]
+        assert (together[index] - other).abs().max() > 0.1 * together.abs().max()
+    given = generator.generate(2, 0.2, num_steps=STEPS, seed=[7, 5])
+    assert (given - together[[2, 0]]).abs().max() < 1e-4
+
+
+def test_the_first_samples_of_noise_do_not_decide_the_length_of_a_sound(latent: Generator) -> None:
+    short, longer = (latent.generate(1, seconds, num_steps=1) for seconds in (0.2, 0.4))
+    assert longer.shape[1] == 2 * short.shape[1]
+
+
+# Classes and guidance
+
+
+def test_the_class_and_its_guidance_change_the_sound() -> None:
+    generator = small_generator("unet")
+    options = {"seconds": 0.2, "num_steps": STEPS}
+    sounds = [generator.generate(label=label, **options) for label in (*LABELS, None)]
+    for index, sound in enumerate(sounds):
+        for other in sounds[:index]:
+            assert (sound - other).abs().max() > 1e-3
+    mixed = generator.generate(3, label=list(LABELS), seed=[0, 0, 0], **options)
+    assert (mixed - torch.cat(sounds[:3])).abs().max() < 1e-4
+    free = generator.generate(label="glass", guidance=0, **options)
+    assert (free - sounds[3]).abs().max() < 1e-5
+    assert (generator.generate(label="glass", guidance=1, **options) - sounds[0]).abs().max() > 1e-4
+
+
+def test_guidance_leads_away_from_the_estimate_without_a_class() -> None:
+    x_t, t = torch.randn(2, 8), torch.rand(2)
+    guided = Guided(lambda x, t: 3 * x, lambda x, t: 2 * x, 2.5)  # type: ignore[arg-type]
+    assert torch.allclose(guided(x_t, t), (2 + 2.5 * (3 - 2)) * x_t)
+
+
+# With an ideal denoiser
+
+
+def test_what_an_ideal_denoiser_draws_has_the_datas_deviation() -> None:
+    sounds = ideal().generate(64, 0.05, num_steps=100)[:, :350]
+    assert sounds.std().item() == pytest.approx(0.2, rel=0.05)
+
+
+def test_a_weak_variation_is_the_sound_and_a_strong_one_is_another() -> None:
+    generator, sound = ideal(), 0.2 * torch.randn(2000, generator=torch.Generator().manual_seed(99))
+    correlations = []
+    for strength in (0.05, 0.3, 1.0):
+        varied = generator.vary(sound, RATE, strength, count=4, num_steps=20)
+        assert varied.shape == (4, 2000)
+        rows = [torch.corrcoef(torch.stack([row, sound[:1900]]))[0, 1].item() for row in varied[:, :1900]]
+        correlations.append(sum(rows) / 4)
+    assert correlations[0] > 0.8
+    assert correlations[0] > correlations[1] > correlations[2]
+    assert abs(correlations[2]) < 0.1
+
+
+def test_two_seeds_are_the_ends_and_the_middle_is_as_loud() -> None:
+    generator = ideal()
+    way = generator.interpolate(3, 8, count=5, seconds=0.25, num_steps=40)
+    for index, seed in ((0, 3), (4, 8)):
+        assert torch.allclose(way[index], generator.generate(1, 0.25, num_steps=40, seed=seed)[0], atol=1e-4)
+    assert way[2].std().item() == pytest.approx(way[0].std().item(), rel=0.1)  # on the line it would be 0.7
+    steps = (way[1:] - way[:-1]).norm(dim=1)
+    assert steps.max() < 1.3 * steps.min()
+
+
+def test_two_sounds_are_the_ends_where_little_noise_is_added() -> None:
+    generator = ideal()
+    first, second = (0.2 * torch.randn(n, generator=torch.Generator().manual_seed(n)) for n in (1500, 2000))
+    way = generator.interpolate(first, second, RATE, 3, strength=0.02, num_steps=5)
+    assert way.shape == (3, 2000)
+    assert (way[0, :1500] - first).norm() < 0.3 * first.norm()
+    assert torch.corrcoef(torch.stack([way[2, :1900], second[:1900]]))[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("kind", ["ideal", "unet", "latent"])
+def test_inpainting_keeps_what_lies_outside_to_the_sample(kind: str) -> None:
+    generator = ideal() if kind == "ideal" else small_generator(kind)
+    sound = tone(0.5)
+    filled = generator.inpaint(sound, RATE, 0.2, 0.3, count=2, num_steps=STEPS)
+    first, last = round(0.2 * RATE), round(0.3 * RATE)
+    assert torch.equal(filled[:, :first], sound[:first].expand(2, -1))
+    assert torch.equal(filled[:, last:], sound[last:].expand(2, -1))
+    assert (filled[:, first + 100 : last - 100] - sound[first + 100 : last - 100]).abs().max() > 0.01
+    assert (filled[0] - filled[1]).abs().max() > 1e-3
+    jumps = filled.diff(dim=1).abs()
+    assert jumps[:, first - 1 : first + 2].max() < 2 * sound.diff().abs().max()  # no click at the edge
+
+
+# Loops
+
+
+def test_a_circular_convolution_is_one() -> None:
+    kernel = torch.randn(1, 1, 9)
+
+    def conv(x: Tensor, t: Tensor) -> Tensor:
+        return nn.functional.conv1d(x[:, None], kernel, padding=4)[:, 0]
+
+    x = torch.randn(2, 40)
+    padded = torch.nn.functional.pad(x[:, None], (4, 4), mode="circular")
+    expected = nn.functional.conv1d(padded, kernel)[:, 0]
+    assert torch.allclose(Circular(conv, 1)(x, torch.zeros(2)), expected, atol=1e-5)
+
+
+def test_wrap_repeats_a_signal_that_is_shorter_than_the_margin() -> None:
+    assert wrap(torch.tensor([0, 1, 2]), 4).tolist() == [2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("kind", ["unet", "latent", "diffwave"])
+def test_a_loop_has_no_seam(kind: str) -> None:
+    """Where the end meets the beginning, the signal moves as much as elsewhere."""
+    sounds = small_generator(kind).generate(4, 0.4, num_steps=STEPS, loop=True)
+    assert sounds.shape == (4, round(0.4 * RATE))
+    twice = torch.cat([sounds, sounds], dim=1).diff(dim=1).abs()
+    seam = twice[:, sounds.shape[1] - 1]
+    assert (seam < 5 * twice.square().mean(1).sqrt()).all()
+
+
+def test_the_transition_of_a_loop_is_at_equal_power_and_continuous() -> None:
+    noise = torch.randn(64, 3000, generator=torch.Generator().manual_seed(0))
+    loop = close_loop(noise, 500, 2000, 400)
+    assert loop[:, :400].std().item() == pytest.approx(1, abs=0.03)
+    assert torch.equal(loop[:, 400:], noise[:, 900:2500])
+    sine = torch.sin(torch.arange(3000) * 2 * math.pi / 50)[None]  # 40 periods fit: nothing to hide
+    closed = close_loop(sine, 500, 2000, 400)
+    assert (closed[:, 0] - sine[:, 2500]).abs().max() < 0.15  # goes on from where the end stops
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ({"count": 0}, "count: 0"),
+        ({"seconds": 0}, "seconds: 0"),
+        ({"seconds": math.nan}, "seconds: nan"),
+        ({"seconds": 1e9}, "at most 600"),
+        ({"num_steps": 0}, "num_steps: 0"),
+        ({"label": "gravel"}, "'gravel' is none of this model's classes, glass, wood, metal"),
+        ({"label": ["glass"], "count": 2}, "1 names for 2 sounds"),
+        ({"guidance": -1.0}, "guidance: -1"),
+        ({"seed": -1}, "seed: -1"),
+        ({"seed": [1, 2, 3]}, "3 seeds for 1 sounds"),
+        ({"sampler": "magic"}, "'magic' is unknown"),
+    ],
+)
+def test_impossible_sounds_are_refused(options: dict, cause: str) -> None:
+    with pytest.raises(WavediffError, match=cause):  # fault 63
+        small_generator("unet").generate(**options)
+
+
+def test_a_model_without_classes_takes_no_label() -> None:
+    with pytest.raises(ConfigError, match="knows no classes"):
+        small_generator("free").generate(label="glass")
+
+
+def test_impossible_edits_are_refused(latent: Generator) -> None:
+    sound = tone()
+    for call, cause in (
+        (lambda: latent.vary(sound[None], RATE), r"shape \(N,\)"),
+        (lambda: latent.vary(sound / 0, RATE), "NaN or infinite"),
+        (lambda: latent.vary(sound, RATE, 0.0), "strength: 0.0"),
+        (lambda: latent.vary(sound, RATE, 1.5), "strength: 1.5"),
+        (lambda: latent.inpaint(sound, RATE, 0.2, 0.1), "span: 0.2 to 0.1"),
+        (lambda: latent.inpaint(sound, RATE, 0.0, 9.0), "0.300 s long"),
+        (lambda: latent.interpolate(sound, 3, RATE), "two waveforms or two seeds"),
+        (lambda: latent.interpolate(sound, sound), "sample_rate"),
+        (lambda: latent.interpolate(1, 2, count=1), "at least 2"),
+    ):
+        with pytest.raises((SamplingError, AudioError), match=cause):
+            call()
+
+
+def test_a_step_that_gives_nan_is_named() -> None:
+    generator = ideal(math.nan)
+    with pytest.raises(SamplingError, match="step 1 of 3 gave NaN"):  # fault 65
+        generator.generate(1, 0.1, num_steps=3)
+
+
+def test_a_vocoder_is_no_generator_and_the_other_way_round(tmp_path: Path) -> None:
+    from wavediff import Vocoder
+
+    with pytest.raises(ConfigError, match=r"use wavediff\.Vocoder"):
+        Generator.from_pretrained(Path(Vocoder.from_pretrained.__globals__["WEIGHTS"]) / Vocoder.bundled)
+    small_generator("latent").save(tmp_path / "sounds.safetensors")
+    with pytest.raises(ConfigError, match=r"wavediff\.Generator"):
+        Vocoder.from_pretrained(tmp_path / "sounds.safetensors")
+
+
+def test_a_saved_generator_makes_the_same_sounds(generator: Generator, tmp_path: Path) -> None:
+    generator.save(tmp_path / "sounds.safetensors")
+    again = Generator.from_pretrained(tmp_path / "sounds.safetensors", "cpu")
+    assert again.config == generator.config
+    assert torch.equal(again.generate(2, 0.2, num_steps=2), generator.generate(2, 0.2, num_steps=2))
+
+
+def test_another_rate_is_resampled(latent: Generator) -> None:
+    varied = latent.vary(tone(0.25, 16000), 16000, 0.3, num_steps=2)
+    assert varied.shape == (1, 2000)

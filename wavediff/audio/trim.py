@@ -1,0 +1,13 @@
+"""Where a sound ends."""
+
+from torch import Tensor
+
+TRIM_LEVEL = 1e-3  # -60 dBFS
+TAIL_SECONDS = 0.02
+
+
+def trim_end(waveform: Tensor, sample_rate: int) -> Tensor:
+    """(N,) without what is below -60 dBFS at its end, but 20 ms; that much is left of silence, too."""
+    loud = (waveform.abs() > TRIM_LEVEL).nonzero()
+    end = int(loud[-1]) + 1 if len(loud) else 0
+    return waveform[: end + round(TAIL_SECONDS * sample_rate)]

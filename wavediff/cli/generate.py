@@ -1,0 +1,154 @@
+"""Make sounds: from nothing, by class, as variations of a recording, in a gap of one, or between two."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wavediff.diffusion import SAMPLERS
+from wavediff.errors import ConfigError, SamplingError
+from wavediff.files import check_output
+
+BATCH = 16  # sounds drawn together
+
+
+class Job(NamedTuple):
+    """One sound: its file, its class, and its seed."""
+
+    target: Path
+    label: str | None
+    seed: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    parser.add_argument("-o", "--output", type=Path, default=Path("generated"), help="folder (default: generated)")
+    parser.add_argument("--checkpoint", type=Path, help="model file (default: the bundled generator)")
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="sounds of each class (default 1)")
+    seconds_help = "length of each (default: the model's own, with the silence at the end cut off)"
+    parser.add_argument("--seconds", type=float, metavar="S", help=seconds_help)
+    label_help = "class, several with commas, or 'all'; each gets a folder (default: drawn from all classes)"
+    parser.add_argument("--label", metavar="L", help=label_help)
+    parser.add_argument("--list-labels", action="store_true", help="print the classes of the model, and stop")
+    parser.add_argument("--guidance", type=float, metavar="G", help="1 as trained, above 1 clearer, less varied")
+    parser.add_argument("--num-steps", type=int, metavar="N", help="steps of sampling (default: the model's)")
+    parser.add_argument("--sampler", help=f"{' or '.join(SAMPLERS)} (default: the model's)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="K", help="of the first sound, others follow (default 0)"
+    )
+    parser.add_argument("--loop", action="store_true", help="sounds whose end goes over into their beginning")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--vary", type=Path, metavar="FILE", help="variations of this recording")
+    source.add_argument("--inpaint", type=Path, metavar="FILE", help="fill a span of this recording, see --span")
+    source.add_argument("--between", nargs=2, metavar=("A", "B"), help="from A to B, two recordings or two seeds")
+    parser.add_argument("--span", metavar="FROM,TO", help="of --inpaint, in seconds")
+    strength_help = "of --vary and --between: near 0 the recording itself, 1 something else (default 0.5)"
+    parser.add_argument("--strength", type=float, default=0.5, metavar="T", help=strength_help)
+    parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav", help="of the files (default wav)")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--json", action="store_true", help="one JSON object per sound on standard output")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Plan the files, draw the sounds, write each as it is done."""
+    from tqdm import tqdm
+
+    from wavediff.audio import trim_end, write_audio
+    from wavediff.pipelines.generator import Generator
+
+    _check(args)
+    generator = Generator.from_pretrained(args.checkpoint, args.device)
+    if args.list_labels:
+        print("\n".join(generator.labels))
+        return
+    names = _labels(args.label, generator.labels)
+    stem = "between" if args.between else (args.vary or args.inpaint or Path("sound")).stem
+    jobs = [
+        Job(args.output / (label or "") / f"{label or stem}-{seed:03}.{args.format}", label, seed)
+        for label in names
+        for seed in range(args.seed, args.seed + args.count)
+    ]
+    for job in jobs:
+        check_output(job.target, overwrite=args.overwrite)
+    size = args.count if args.between else BATCH  # the sounds between two are drawn together
+    batches = [jobs[first : first + size] for first in range(0, len(jobs), size)]
+    with tqdm(total=len(jobs), unit="sound", disable=args.quiet) as bar:
+        for batch in batches:
+
+            def show(step: int, total: int) -> None:
+                bar.set_postfix_str(f"step {step} of {total}")
+
+            for job, sound in zip(batch, _draw(generator, args, batch, show).cpu(), strict=True):
+                if not (args.seconds or args.loop or args.inpaint):
+                    sound = trim_end(sound, generator.sample_rate)
+                write_audio(job.target, sound, generator.sample_rate, overwrite=args.overwrite)
+                bar.update(1)
+                if args.json:
+                    print(json.dumps(_row(job, sound, generator.sample_rate)), flush=True)
+    if not args.json and not args.quiet:
+        print(f"{len(jobs)} sounds in {args.output}")
+
+
+def _row(job: Job, sound: Any, sample_rate: int) -> dict[str, Any]:
+    seconds, peak = len(sound) / sample_rate, sound.abs().max().item()
+    return {"output": str(job.target), "label": job.label, "seed": job.seed, "seconds": seconds, "peak": peak}
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.count < 1:
+        raise SamplingError(f"--count: {args.count} is below 1")
+    if (args.span is None) != (args.inpaint is None):
+        raise SamplingError("--inpaint and --span belong together: --inpaint FILE --span 0.2,0.5")
+    if args.loop and (args.vary or args.inpaint or args.between):
+        raise SamplingError("--loop makes loops from nothing; leave out --vary, --inpaint and --between")
+    if args.between and args.count < 2:
+        args.count = 5  # one sound is no way from one to another
+
+
+def _labels(text: str | None, known: tuple[str, ...]) -> list[str | None]:
+    if text is None:
+        return [None]
+    if text == "all" and known:
+        return list(known)
+    labels = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in labels if name not in known]
+    if unknown or not labels:
+        what = f"this model's classes are {', '.join(known)}" if known else "this model knows no classes; leave it out"
+        raise ConfigError(f"--label: {', '.join(unknown) or text!r} is unknown, {what}")
+    return list(dict.fromkeys(labels))
+
+
+def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: Any) -> Any:
+    """The sounds (B, N) of one batch."""
+    from wavediff.audio import read_audio
+
+    count, seeds = len(batch), [job.seed for job in batch]
+    common = {
+        "label": None if batch[0].label is None else [job.label for job in batch],
+        "guidance": args.guidance,
+        "num_steps": args.num_steps,
+        "sampler": args.sampler,
+        "on_step": on_step,
+    }
+    if args.vary:
+        return generator.vary(*read_audio(args.vary), args.strength, count, seed=seeds, **common)
+    if args.inpaint:
+        span = _span(args.span)
+        return generator.inpaint(*read_audio(args.inpaint), *span, count, seed=seeds, **common)
+    if args.between and all(end.isdecimal() for end in args.between):
+        return generator.interpolate(*map(int, args.between), None, count, seconds=args.seconds, **common)
+    if args.between:
+        rate = generator.sample_rate
+        ends = [read_audio(end, rate)[0] for end in args.between]
+        return generator.interpolate(*ends, rate, count, strength=args.strength, seed=args.seed, **common)
+    return generator.generate(count, args.seconds, loop=args.loop, seed=seeds, **common)
+
+
+def _span(text: str) -> tuple[float, float]:
+    try:
+        start, end = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise SamplingError(f"--span: {text!r} is not two times in seconds, such as 0.2,0.5") from error
+    return start, end

@@ -1,0 +1,12 @@
+"""Tables as the subcommands print them."""
+
+
+def number(value: float | None) -> str:
+    """Four significant digits; a dash where there is no figure."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def table(rows: list[list[str]]) -> str:
+    """Columns padded to their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -1,0 +1,115 @@
+"""How far apart two sets of embeddings are, how varied one is, and how near it comes to another."""
+
+import torch
+from torch import Tensor
+
+from wavediff.errors import DataError
+
+BLOCK = 1024  # rows of a distance matrix that are held at once
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """Squared Frechet (2-Wasserstein) distance between the Gaussians fitted to two sets.
+
+    |mean_a - mean_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), where the last trace is computed as that of the
+    symmetric (C_a^(1/2) C_b C_a^(1/2))^(1/2), whose eigenvalues are the same; C is the covariance with n - 1.
+
+    Args:
+        a: embeddings (n, d).
+        b: embeddings (m, d).
+
+    Returns:
+        0 or above, in squared units of the embedding. Too large for small sets, by an amount that depends on n and m:
+        only distances at equal sizes compare.
+
+    Raises:
+        DataError: fewer than two rows, other widths, or values that are NaN or infinite.
+
+    Source: Dowson and Landau 1982 (doi 10.1016/0047-259X(82)90077-X), eq. 4; as FID, Heusel et al. 2017
+    (arXiv 1706.08500).
+    """
+    a, b = _checked(a, b)
+    cov_a, cov_b = torch.cov(a.T).reshape(a.shape[1], -1), torch.cov(b.T).reshape(b.shape[1], -1)  # (d, d)
+    values, vectors = torch.linalg.eigh(cov_a)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    overlap = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
+    distance = (a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * overlap
+    return max(0.0, distance.item())
+
+
+def kernel_distance(a: Tensor, b: Tensor) -> float:
+    """Unbiased estimate of the squared maximum mean discrepancy under the kernel (x . y / d + 1)^3.
+
+    Args:
+        a: embeddings (n, d).
+        b: embeddings (m, d).
+
+    Returns:
+        0 on average for two sets from one distribution, whatever their sizes, so slightly below 0 at times.
+
+    Raises:
+        DataError: fewer than two rows, other widths, or values that are NaN or infinite.
+
+    Source: KID, Binkowski et al. 2018 (arXiv 1801.01401), eq. 4 and section 3; the estimator is that of Gretton
+    et al. 2012 (JMLR 13), eq. 3.
+    """
+    a, b = _checked(a, b)
+
+    def mean_kernel(x: Tensor, y: Tensor, same: bool) -> Tensor:
+        kernel = (x @ y.T / x.shape[1] + 1) ** 3
+        if same:  # the pairs of a row with itself are what would bias the estimate
+            return (kernel.sum() - kernel.trace()) / (len(x) * (len(x) - 1))
+        return kernel.mean()
+
+    return (mean_kernel(a, a, True) + mean_kernel(b, b, True) - 2 * mean_kernel(a, b, False)).item()
+
+
+def nearest_distances(a: Tensor, b: Tensor | None = None) -> Tensor:
+    """Euclidean distance of each row of `a` to the nearest one of `b`; without `b`, to the nearest other one of `a`.
+
+    Args:
+        a: embeddings (n, d).
+        b: embeddings (m, d).
+
+    Returns:
+        (n,) float64.
+
+    Raises:
+        DataError: fewer than two rows, other widths, or values that are NaN or infinite.
+    """
+    a, others = _checked(a, a if b is None else b)
+    nearest = []
+    for first in range(0, len(a), BLOCK):
+        distances = _distances(a[first : first + BLOCK], others)
+        if b is None:
+            rows = torch.arange(len(distances))
+            distances[rows, first + rows] = float("inf")
+        nearest.append(distances.amin(1))
+    return torch.cat(nearest)
+
+
+def pairwise_diversity(a: Tensor) -> float:
+    """Mean Euclidean distance between two different rows of `a` (n, d); 0 where all are alike.
+
+    Raises:
+        DataError: fewer than two rows, or values that are NaN or infinite.
+    """
+    a, _ = _checked(a, a)
+    total = sum(_distances(rows, a).sum().item() for rows in a.split(BLOCK))
+    return total / (len(a) * (len(a) - 1))
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    # By differences: the quicker way by scalar products takes equal rows for slightly different ones.
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _checked(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+        raise DataError(
+            f"embeddings: {tuple(a.shape)} and {tuple(b.shape)} must be (n, d) and (m, d) with n and m from 2 on; "
+            "give more clips"
+        )
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise DataError("embeddings: hold NaN or infinite values; leave the broken clips out")
+    return a.detach().to("cpu", torch.float64), b.detach().to("cpu", torch.float64)

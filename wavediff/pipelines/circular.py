@@ -1,0 +1,56 @@
+"""Sound without beginning and end: what makes loops seamless."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CONTEXT = 64  # frames that a network sees beyond either end
+
+
+@dataclass(frozen=True)
+class Circular:
+    """An estimate for signals whose end goes over into their beginning.
+
+    The network is shown the signal with its other end joined on at both sides, and only the middle is kept, at each
+    step. So it finds no edge where the loop closes.
+
+    Attributes:
+        estimate: (x_t (B, N), t (B,)) -> estimate of x_0 (B, N).
+        frame: values of the signal that belong together; N is a multiple of it.
+    """
+
+    estimate: Callable[[Tensor, Tensor], Tensor]
+    frame: int
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """(B, N) -> (B, N)"""
+        margin = CONTEXT * self.frame
+        return self.estimate(wrap(x_t, margin), t)[:, margin : margin + x_t.shape[1]]
+
+
+def wrap(signal: Tensor, margin: int) -> Tensor:
+    """(..., N) -> (..., N + 2 margin): repeated beyond both ends as often as it takes."""
+    index = torch.arange(-margin, signal.shape[-1] + margin, device=signal.device) % signal.shape[-1]
+    return signal[..., index]
+
+
+def close_loop(wrapped: Tensor, start: int, length: int, overlap: int) -> Tensor:
+    """A loop (B, length) cut from a sound (B, N) that goes on beyond it.
+
+    Its first samples go over from what follows its end, at equal power: the two have the same spectrum, but phases of
+    their own.
+
+    Args:
+        wrapped: the sound.
+        start: where the loop begins in it.
+        length: of the loop; start + length + overlap is at most N.
+        overlap: samples that the transition takes.
+    """
+    loop = wrapped[:, start : start + length].clone()
+    overlap = min(overlap, length)
+    rising = torch.linspace(0, 1, overlap + 2, device=wrapped.device)[1:-1]
+    after = wrapped[:, start + length : start + length + overlap]
+    loop[:, :overlap] = rising.sqrt() * loop[:, :overlap] + (1 - rising).sqrt() * after
+    return loop

@@ -1,0 +1,209 @@
+"""Sounds from nothing: free or by class, varied, inpainted, interpolated, looped."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from wavediff.errors import SamplingError
+from wavediff.pipelines.circular import Circular
+from wavediff.pipelines.sounds import Labels, Options, SoundPipeline
+from wavediff.sampling import OnStep
+
+DEFAULT_STRENGTH = 0.5
+EDGE_SECONDS = 0.005  # at the edges of what was inpainted
+
+
+class Generator(SoundPipeline):
+    """A model that makes sounds.
+
+        generator = wavediff.Generator.from_pretrained()                       # the bundled one
+        sounds = generator.generate(count=4, seconds=1.5, label="glass")       # (4, N), in [-1, 1]
+
+    Args:
+        config: of the model; it must have no mel.
+        denoiser: the model.
+        facts: how it came about.
+
+    Raises:
+        ConfigError: the model needs a mel.
+    """
+
+    def generate(
+        self,
+        count: int = 1,
+        seconds: float | None = None,
+        label: Labels = None,
+        *,
+        guidance: float | None = None,
+        num_steps: int | None = None,
+        sampler: str | None = None,
+        seed: int | Sequence[int] = 0,
+        loop: bool = False,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Sounds from noise.
+
+        Args:
+            count: how many.
+            seconds: length of each; by default that of the training segments. Longer ones go on, or fall silent.
+            label: class of all of them, or one a sound; None draws from all classes.
+            guidance: how strongly the class leads: 1 as trained, above 1 clearer and less varied. Default 2.
+            num_steps: steps of sampling, each two network evaluations with guidance.
+            sampler: "ddim" (the default for continuous time) or "ddpm" (the default for discrete steps).
+            seed: of the first sound; the others follow with seed + 1, seed + 2, ... Or one seed a sound. A sound
+                depends on its own seed alone, not on the rest of the batch.
+            loop: the end goes over into the beginning.
+            on_step: called with (steps done, steps in all) after each.
+
+        Returns:
+            (count, N) in [-1, 1], N = round(seconds * sample_rate). A sound that would exceed full scale is scaled
+            down. Except in loops, the last 5 ms fade out.
+
+        Raises:
+            ConfigError: a label is unknown, or the model knows no classes.
+            SamplingError: count, seconds, steps, sampler, guidance or seed are not possible, or a step gave NaN.
+        """
+        options = Options(label, guidance, num_steps, sampler, seed, on_step)
+        if type(count) is not int or count < 1:
+            raise SamplingError(f"count: {count!r} is not a whole number above 0")
+        length = self._length(self.seconds if seconds is None else seconds)
+        noise = self._noise(options.seed, count)
+        x_T = noise.normal(self._signal_length(length))
+        guided = self._estimate(options, count)
+        estimate = Circular(guided, self._frame) if loop else guided
+        signal = self._walk(estimate, x_T, self._grid(options.num_steps), noise, options)
+        return self._finish(signal, length, noise, loop=loop)
+
+    def vary(
+        self,
+        waveform: Tensor,
+        sample_rate: int,
+        strength: float = DEFAULT_STRENGTH,
+        count: int = 1,
+        **options: Any,
+    ) -> Tensor:
+        """Variations of a sound: it is noised to time `strength` and denoised again (SDEdit, arXiv 2108.01073).
+
+        Args:
+            waveform: (N,), nominally in [-1, 1].
+            sample_rate: its rate in Hz; another one than the model's is resampled.
+            strength: in (0, 1]; near 0 the sound itself, 1 something else.
+            count: how many.
+            options: label, guidance, num_steps, sampler, seed, on_step as `generate` takes them.
+
+        Returns:
+            (count, N') as long as the sound, in [-1, 1].
+
+        Raises:
+            AudioError: the waveform is not one.
+            ConfigError, SamplingError: as `generate`.
+        """
+        chosen = Options(**options)
+        waveform = self._checked(waveform, sample_rate)
+        noise = self._noise(chosen.seed, count)
+        x_0 = self._encode(waveform).expand(count, -1)
+        return self._from_guess(x_0, strength, len(waveform), noise, chosen)
+
+    def interpolate(
+        self,
+        first: Tensor | int,
+        second: Tensor | int,
+        sample_rate: int | None = None,
+        count: int = 5,
+        *,
+        seconds: float | None = None,
+        strength: float = DEFAULT_STRENGTH,
+        **options: Any,
+    ) -> Tensor:
+        """Sounds on the way from one to another.
+
+        Args:
+            first, second: two waveforms (N,), which are mixed at time `strength` and denoised (Ho et al. 2020,
+                arXiv 2006.11239, section 4.3), or two seeds, whose noises are (Song et al. 2021,
+                arXiv 2010.02502, section 5.3).
+            sample_rate: of the waveforms [Hz].
+            count: sounds, the two ends included; at least 2.
+            seconds: length with two seeds; of waveforms the longer one decides.
+            strength: see `vary`; for waveforms.
+            options: label, guidance, num_steps, sampler, seed (for waveforms), on_step as `generate` takes them.
+
+        Returns:
+            (count, N) in [-1, 1].
+
+        Raises:
+            AudioError, ConfigError, SamplingError: as `vary`; also a seed and a waveform together, or count below 2.
+        """
+        chosen = Options(**options)
+        if count < 2 or isinstance(first, Tensor) != isinstance(second, Tensor):
+            raise SamplingError("interpolate: give two waveforms or two seeds, and a count of at least 2")
+        weight = torch.linspace(0, 1, count, device=self.device)[:, None]
+        if isinstance(first, Tensor) and isinstance(second, Tensor):
+            if sample_rate is None:
+                raise SamplingError("sample_rate: is needed with waveforms; give that of both")
+            ends = [self._checked(sound, sample_rate) for sound in (first, second)]
+            length = max(map(len, ends))
+            a, b = (self._encode(pad(end, (0, length - len(end)))) for end in ends)
+            seeds = chosen.seed if isinstance(chosen.seed, Sequence) else [chosen.seed] * count  # shared noise
+            return self._from_guess(torch.lerp(a, b, weight), strength, length, self._noise(seeds, count), chosen)
+        length = self._length(self.seconds if seconds is None else seconds)
+        noises = [self._noise(int(seed), 1) for seed in (first, second)]
+        a, b = (noise.normal(self._signal_length(length)) for noise in noises)
+        # On the sphere, where nearly all of a normal distribution lies in so many dimensions.
+        x_T = torch.cos(weight * math.pi / 2) * a + torch.sin(weight * math.pi / 2) * b
+        noise = self._noise([int(first)] * count, count)
+        signal = self._walk(self._estimate(chosen, count), x_T, self._grid(chosen.num_steps), noise, chosen)
+        return self._finish(signal, length, noise)
+
+    def inpaint(
+        self, waveform: Tensor, sample_rate: int, start: float, end: float, count: int = 1, **options: Any
+    ) -> Tensor:
+        """Fill a span of a sound anew; what lies outside stays, to the sample.
+
+        At each step the estimate takes the known part from the sound, as in RePaint (arXiv 2201.09865) for x_0.
+
+        Args:
+            waveform: (N,), nominally in [-1, 1].
+            sample_rate: its rate in Hz; another one than the model's is resampled.
+            start, end: of the span [s].
+            count: how many.
+            options: label, guidance, num_steps, sampler, seed, on_step as `generate` takes them.
+
+        Returns:
+            (count, N') as long as the sound; inside the span, 5 ms at either edge go over from one to the other.
+
+        Raises:
+            AudioError: the waveform is not one.
+            ConfigError, SamplingError: as `generate`; also a span outside the sound.
+        """
+        chosen = Options(**options)
+        waveform = self._checked(waveform, sample_rate)
+        length = len(waveform)
+        if not 0 <= start < end <= length / self.sample_rate + 1e-6:
+            raise SamplingError(
+                f"span: {start} to {end} s does not lie in the sound, which is {length / self.sample_rate:.3f} s long"
+            )
+        first, last = round(start * self.sample_rate), min(round(end * self.sample_rate), length)
+        noise = self._noise(chosen.seed, count)
+        known = self._encode(waveform)
+        unknown = torch.zeros(known.shape[1], dtype=torch.bool, device=self.device)
+        unknown[first // self._hop * self._frame : math.ceil(last / self._hop) * self._frame] = True
+        inner = self._estimate(chosen, count)
+
+        def estimate(x_t: Tensor, t: Tensor) -> Tensor:
+            return torch.where(unknown, inner(x_t, t), known)
+
+        x_T = noise.normal(known.shape[1])
+        signal = self._walk(estimate, x_T, self._grid(chosen.num_steps), noise, chosen)
+        filled = self._finish(signal, length, noise, fade=False)
+        inside = torch.zeros(length, device=self.device)
+        ramp = min(round(EDGE_SECONDS * self.sample_rate), (last - first) // 2)
+        inside[first:last] = 1
+        if first > 0:
+            inside[first : first + ramp] = torch.linspace(0, 1, ramp, device=self.device)
+        if last < length:
+            inside[last - ramp : last] = torch.linspace(1, 0, ramp, device=self.device)
+        return torch.lerp(waveform.expand_as(filled), filled, inside)

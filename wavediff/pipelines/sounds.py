@@ -1,0 +1,194 @@
+"""What every way to make a sound shares: lengths, seeds, classes, guidance, latents."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from wavediff.audio import resample
+from wavediff.backbones import Condition
+from wavediff.denoiser import Bound, Denoiser, Guided
+from wavediff.diffusion import DiscreteSchedule, ItemNoise
+from wavediff.engine import accelerate
+from wavediff.errors import AudioError, ConfigError, SamplingError
+from wavediff.model import ModelConfig
+from wavediff.pipelines.circular import close_loop, wrap
+from wavediff.pipelines.pipeline import Pipeline
+from wavediff.pretransforms.autoencoder import Autoencoder
+from wavediff.sampling import OnStep, check_seeds, denoise, diffuse
+
+DEFAULT_STEPS = 40  # of models of continuous time; those of discrete steps take all of theirs
+DEFAULT_GUIDANCE = 2.0
+MAX_SECONDS = 600.0
+FADE_SECONDS = 0.005  # at the end of a sound
+LOOP_OVERLAP_SECONDS = 0.05
+
+Estimate = Callable[[Tensor, Tensor], Tensor]
+Labels = str | Sequence[str] | None
+
+
+class Options(NamedTuple):
+    """How a sound is drawn; see `Generator.generate`."""
+
+    label: Labels = None
+    guidance: float | None = None
+    num_steps: int | None = None
+    sampler: str | None = None
+    seed: int | Sequence[int] = 0
+    on_step: OnStep | None = None
+
+
+class SoundPipeline(Pipeline):
+    """A model without mel on its device; see `Generator` for what it is good for."""
+
+    bundled = "generator.safetensors"
+
+    def __init__(self, config: ModelConfig, denoiser: Denoiser, facts: dict[str, Any] | None = None) -> None:
+        if config.mel is not None:
+            raise ConfigError(
+                "config.mel: this model turns mels into speech; use wavediff.Vocoder, or a generator's file"
+            )
+        super().__init__(config, denoiser, facts)
+        self._place()
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the model; "auto" takes a GPU where there is one.
+
+        Raises:
+            ConfigError: the device is not there.
+        """
+        super().to(device)
+        self._place()
+        return self
+
+    def _place(self) -> None:
+        pretransform = self.denoiser.pretransform
+        self._network = accelerate(self.denoiser.backbone)
+        self.autoencoder = None if pretransform is None else Autoencoder(pretransform)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes; empty for a model without."""
+        return self.config.labels
+
+    @property
+    def seconds(self) -> float:
+        """Length of a sound if none is asked for: that of the training segments, or 1 s."""
+        return (self.config.default_length or self.sample_rate) / self.sample_rate
+
+    @property
+    def _frame(self) -> int:
+        """Values of the diffused signal that belong together in time."""
+        return 1 if self.autoencoder is None else self.autoencoder.channels
+
+    @property
+    def _hop(self) -> int:
+        """Samples that they stand for."""
+        return 1 if self.autoencoder is None else self.autoencoder.hop_length
+
+    def _length(self, seconds: float) -> int:
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds <= MAX_SECONDS:
+            raise SamplingError(f"seconds: {seconds!r} is not a number above 0 and at most {MAX_SECONDS:g}")
+        return max(round(seconds * self.sample_rate), 1)
+
+    def _signal_length(self, length: int) -> int:
+        """Values of the signal that becomes `length` samples, a multiple that the network likes."""
+        multiple = int(self.denoiser.backbone.multiple)  # type: ignore[arg-type]
+        values = math.ceil(length / self._hop) * self._frame
+        return math.ceil(values / multiple) * multiple
+
+    def _noise(self, seed: int | Sequence[int], count: int) -> ItemNoise:
+        seeds = [seed + index for index in range(count)] if isinstance(seed, int) else seed
+        return ItemNoise(check_seeds(seeds, count, "sounds"), self.device)
+
+    def _estimate(self, options: Options, count: int) -> Guided:
+        guidance = DEFAULT_GUIDANCE if options.guidance is None else options.guidance
+        if not isinstance(guidance, int | float) or not 0 <= guidance <= 100:
+            raise SamplingError(f"guidance: {guidance!r} is not a number from 0 to 100")
+        chosen = self._label_indices(options.label, count)
+        free = self._bind(None if not self.labels else torch.full((count,), len(self.labels), device=self.device))
+        return Guided(free, free, 1) if chosen is None else Guided(self._bind(chosen), free, float(guidance))
+
+    def _bind(self, label: Tensor | None) -> Bound:
+        with torch.inference_mode():
+            return self.denoiser.bind(Condition(label=label), self._network)
+
+    def _label_indices(self, label: Labels, count: int) -> Tensor | None:
+        if label is None:
+            return None
+        if not self.labels:
+            raise ConfigError(f"label: {label!r} was given, but this model knows no classes; leave it out")
+        names = [label] * count if isinstance(label, str) else list(label)
+        if len(names) != count:
+            raise ConfigError(f"label: {len(names)} names for {count} sounds; give one name, or one a sound")
+        for name in names:
+            if name not in self.labels:
+                raise ConfigError(f"label: {name!r} is none of this model's classes, {', '.join(self.labels)}")
+        return torch.tensor([self.labels.index(name) for name in names], device=self.device)
+
+    def _grid(self, num_steps: int | None, start: float = 1.0) -> Tensor:
+        schedule = self.denoiser.schedule
+        if num_steps is None:
+            num_steps = schedule.num_steps if isinstance(schedule, DiscreteSchedule) else DEFAULT_STEPS
+            num_steps = max(math.ceil(start * num_steps), 1)
+        return schedule.spaced_grid(num_steps, start)
+
+    @torch.inference_mode()
+    def _walk(self, estimate: Estimate, x_t: Tensor, grid: Tensor, noise: ItemNoise, options: Options) -> Tensor:
+        schedule = self.denoiser.schedule
+        sampler = options.sampler or ("ddpm" if isinstance(schedule, DiscreteSchedule) else "ddim")
+        return denoise(estimate, x_t, schedule, grid, sampler, noise, options.on_step)
+
+    def _from_guess(self, x_0: Tensor, strength: float, length: int, noise: ItemNoise, options: Options) -> Tensor:
+        """Sounds from signals x_0 (B, N) that are noised to a time and denoised."""
+        least = self.denoiser.schedule.t_min if isinstance(self.denoiser.schedule, DiscreteSchedule) else 0
+        if not isinstance(strength, int | float) or not least < strength <= 1:
+            raise SamplingError(f"strength: {strength!r} is not a number above {least:g} and at most 1")
+        grid = self._grid(options.num_steps, strength)
+        x_t = diffuse(x_0, noise.normal(x_0.shape[1]), grid[0], self.denoiser.schedule)
+        signal = self._walk(self._estimate(options, len(x_0)), x_t, grid, noise, options)
+        return self._finish(signal, length, noise)
+
+    def _checked(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        if waveform.ndim != 1 or not len(waveform) or not waveform.is_floating_point():
+            raise AudioError(f"waveform: expected floats of shape (N,), got {waveform.dtype} {tuple(waveform.shape)}")
+        if not waveform.isfinite().all():
+            raise AudioError("waveform: holds NaN or infinite samples; repair the recording")
+        waveform = waveform.to(self.device, torch.float32)
+        if sample_rate != self.sample_rate:
+            waveform = resample(waveform, sample_rate, self.sample_rate)
+        self._length(len(waveform) / self.sample_rate)
+        return waveform
+
+    @torch.inference_mode()
+    def _encode(self, waveform: Tensor) -> Tensor:
+        """(N,) -> (1, values of the signal), what fills it up being silence."""
+        values = self._signal_length(len(waveform))
+        filled = pad(waveform, (0, values // self._frame * self._hop - len(waveform)))[None]
+        return filled if self.autoencoder is None else self.autoencoder.encode(filled)
+
+    @torch.inference_mode()
+    def _finish(
+        self, signal: Tensor, length: int, noise: ItemNoise, *, loop: bool = False, fade: bool = True
+    ) -> Tensor:
+        """Diffused signals (B, values) -> sounds (B, length)."""
+        seeds = [generator.initial_seed() for generator in noise.generators]
+        if self.autoencoder is None:
+            sounds = signal[:, :length]
+        elif loop:
+            frames = math.ceil(length / self._hop)
+            mel = self.autoencoder.mel(signal[:, : frames * self._frame])
+            overlap = round(LOOP_OVERLAP_SECONDS * self.sample_rate)
+            margin = math.ceil(overlap / self.autoencoder.spec.hop_length) + 4
+            wrapped = self.autoencoder.vocode(wrap(mel, margin), seeds)
+            sounds = close_loop(wrapped, margin * self.autoencoder.spec.hop_length, length, overlap)
+        else:
+            sounds = self.autoencoder.decode(signal, seeds)[:, :length]
+        sounds = sounds / sounds.abs().amax(dim=1, keepdim=True).clamp(min=1)
+        if fade and not loop:
+            ramp = min(round(FADE_SECONDS * self.sample_rate), length)
+            sounds[:, length - ramp :] *= torch.linspace(1, 0, ramp, device=sounds.device)
+        return sounds
