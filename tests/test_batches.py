@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from wavediff.audio import read_audio
 from wavediff.data import datamodule
-from wavediff.data.datamodule import AudioDataModule
+from wavediff.data.datamodule import AudioDataModule, balanced
 from wavediff.data.sampler import ResumableBatchSampler, derive_seed
 from wavediff.errors import ConfigError, DataError
 
@@ -180,3 +180,15 @@ def test_a_worker_that_fails_ends_the_run_with_one_line(
         next(iter(loader))
     assert "\n" not in str(caught.value)
     loader._iterator._shutdown_workers()  # type: ignore[union-attr]
+
+
+def test_small_classes_are_visited_more_often_and_exactly_as_often_as_told() -> None:
+    labels = [0] * 16 + [1] * 4 + [2]
+    for exponent, visits in ((0.0, (1, 1, 1)), (0.5, (1, 2, 4)), (1.0, (1, 4, 16))):
+        items = balanced(labels, exponent)
+        assert [items.count(index) for index in range(21)] == [visits[label] for label in labels]
+    sampler = ResumableBatchSampler(balanced(labels, 0.5), 7, seed=0)
+    seen = [index for batch in sampler for index, _ in batch]
+    assert len(seen) == 28
+    assert seen.count(20) == 4
+    assert len(set(seen)) == 21

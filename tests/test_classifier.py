@@ -73,7 +73,7 @@ def test_silence_before_a_clip_is_not_pooled(classifier: SoundClassifier) -> Non
     torch.testing.assert_close(late, classifier.embed(F.pad(clip, (step, 0))), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("gain", [1e-3, 0.1, 30.0])
+@pytest.mark.parametrize("gain", [1e-7, 1e-3, 0.1, 30.0])
 def test_the_level_changes_nothing(classifier: SoundClassifier, gain: float) -> None:
     clip = burst(8000, 2)
     torch.testing.assert_close(classifier(gain * clip), classifier(clip), rtol=0, atol=1e-4)

@@ -49,11 +49,7 @@ def _tables(report: Any) -> str:
     for name, pair, meaning in (
         ("accuracy", report.accuracy, "share of clips the classifier takes for their class"),
         ("confidence", report.confidence, "mean probability it gives that class"),
-        (
-            "Frechet distance",
-            report.frechet,
-            f"to real clips, {report.distance_size} on each side; 'real': of other real",
-        ),
+        ("Frechet distance", report.frechet, f"to {report.distance_size} real clips; real: of as many others"),
         ("kernel distance", report.kernel, "likewise; as low as the real one is as good as real"),
         ("nearest real clip", report.nearest, f"median distance; ratio {number(report.nearest_ratio)}"),
         ("as near as 5 %", report.near, "share of clips nearer to a real one than 5 % of the real ones are"),

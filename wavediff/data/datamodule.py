@@ -1,7 +1,8 @@
 """What a Lightning trainer draws its batches from."""
 
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class AudioDataModule(LightningDataModule):
         pin_memory: copy batches to page-locked memory, from where a GPU fetches faster.
         labels: class names of a model with classes, in the order of their indices; batches then have `label`.
         start_share: of the training segments that begin where their utterance does; validation segments then do.
+        balance: how far classes of few clips are visited more often: 0 not at all, 1 as often as the largest class, 0.5
+            by the root of that.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class AudioDataModule(LightningDataModule):
         augment: Augment = Augment(),  # noqa: B008  frozen
         labels: tuple[str, ...] = (),
         start_share: float = 0.0,
+        balance: float = 0.0,
     ) -> None:
         super().__init__()
         self.train_manifest = train_manifest
@@ -74,11 +78,14 @@ class AudioDataModule(LightningDataModule):
         self.augment = augment
         self.labels = labels
         self.start_share = start_share
+        self.balance = balance
         for name in ("sample_rate", "segment_length", "batch_size", "repeats", "valid_segment_length"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, must be 1 or more")
         if not 0 <= start_share <= 1:
             raise ConfigError(f"start_share is {start_share}, must lie in [0, 1]")
+        if not 0 <= balance <= 1:
+            raise ConfigError(f"balance is {balance}, must lie in [0, 1]")
         if num_workers < 0:
             raise ConfigError(f"num_workers is {num_workers}, must be 0 or more")
 
@@ -106,8 +113,11 @@ class AudioDataModule(LightningDataModule):
         """
         rank, world_size = self._place()
         epoch, start_batch = settle(self.trainer.fit_loop) if self.trainer else (0, 0)
+        items: int | list[int] = len(self.train_dataset)
+        if self.balance and self.train_dataset.label_indices is not None:
+            items = balanced(self.train_dataset.label_indices, self.balance)
         sampler = ResumableBatchSampler(
-            len(self.train_dataset),
+            items,
             self.batch_size,
             self.seed,
             rank,
@@ -183,6 +193,13 @@ def _one_line_errors(batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, An
         if "DataLoader worker" in reason:
             raise DataError(f"a worker process died ({reason}); lower num_workers if memory ran out") from error
         raise
+
+
+def balanced(labels: Sequence[int], exponent: float) -> list[int]:
+    """Indices of items, those of small classes several times: round((largest / own size) ** exponent) times each."""
+    sizes = Counter(labels)
+    largest = max(sizes.values())
+    return [index for index, label in enumerate(labels) for _ in range(round((largest / sizes[label]) ** exponent))]
 
 
 def _open(source: str | list[str]) -> list[Utterance] | PackedAudio:

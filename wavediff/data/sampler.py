@@ -5,7 +5,7 @@ sees the batches that an uninterrupted one would have seen.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
@@ -26,7 +26,7 @@ class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
     (`batch_size * world_size` items); the next epoch is shuffled otherwise, so nothing is left out for good.
 
     Args:
-        num_items: size of the data set.
+        items: indices of the data set to visit, some perhaps several times; or how many it holds, to visit each once.
         batch_size: items in a batch of one rank.
         seed: decides every order and every item's seed.
         rank: of this process; it takes items rank, rank + world_size, ... of each global batch.
@@ -41,7 +41,7 @@ class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
 
     def __init__(
         self,
-        num_items: int,
+        items: int | Sequence[int],
         batch_size: int,
         seed: int,
         rank: int = 0,
@@ -51,7 +51,8 @@ class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
         start_batch: int = 0,
         repeats: int = 1,
     ) -> None:
-        self.num_items = num_items
+        self.items = range(items) if isinstance(items, int) else items
+        self.num_items = len(self.items)
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -61,7 +62,7 @@ class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
         self.start_batch = start_batch
         if len(self) == 0:
             raise DataError(
-                f"{num_items} clips do not fill one batch of {batch_size} on {world_size} device(s); "
+                f"{self.num_items} clips do not fill one batch of {batch_size} on {world_size} device(s); "
                 f"lower batch_size, or raise repeats (now {repeats}) so that an epoch visits each clip more often"
             )
 
@@ -92,6 +93,6 @@ class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
         global_batch = self.batch_size * self.world_size
         for first in range(start * global_batch, len(self) * global_batch, global_batch):
             yield [
-                (order[position], derive_seed(self.seed, epoch, position))
+                (self.items[order[position]], derive_seed(self.seed, epoch, position))
                 for position in range(first + self.rank, first + global_batch, self.world_size)
             ]

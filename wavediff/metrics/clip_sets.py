@@ -105,9 +105,8 @@ def measure_clips(
         if on_clip is not None:
             on_clip()
     if len(paths) < 2:
-        raise DataError(
-            f"{clips[0][0].parent if clips else 'set'}: {len(paths)} clips can be read, 2 or more are needed"
-        )
+        what = f"{len(paths)} of {len(clips)} clips can be read, 2 or more are needed"
+        raise DataError(f"{clips[0][0].parent}: {what}; check the files")
     return ClipSet(
         tuple(paths),
         torch.tensor(indices),
