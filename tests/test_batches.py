@@ -182,6 +182,11 @@ def test_a_worker_that_fails_ends_the_run_with_one_line(
     loader._iterator._shutdown_workers()  # type: ignore[union-attr]
 
 
+def test_balance_without_classes_is_refused() -> None:
+    with pytest.raises(ConfigError, match="but the model has no classes"):
+        AudioDataModule("a.jsonl", "b.jsonl", 8000, 100, 1, balance=0.5)
+
+
 def test_small_classes_are_visited_more_often_and_exactly_as_often_as_told() -> None:
     labels = [0] * 16 + [1] * 4 + [2]
     for exponent, visits in ((0.0, (1, 1, 1)), (0.5, (1, 2, 4)), (1.0, (1, 4, 16))):

@@ -272,3 +272,5 @@ def test_labels_and_sample_rates_must_fit_the_model() -> None:
         ModelConfig(labels=("dog", "dog"))
     with pytest.raises(ConfigError, match="differs from the mel's"):
         ModelConfig(mel=MelSpec.preset("hifigan"), sample_rate=24_000)
+    with pytest.raises(ConfigError, match="sample_rate: 100 is not"):
+        ModelConfig(sample_rate=100)  # else it would be trained, and its file refused

@@ -1,5 +1,6 @@
 """`wavediff generate`: files of the right names, lengths and classes, and errors of one line."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from sounds import LABELS, RATE, small_generator
 
+from wavediff import Generator
 from wavediff.audio import read_audio, read_info, trim_end, write_audio
 from wavediff.cli.main import main
 
@@ -44,6 +46,28 @@ def test_many_sounds_are_drawn_in_batches_without_a_gap(
     monkeypatch.setattr("wavediff.cli.generate.BATCH", 2)
     assert generate(model, tmp_path, "--count", "5", "--seconds", "0.1") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"sound-00{index}.wav" for index in range(5)]
+
+
+def test_long_sounds_are_drawn_one_by_one(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wavediff.cli.generate.BATCH_SECONDS", 0.25)
+    sizes = []
+    draw = Generator.generate
+    monkeypatch.setattr(Generator, "generate", lambda *args, **k: (sizes.append(args[1]), draw(*args, **k))[1])
+    assert generate(model, tmp_path, "--count", "3", "--seconds", "0.2") == 0
+    assert generate(model, tmp_path, "--count", "3", "--seconds", "0.1", "--overwrite") == 0
+    assert sizes == [1, 1, 1, 2, 1]
+
+
+def test_a_label_of_a_model_file_chooses_no_place_outside_the_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    generator = small_generator("unet")
+    generator.config = dataclasses.replace(generator.config, labels=("../glass", str(tmp_path / "wood"), ".."))
+    generator.save(tmp_path / "sounds.safetensors")
+    for label in generator.labels:
+        assert generate(tmp_path / "sounds.safetensors", tmp_path / "out", "--label", label) == 2
+        assert "does not name a folder" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.wav"))
 
 
 def test_variations_gaps_and_ways_between(model: Path, tmp_path: Path) -> None:
@@ -84,6 +108,13 @@ def test_the_silence_after_a_sound_is_cut_off() -> None:
     [
         (["--label", "gravel"], "--label: 'gravel' is unknown, this model's classes are glass, wood, metal"),
         (["--count", "0"], "--count: 0"),
+        (["--count", "1000001"], "--count: 1000001 sounds in all"),
+        (["--count", "2", "--seed", str(2**63 - 1)], "must lie in 0 to 2^63 - 1"),
+        (["--seed", "-1"], "--seed: -1"),
+        (["--vary", "x.wav", "--seconds", "1"], "--seconds: a recording decides"),
+        (["--between", "1", "2", "--count", "1"], "a count of at least 2"),
+        (["--seconds", "nan"], "seconds: nan"),
+        (["--device", "meta"], "meta is not supported"),
         (["--seconds", "-1"], "seconds: -1.0"),
         (["--inpaint", "x.wav"], "--inpaint and --span belong together"),
         (["--inpaint", "x.wav", "--span", "a,b"], "--span: 'a,b' is not two times"),

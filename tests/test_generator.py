@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from wavediff.diffusion import CosineSchedule
 from wavediff.errors import AudioError, ConfigError, SamplingError, WavediffError
 from wavediff.model import ModelConfig
 from wavediff.pipelines.circular import Circular, close_loop, wrap
+from wavediff.sampling import diffuse
 
 STEPS = 3
 
@@ -138,10 +140,36 @@ def test_two_seeds_are_the_ends_and_the_middle_is_as_loud() -> None:
     generator = ideal()
     way = generator.interpolate(3, 8, count=5, seconds=0.25, num_steps=40)
     for index, seed in ((0, 3), (4, 8)):
-        assert torch.allclose(way[index], generator.generate(1, 0.25, num_steps=40, seed=seed)[0], atol=1e-4)
+        assert torch.allclose(
+            way[index], generator.generate(1, 0.25, num_steps=40, seed=seed, sampler="ddim")[0], atol=1e-4
+        )
     assert way[2].std().item() == pytest.approx(way[0].std().item(), rel=0.1)  # on the line it would be 0.7
     steps = (way[1:] - way[:-1]).norm(dim=1)
     assert steps.max() < 1.3 * steps.min()
+
+
+def test_between_two_seeds_fresh_noise_of_the_sampler_is_not_that_of_the_start() -> None:
+    generator = small_generator("diffwave")
+    options: dict[str, Any] = {"seconds": 0.1, "num_steps": STEPS, "sampler": "ddpm"}
+    way = generator.interpolate(3, 8, count=3, **options)
+    assert torch.allclose(way[0], generator.generate(seed=3, **options)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_a_sound_is_changed_with_other_noise_than_it_was_made_from(sampler: str) -> None:
+    """All seeds count from 0, so a sound and its variation will often have the same."""
+    generator = ideal()
+    options: dict[str, Any] = {"num_steps": 20, "seed": 0, "sampler": sampler}
+    sound = generator.generate(1, 0.25, **options)[0]
+    varied = generator.vary(sound, RATE, 1.0, **options)[0]
+    filled = generator.inpaint(sound, RATE, 0.05, 0.15, **options)[0]
+    for other in (varied, filled):
+        assert abs(torch.corrcoef(torch.stack([other, sound])[:, 500:1100])[0, 1]) < 0.2
+
+
+def test_noise_is_added_on_the_device_of_the_signal() -> None:
+    signal = torch.zeros(2, 8, device="meta")
+    assert diffuse(signal, signal, torch.tensor(0.5, dtype=torch.float64), CosineSchedule()).device.type == "meta"
 
 
 def test_two_sounds_are_the_ends_where_little_noise_is_added() -> None:
@@ -179,7 +207,29 @@ def test_a_circular_convolution_is_one() -> None:
     x = torch.randn(2, 40)
     padded = torch.nn.functional.pad(x[:, None], (4, 4), mode="circular")
     expected = nn.functional.conv1d(padded, kernel)[:, 0]
-    assert torch.allclose(Circular(conv, 1)(x, torch.zeros(2)), expected, atol=1e-5)
+    assert torch.allclose(Circular(conv, 64)(x, torch.zeros(2)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["unet", "diffwave", "latent"])
+def test_the_network_sees_a_loop_go_on_where_it_closes(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the length of the loop itself, which is no multiple of what the network folds."""
+    generator, seen = small_generator(kind), []
+    walk = generator._walk
+
+    def spy(estimate: Circular, x_t: Tensor, *rest: Any) -> Tensor:
+        def record(x: Tensor, t: Tensor) -> Tensor:
+            seen.append(x)
+            return estimate.estimate(x, t)
+
+        return walk(Circular(record, estimate.margin), x_t, *rest)
+
+    monkeypatch.setattr(generator, "_walk", spy)
+    assert generator.generate(1, 2501 / RATE, num_steps=2, loop=True).shape == (1, 2501)
+    period = 2501 if kind != "latent" else math.ceil(2501 / 128) * 4
+    context = 0.7 * RATE if kind != "latent" else 0.7 * RATE / 128 * 4
+    for x in seen:
+        assert torch.equal(x[:, period:], x[:, :-period])
+        assert x.shape[1] >= period + 2 * context
 
 
 def test_wrap_repeats_a_signal_that_is_shorter_than_the_margin() -> None:
@@ -213,6 +263,12 @@ def test_the_transition_of_a_loop_is_at_equal_power_and_continuous() -> None:
     ("options", "cause"),
     [
         ({"count": 0}, "count: 0"),
+        ({"count": 10**12}, "count: 1000000000000"),
+        ({"count": 2, "seed": 2**63 - 1}, f"seed: {2**63}"),
+        ({"seed": True}, "seed: True"),
+        ({"seed": 1.5}, "seed: 1.5 is neither"),
+        ({"label": 3}, "label: 3 is neither"),
+        ({"guidance": True}, "guidance: True"),
         ({"seconds": 0}, "seconds: 0"),
         ({"seconds": math.nan}, "seconds: nan"),
         ({"seconds": 1e9}, "at most 600"),
@@ -240,10 +296,16 @@ def test_impossible_edits_are_refused(latent: Generator) -> None:
     for call, cause in (
         (lambda: latent.vary(sound[None], RATE), r"shape \(N,\)"),
         (lambda: latent.vary(sound / 0, RATE), "NaN or infinite"),
+        (lambda: latent.vary(sound.tolist(), RATE), "expected a tensor"),
+        (lambda: latent.vary(sound, math.nan), "sample rate nan"),
+        (lambda: latent.vary(torch.zeros(601 * 4000), 4000), "601 s, at most 600 s"),
+        (lambda: latent.vary(sound, RATE, count=0), "count: 0"),
         (lambda: latent.vary(sound, RATE, 0.0), "strength: 0.0"),
         (lambda: latent.vary(sound, RATE, 1.5), "strength: 1.5"),
         (lambda: latent.inpaint(sound, RATE, 0.2, 0.1), "span: 0.2 to 0.1"),
         (lambda: latent.inpaint(sound, RATE, 0.0, 9.0), "0.300 s long"),
+        (lambda: latent.inpaint(sound, RATE, 0.1, 0.10001), "holds no sample"),
+        (lambda: latent.interpolate(1.7, 2, count=2), "seed: 1.7"),
         (lambda: latent.interpolate(sound, 3, RATE), "two waveforms or two seeds"),
         (lambda: latent.interpolate(sound, sound), "sample_rate"),
         (lambda: latent.interpolate(1, 2, count=1), "at least 2"),

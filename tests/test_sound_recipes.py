@@ -111,6 +111,17 @@ def test_the_autoencoder_of_a_generator_stays_as_it_was(sfx: Path, autoencoder: 
         assert torch.equal(weights[f"pretransform.{name}"], weight), name
 
 
+def test_the_autoencoder_of_a_generator_is_not_in_training_mode_from_the_start(autoencoder: Path) -> None:
+    """Lightning calls `train` of no module, it trains in the modes that it finds."""
+    from wavediff.backbones import UNetConfig
+    from wavediff.training import UNetModule
+
+    module = UNetModule(8000, autoencoder=str(autoencoder), backbone=UNetConfig(8, (1,), (), 1, 0))
+    for state in (module, module.train()):
+        assert state.denoiser.backbone.training
+        assert not any(part.training for part in state.denoiser.pretransform.modules())  # type: ignore[union-attr]
+
+
 def test_a_label_is_dropped_as_often_as_asked(autoencoder: Path) -> None:
     from wavediff.backbones import UNetConfig
     from wavediff.training import UNetModule

@@ -122,6 +122,7 @@ def test_a_block_begins_as_its_shortcut() -> None:
         ({"attention_levels": 4}, "attention_levels: 4"),
         ({"dropout": 1.0}, "dropout: 1.0"),
         ({"fold": True}, "backbone.fold: True"),
+        ({"fold": 4096, "factors": (4, 8)}, "fold times factors is 131072"),
     ],
 )
 def test_impossible_shapes_are_refused(fields: dict, cause: str) -> None:

@@ -56,6 +56,7 @@ class ModelConfig:
     default_length: int = 0
 
     def __post_init__(self) -> None:
+        _check_sample_rate(self.sample_rate)
         if self.prediction not in ("eps", "x0", "v"):
             raise ConfigError(f"prediction: {self.prediction!r} is none of eps, x0, v")
         if self.mel is not None and self.mel.sample_rate != self.sample_rate:
@@ -119,7 +120,7 @@ class ModelConfig:
             prediction=data["prediction"],
             prior=_build("prior", PriorConfig, data["prior"]),
             mel=None if data["mel"] is None else MelSpec.from_dict(data["mel"]),
-            sample_rate=_sample_rate(data["sample_rate"]),
+            sample_rate=data["sample_rate"],
             labels=tuple(labels),
             codec=None if data["codec"] is None else _build("codec", CodecConfig, data["codec"]),
             pretransform=None if pretransform is None else cls.from_dict(pretransform),
@@ -231,7 +232,6 @@ def _is_number(value: Any, kind: type) -> bool:
     return not isinstance(value, bool) and isinstance(value, int if kind is int else int | float)
 
 
-def _sample_rate(value: Any) -> int:
+def _check_sample_rate(value: Any) -> None:
     if not _is_number(value, int) or not 4_000 <= value <= 384_000:
         raise ConfigError(f"sample_rate: {value!r} is not a whole number of Hz from 4000 to 384000")
-    return int(value)

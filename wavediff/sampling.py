@@ -37,7 +37,7 @@ def draw(
 
 def diffuse(x_0: Tensor, noise: Tensor, time: Tensor, schedule: Schedule) -> Tensor:
     """x_t = alpha x_0 + sigma noise of signals (B, N), all at one time (scalar)."""
-    t = time.expand(len(x_0))
+    t = time.to(x_0.device).expand(len(x_0))
     return expand(schedule.alpha(t), x_0) * x_0 + expand(schedule.sigma(t), x_0) * noise
 
 
@@ -79,8 +79,10 @@ def check_seeds(seed: int | Sequence[int], count: int, what: str) -> list[int]:
     """A seed for each of `count` items.
 
     Raises:
-        SamplingError: there are more or fewer seeds than items.
+        SamplingError: there are more or fewer seeds than items, or neither a number nor a sequence.
     """
+    if not isinstance(seed, int | Sequence):
+        raise SamplingError(f"seed: {seed!r} is neither a whole number nor a list of them")
     seeds = [seed] * count if isinstance(seed, int) else list(seed)
     if len(seeds) != count:
         raise SamplingError(f"seed: {len(seeds)} seeds for {count} {what}; give one number, or one an item")

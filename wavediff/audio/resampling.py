@@ -17,7 +17,7 @@ _INTERPOLATED_VALUES = 2**20
 
 def check_sample_rate(rate: int) -> None:
     """Raise AudioError unless `rate` is a whole number of Hz that audio is stored at."""
-    if rate != int(rate) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+    if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE or rate != int(rate):  # in this order: NaN has no int
         raise AudioError(f"sample rate {rate}: choose a whole number from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
 
 

@@ -1,10 +1,11 @@
 """A 1-D U-Net for sounds without a mel: free or by class, of waveforms or of latents.
 
 Residual blocks on several rates and attention on the lowest (Ho et al. 2020, arXiv 2006.11239, appendix B, in one
-dimension as in Moûsai, Schneider et al. 2023, arXiv 2301.11757). A norm looks at one frame only, never over time, so a
-sound does not depend on how much silence follows it and any length can be generated.
+dimension as in Moûsai, Schneider et al. 2023, arXiv 2301.11757). A norm looks at one frame only, never over time, so
+that the silence after a sound does not change its scale, and any length can be generated.
 """
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -17,6 +18,7 @@ from wavediff.backbones.folding import fold, unfold
 from wavediff.errors import ConfigError
 
 HEAD_CHANNELS = 32
+MAX_REDUCTION = 1 << 16  # samples, or latent frames, that become one frame of the lowest rate
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class UNetConfig:
             raise ConfigError(
                 f"backbone: {len(self.multipliers)} multipliers need one factor less, got {len(self.factors)}, and at "
                 "most 11"
+            )
+        if self.fold * math.prod(self.factors) > MAX_REDUCTION:
+            raise ConfigError(
+                f"backbone: fold times factors is {self.fold * math.prod(self.factors)}, more than {MAX_REDUCTION}; "
+                "lower one of them"
             )
         if self.attention_levels > len(self.multipliers):
             raise ConfigError(f"backbone.attention_levels: {self.attention_levels} exceeds the number of levels")
@@ -112,7 +119,7 @@ class UNet(nn.Module):
     @property
     def multiple(self) -> int:
         """Lengths N that need no filling up are multiples of this."""
-        return self.frame * int(torch.tensor(self.config.factors).prod()) if self.config.factors else self.frame
+        return self.frame * math.prod(self.config.factors)
 
     def prepare(self, cond: Condition) -> Tensor | None:
         """Label features (B, 256), which no diffusion step changes; None without classes.

@@ -9,7 +9,8 @@ from wavediff.diffusion import SAMPLERS
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.files import check_output
 
-BATCH = 16  # sounds drawn together
+BATCH, BATCH_SECONDS = 16, 60.0  # sounds drawn together, and what they last in all: memory grows with it
+MAX_JOBS = 1_000_000
 
 
 class Job(NamedTuple):
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("-o", "--output", type=Path, default=Path("generated"), help="folder (default: generated)")
     parser.add_argument("--checkpoint", type=Path, help="model file (default: the bundled generator)")
-    parser.add_argument("--count", type=int, default=1, metavar="N", help="sounds of each class (default 1)")
+    parser.add_argument("--count", type=int, metavar="N", help="sounds of each class (default 1, of --between 5)")
     seconds_help = "length of each (default: the model's own, with the silence at the end cut off)"
     parser.add_argument("--seconds", type=float, metavar="S", help=seconds_help)
     label_help = "class, several with commas, or 'all'; each gets a folder (default: drawn from all classes)"
@@ -58,21 +59,24 @@ def run(args: argparse.Namespace) -> None:
     from wavediff.audio import trim_end, write_audio
     from wavediff.pipelines.generator import Generator
 
-    _check(args)
+    count = _check(args)
     generator = Generator.from_pretrained(args.checkpoint, args.device)
     if args.list_labels:
         print("\n".join(generator.labels))
         return
     names = _labels(args.label, generator.labels)
     stem = "between" if args.between else (args.vary or args.inpaint or Path("sound")).stem
+    if len(names) * count > MAX_JOBS:
+        raise SamplingError(f"--count: {len(names) * count} sounds in all, at most {MAX_JOBS} are made; lower it")
     jobs = [
-        Job(args.output / (label or "") / f"{label or stem}-{seed:03}.{args.format}", label, seed)
+        Job(args.output / _folder(label) / f"{label or stem}-{seed:03}.{args.format}", label, seed)
         for label in names
-        for seed in range(args.seed, args.seed + args.count)
+        for seed in range(args.seed, args.seed + count)
     ]
     for job in jobs:
         check_output(job.target, overwrite=args.overwrite)
-    size = args.count if args.between else BATCH  # the sounds between two are drawn together
+    # The sounds between two are drawn together.
+    size = count if args.between else _batch_size(args, generator.seconds)
     batches = [jobs[first : first + size] for first in range(0, len(jobs), size)]
     with tqdm(total=len(jobs), unit="sound", disable=args.quiet) as bar:
         for batch in batches:
@@ -96,15 +100,39 @@ def _row(job: Job, sound: Any, sample_rate: int) -> dict[str, Any]:
     return {"output": str(job.target), "label": job.label, "seed": job.seed, "seconds": seconds, "peak": peak}
 
 
-def _check(args: argparse.Namespace) -> None:
-    if args.count < 1:
-        raise SamplingError(f"--count: {args.count} is below 1")
+def _check(args: argparse.Namespace) -> int:
+    """Sounds of each class, after what can be said without the model."""
+    count: int = (5 if args.between else 1) if args.count is None else args.count
+    if count < 1:
+        raise SamplingError(f"--count: {count} is below 1")
+    if not 0 <= args.seed <= 2**63 - count:
+        raise SamplingError(f"--seed: {args.seed} to {args.seed + count - 1} must lie in 0 to 2^63 - 1")
     if (args.span is None) != (args.inpaint is None):
         raise SamplingError("--inpaint and --span belong together: --inpaint FILE --span 0.2,0.5")
+    if args.inpaint:
+        _span(args.span)
     if args.loop and (args.vary or args.inpaint or args.between):
         raise SamplingError("--loop makes loops from nothing; leave out --vary, --inpaint and --between")
-    if args.between and args.count < 2:
-        args.count = 5  # one sound is no way from one to another
+    if args.seconds is not None and (args.vary or args.inpaint or (args.between and not _are_seeds(args.between))):
+        raise SamplingError("--seconds: a recording decides the length itself; leave --seconds out")
+    return count
+
+
+def _are_seeds(ends: list[str]) -> bool:
+    return all(end.isdecimal() and len(end) < 20 for end in ends)  # 2^63 has 19 digits
+
+
+def _batch_size(args: argparse.Namespace, seconds: float) -> int:
+    """Sounds that fit in memory together; how many they are changes none of them."""
+    from wavediff.audio import read_info
+
+    if args.vary or args.inpaint:
+        info = read_info(args.vary or args.inpaint)
+        seconds = info.frames / info.sample_rate
+    elif args.seconds is not None:
+        seconds = args.seconds
+    # Written so that NaN, which is refused later, and lengths far too small give a whole batch.
+    return max(int(BATCH_SECONDS / seconds), 1) if seconds * BATCH > BATCH_SECONDS else BATCH
 
 
 def _labels(text: str | None, known: tuple[str, ...]) -> list[str | None]:
@@ -118,6 +146,13 @@ def _labels(text: str | None, known: tuple[str, ...]) -> list[str | None]:
         what = f"this model's classes are {', '.join(known)}" if known else "this model knows no classes; leave it out"
         raise ConfigError(f"--label: {', '.join(unknown) or text!r} is unknown, {what}")
     return list(dict.fromkeys(labels))
+
+
+def _folder(label: str | None) -> str:
+    """Of the sounds of a class; a model file must not choose places outside the output."""
+    if label is not None and (not label or label == ".." or Path(label).name != label or "\0" in label):
+        raise ConfigError(f"--label: {label!r} does not name a folder, this model's sounds are made from Python only")
+    return label or ""
 
 
 def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: Any) -> Any:
@@ -137,7 +172,7 @@ def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: A
     if args.inpaint:
         span = _span(args.span)
         return generator.inpaint(*read_audio(args.inpaint), *span, count, seed=seeds, **common)
-    if args.between and all(end.isdecimal() for end in args.between):
+    if args.between and _are_seeds(args.between):
         return generator.interpolate(*map(int, args.between), None, count, seconds=args.seconds, **common)
     if args.between:
         rate = generator.sample_rate

@@ -86,6 +86,8 @@ class AudioDataModule(LightningDataModule):
             raise ConfigError(f"start_share is {start_share}, must lie in [0, 1]")
         if not 0 <= balance <= 1:
             raise ConfigError(f"balance is {balance}, must lie in [0, 1]")
+        if balance and not labels:
+            raise ConfigError(f"balance is {balance}, but the model has no classes; give it labels, or leave it 0")
         if num_workers < 0:
             raise ConfigError(f"num_workers is {num_workers}, must be 0 or more")
 
@@ -114,7 +116,7 @@ class AudioDataModule(LightningDataModule):
         rank, world_size = self._place()
         epoch, start_batch = settle(self.trainer.fit_loop) if self.trainer else (0, 0)
         items: int | list[int] = len(self.train_dataset)
-        if self.balance and self.train_dataset.label_indices is not None:
+        if self.train_dataset.label_indices is not None:
             items = balanced(self.train_dataset.label_indices, self.balance)
         sampler = ResumableBatchSampler(
             items,

@@ -99,7 +99,7 @@ class PackedAudio:
                 self.offsets: Tensor = file.get_tensor("offsets")
                 samples = file.get_slice("samples")
                 dtype, shape = samples.get_dtype(), samples.get_shape()
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise DataError(
                 f"{self.path}: not a packed corpus ({error}); `wavediff prepare --pack` writes one"
             ) from error

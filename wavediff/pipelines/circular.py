@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CONTEXT = 64  # frames that a network sees beyond either end
-
 
 @dataclass(frozen=True)
 class Circular:
@@ -18,16 +16,15 @@ class Circular:
 
     Attributes:
         estimate: (x_t (B, N), t (B,)) -> estimate of x_0 (B, N).
-        frame: values of the signal that belong together; N is a multiple of it.
+        margin: values of the signal that the network sees beyond either end.
     """
 
     estimate: Callable[[Tensor, Tensor], Tensor]
-    frame: int
+    margin: int
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """(B, N) -> (B, N)"""
-        margin = CONTEXT * self.frame
-        return self.estimate(wrap(x_t, margin), t)[:, margin : margin + x_t.shape[1]]
+        return self.estimate(wrap(x_t, self.margin), t)[:, self.margin : self.margin + x_t.shape[1]]
 
 
 def wrap(signal: Tensor, margin: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from wavediff.errors import SamplingError
 from wavediff.pipelines.circular import Circular
-from wavediff.pipelines.sounds import Labels, Options, SoundPipeline
+from wavediff.pipelines.sounds import LOOP_CONTEXT_SECONDS, Labels, Options, SoundPipeline
 from wavediff.sampling import OnStep
 
 DEFAULT_STRENGTH = 0.5
@@ -48,12 +48,13 @@ class Generator(SoundPipeline):
         """Sounds from noise.
 
         Args:
-            count: how many.
-            seconds: length of each; by default that of the training segments. Longer ones go on, or fall silent.
+            count: how many, at most 10,000.
+            seconds: length of each, at most 600; by default that of the training segments. Longer ones go on, or fall
+                silent.
             label: class of all of them, or one a sound; None draws from all classes.
             guidance: how strongly the class leads: 1 as trained, above 1 clearer and less varied. Default 2.
             num_steps: steps of sampling, each two network evaluations with guidance.
-            sampler: "ddim" (the default for continuous time) or "ddpm" (the default for discrete steps).
+            sampler: "ddpm" (ancestral, the default) or "ddim" (deterministic once the first noise is drawn).
             seed: of the first sound; the others follow with seed + 1, seed + 2, ... Or one seed a sound. A sound
                 depends on its own seed alone, not on the rest of the batch.
             loop: the end goes over into the beginning.
@@ -61,20 +62,20 @@ class Generator(SoundPipeline):
 
         Returns:
             (count, N) in [-1, 1], N = round(seconds * sample_rate). A sound that would exceed full scale is scaled
-            down. Except in loops, the last 5 ms fade out.
+            down. Except in loops, the first ms fades in and the last 5 ms fade out.
 
         Raises:
             ConfigError: a label is unknown, or the model knows no classes.
             SamplingError: count, seconds, steps, sampler, guidance or seed are not possible, or a step gave NaN.
         """
         options = Options(label, guidance, num_steps, sampler, seed, on_step)
-        if type(count) is not int or count < 1:
-            raise SamplingError(f"count: {count!r} is not a whole number above 0")
         length = self._length(self.seconds if seconds is None else seconds)
         noise = self._noise(options.seed, count)
-        x_T = noise.normal(self._signal_length(length))
         guided = self._estimate(options, count)
-        estimate = Circular(guided, self._frame) if loop else guided
+        # A loop is not filled up: its last frame is followed by its first.
+        x_T = noise.normal(self._frames_length(length) if loop else self._signal_length(length))
+        margin = self._signal_length(round(LOOP_CONTEXT_SECONDS * self.sample_rate))
+        estimate = Circular(guided, margin) if loop else guided
         signal = self._walk(estimate, x_T, self._grid(options.num_steps), noise, options)
         return self._finish(signal, length, noise, loop=loop)
 
@@ -99,14 +100,14 @@ class Generator(SoundPipeline):
             (count, N') as long as the sound, in [-1, 1].
 
         Raises:
-            AudioError: the waveform is not one.
+            AudioError: the waveform is not one, or longer than 600 s.
             ConfigError, SamplingError: as `generate`.
         """
         chosen = Options(**options)
         waveform = self._checked(waveform, sample_rate)
-        noise = self._noise(chosen.seed, count)
-        x_0 = self._encode(waveform).expand(count, -1)
-        return self._from_guess(x_0, strength, len(waveform), noise, chosen)
+        x_0 = self._encode(waveform)
+        noise = self._fresh_noise(chosen.seed, count)
+        return self._from_guess(x_0.expand(count, -1), strength, len(waveform), noise, chosen)
 
     def interpolate(
         self,
@@ -138,6 +139,7 @@ class Generator(SoundPipeline):
             AudioError, ConfigError, SamplingError: as `vary`; also a seed and a waveform together, or count below 2.
         """
         chosen = Options(**options)
+        self._check_count(count)
         if count < 2 or isinstance(first, Tensor) != isinstance(second, Tensor):
             raise SamplingError("interpolate: give two waveforms or two seeds, and a count of at least 2")
         weight = torch.linspace(0, 1, count, device=self.device)[:, None]
@@ -148,13 +150,15 @@ class Generator(SoundPipeline):
             length = max(map(len, ends))
             a, b = (self._encode(pad(end, (0, length - len(end)))) for end in ends)
             seeds = chosen.seed if isinstance(chosen.seed, Sequence) else [chosen.seed] * count  # shared noise
-            return self._from_guess(torch.lerp(a, b, weight), strength, length, self._noise(seeds, count), chosen)
+            noise = self._fresh_noise(seeds, count)
+            return self._from_guess(torch.lerp(a, b, weight), strength, length, noise, chosen)
         length = self._length(self.seconds if seconds is None else seconds)
-        noises = [self._noise(int(seed), 1) for seed in (first, second)]
-        a, b = (noise.normal(self._signal_length(length)) for noise in noises)
+        values = self._signal_length(length)
+        noise = self._noise([first] * count, count)  # type: ignore[list-item]
+        a, b = noise.normal(values), self._noise([second], 1).normal(values)  # type: ignore[list-item]
+        chosen = chosen._replace(sampler=chosen.sampler or "ddim")  # noise on the way would lead elsewhere
         # On the sphere, where nearly all of a normal distribution lies in so many dimensions.
         x_T = torch.cos(weight * math.pi / 2) * a + torch.sin(weight * math.pi / 2) * b
-        noise = self._noise([int(first)] * count, count)
         signal = self._walk(self._estimate(chosen, count), x_T, self._grid(chosen.num_steps), noise, chosen)
         return self._finish(signal, length, noise)
 
@@ -176,7 +180,7 @@ class Generator(SoundPipeline):
             (count, N') as long as the sound; inside the span, 5 ms at either edge go over from one to the other.
 
         Raises:
-            AudioError: the waveform is not one.
+            AudioError: the waveform is not one, or longer than 600 s.
             ConfigError, SamplingError: as `generate`; also a span outside the sound.
         """
         chosen = Options(**options)
@@ -187,8 +191,10 @@ class Generator(SoundPipeline):
                 f"span: {start} to {end} s does not lie in the sound, which is {length / self.sample_rate:.3f} s long"
             )
         first, last = round(start * self.sample_rate), min(round(end * self.sample_rate), length)
-        noise = self._noise(chosen.seed, count)
+        if first == last:
+            raise SamplingError(f"span: {start} to {end} s holds no sample; make it longer")
         known = self._encode(waveform)
+        noise = self._fresh_noise(chosen.seed, count)
         unknown = torch.zeros(known.shape[1], dtype=torch.bool, device=self.device)
         unknown[first // self._hop * self._frame : math.ceil(last / self._hop) * self._frame] = True
         inner = self._estimate(chosen, count)

@@ -84,6 +84,8 @@ def pick_device(device: str | torch.device) -> torch.device:
         target = torch.device(device)
     except RuntimeError as error:
         raise ConfigError(f"device: {device!r} is not a device; choose auto, cpu or cuda") from error
+    if target.type not in ("cpu", "cuda"):  # others have no float64, which schedules are computed in, or no data
+        raise ConfigError(f"device: {device} is not supported; choose auto, cpu or cuda")
     if target.type == "cuda" and (not torch.cuda.is_available() or (target.index or 0) >= torch.cuda.device_count()):
         raise ConfigError(
             f"device: {device} is not there, torch sees {torch.cuda.device_count()} GPUs; use auto or cpu"

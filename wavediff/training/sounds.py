@@ -82,7 +82,7 @@ class SoundModule(DenoiserModule):
     Subclasses say which network. What lies behind the end of a clip is silence, and learned as such.
 
     Args:
-        config: of the model, without pretransform, sample rate where there is one, and default length.
+        config: of the model, without pretransform and default length.
         autoencoder: model file of the autoencoder in whose latents the model works; None for waveforms.
         label_dropout: share of the items that are trained without their label, for classifier-free guidance.
         norm: of the regression.
@@ -109,7 +109,8 @@ class SoundModule(DenoiserModule):
         super().__init__(config, *options)
         if pretransform is not None and self.denoiser.pretransform is not None:
             self.denoiser.pretransform.load_state_dict(pretransform.build().state_dict())
-            self.denoiser.pretransform.requires_grad_(False)
+            # Lightning trains in the modes that it finds, without a call of `train`.
+            self.denoiser.pretransform.requires_grad_(False).eval()
         self.label_dropout, self.objective = label_dropout, NoiseRegression(norm)
         self._autoencoder: Autoencoder | None = None
 
