@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,13 +79,18 @@ def run(args: argparse.Namespace) -> None:
     # The sounds between two are drawn together.
     size = count if args.between else _batch_size(args, generator.seconds)
     batches = [jobs[first : first + size] for first in range(0, len(jobs), size)]
+    drawn = elapsed = 0.0  # seconds of sound, seconds of work
     with tqdm(total=len(jobs), unit="sound", disable=args.quiet) as bar:
         for batch in batches:
 
             def show(step: int, total: int) -> None:
                 bar.set_postfix_str(f"step {step} of {total}")
 
-            for job, sound in zip(batch, _draw(generator, args, batch, show).cpu(), strict=True):
+            start = time.perf_counter()
+            sounds = _draw(generator, args, batch, show).cpu()
+            elapsed += time.perf_counter() - start
+            drawn += sounds.numel() / generator.sample_rate
+            for job, sound in zip(batch, sounds, strict=True):
                 if not (args.seconds or args.loop or args.inpaint):
                     sound = trim_end(sound, generator.sample_rate)
                 write_audio(job.target, sound, generator.sample_rate, overwrite=args.overwrite)
@@ -92,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
                 if args.json:
                     print(json.dumps(_row(job, sound, generator.sample_rate)), flush=True)
     if not args.json and not args.quiet:
-        print(f"{len(jobs)} sounds in {args.output}")
+        print(f"{len(jobs)} sounds in {args.output}, real-time factor {elapsed / drawn:.2f} on {generator.device.type}")
 
 
 def _row(job: Job, sound: Any, sample_rate: int) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class AudioDataModule(LightningDataModule):
         rank, world_size = self._place()
         epoch, start_batch = settle(self.trainer.fit_loop) if self.trainer else (0, 0)
         items: int | list[int] = len(self.train_dataset)
-        if self.train_dataset.label_indices is not None:
+        if self.balance and self.train_dataset.label_indices is not None:
             items = balanced(self.train_dataset.label_indices, self.balance)
         sampler = ResumableBatchSampler(
             items,

@@ -61,8 +61,8 @@ class Generator(SoundPipeline):
             on_step: called with (steps done, steps in all) after each.
 
         Returns:
-            (count, N) in [-1, 1], N = round(seconds * sample_rate). A sound that would exceed full scale is scaled
-            down. Except in loops, the first ms fades in and the last 5 ms fade out.
+            (count, N) in [-1, 1], N = round(seconds * sample_rate). A sound that would exceed 0.98 is scaled
+            down to it. Except in loops, the first ms fades in and the last 5 ms fade out.
 
         Raises:
             ConfigError: a label is unknown, or the model knows no classes.

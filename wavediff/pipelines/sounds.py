@@ -26,6 +26,7 @@ DEFAULT_SAMPLER = "ddpm"  # fresh noise mends what earlier steps got wrong: 92 %
 DEFAULT_GUIDANCE = 2.0
 MAX_SECONDS = 600.0
 MAX_COUNT = 10_000  # sounds drawn together
+MAX_PEAK = 0.98  # below full scale, so that 16 bits hold it unclipped
 RISE_SECONDS = 0.001  # at the start of a sound: an attack stays one, and does not begin with a jump
 FADE_SECONDS = 0.005  # at the end of a sound
 LOOP_OVERLAP_SECONDS = 0.05
@@ -213,7 +214,7 @@ class SoundPipeline(Pipeline):
             sounds = close_loop(wrapped, margin * self.autoencoder.spec.hop_length, length, overlap)
         else:
             sounds = self.autoencoder.decode(signal, seeds)[:, :length]
-        sounds = sounds / sounds.abs().amax(dim=1, keepdim=True).clamp(min=1)
+        sounds = sounds / (sounds.abs().amax(dim=1, keepdim=True) / MAX_PEAK).clamp(min=1)
         if fade and not loop:
             rise, fall = (min(round(seconds * self.sample_rate), length) for seconds in (RISE_SECONDS, FADE_SECONDS))
             sounds[:, :rise] *= torch.linspace(0, 1, rise, device=sounds.device)
