@@ -22,7 +22,7 @@ from wavediff.pretransforms.autoencoder import Autoencoder
 from wavediff.sampling import OnStep, check_seeds, denoise, diffuse
 
 DEFAULT_STEPS = 60  # of models of continuous time; those of discrete steps take all of theirs
-DEFAULT_SAMPLER = "ddpm"  # fresh noise mends what earlier steps got wrong: 92 % instead of 75 % of the class
+DEFAULT_SAMPLER = "ddpm"  # fresh noise mends what earlier steps got wrong
 DEFAULT_GUIDANCE = 2.0
 MAX_SECONDS = 600.0
 MAX_COUNT = 10_000  # sounds drawn together
