@@ -206,8 +206,7 @@ class SoundPipeline(Pipeline):
         if self.autoencoder is None:
             sounds = signal[:, :length]
         elif loop:
-            frames = math.ceil(length / self._hop)
-            mel = self.autoencoder.mel(signal[:, : frames * self._frame])
+            mel = self.autoencoder.mel(signal[:, : self._frames_length(length)])
             overlap = round(LOOP_OVERLAP_SECONDS * self.sample_rate)
             margin = math.ceil(overlap / self.autoencoder.spec.hop_length) + 4
             wrapped = self.autoencoder.vocode(wrap(mel, margin), seeds)
