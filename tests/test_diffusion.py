@@ -1,28 +1,39 @@
 """The maths of diffusion against closed forms."""
 
-import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from wavediff.diffusion import (
-    FAST_BETAS,
-    SAMPLERS,
+    PREDICTIONS,
+    CosineSchedule,
     DiscreteSchedule,
+    FlowSchedule,
     ItemNoise,
     NoiseRegression,
+    Prediction,
+    Schedule,
     expand,
     make_sampler,
     predict_noise,
     predict_x0,
+    spaced_grid,
     training_target,
 )
-from wavediff.diffusion.samplers import DDIM, DDPM
+from wavediff.diffusion.samplers import DDIM, DPMpp2M, Heun
 from wavediff.errors import ConfigError, SamplingError
 
 BASE = DiscreteSchedule()
 LARGE = DiscreteSchedule(200, 1e-4, 0.02)
+SCHEDULES: dict[str, Schedule] = {
+    "discrete": BASE,
+    "cosine": CosineSchedule(),
+    "shifted cosine": CosineSchedule(0.008),
+    "flow": FlowSchedule(),
+}
 
 
 def alpha_bar(schedule: DiscreteSchedule) -> np.ndarray:
@@ -45,73 +56,69 @@ def test_log_snr_falls_with_time() -> None:
     assert BASE.log_snr(torch.ones(1)).item() == pytest.approx(np.log(alpha_bar(BASE)[-1] / (1 - alpha_bar(BASE)[-1])))
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_time_is_the_inverse_of_the_log_snr_and_stays_on_the_axis(schedule: Schedule) -> None:
+    t = torch.linspace(0.001, 0.999, 400, dtype=torch.float64)
+    t = t[t >= 1 / 50] if schedule is BASE else t
+    assert (schedule.log_snr(t).diff() < 0).all()
+    torch.testing.assert_close(
+        schedule.log_snr(t), 2 * torch.log(schedule.alpha(t) / schedule.sigma(t)), rtol=1e-9, atol=1e-9
+    )
+    torch.testing.assert_close(schedule.time(schedule.log_snr(t)), t, rtol=1e-7, atol=1e-9)
+    ends = schedule.time(torch.tensor([math.inf, 80.0, -80.0, -math.inf], dtype=torch.float64))
+    torch.testing.assert_close(ends, torch.tensor([0, 0, 1, 1], dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_slopes_are_the_derivatives_of_alpha_and_sigma(schedule: Schedule) -> None:
+    t = torch.linspace(0.0213, 0.9987, 300, dtype=torch.float64)
+    step = 1e-6
+    for slope, share in zip(schedule.slopes(t), (schedule.alpha, schedule.sigma), strict=True):
+        torch.testing.assert_close(slope, (share(t + step) - share(t - step)) / (2 * step), rtol=1e-6, atol=1e-7)
+    # Back from pure noise.
+    alpha_slope, sigma_slope = schedule.slopes(torch.ones(1))
+    back = torch.tensor([1 - 1e-7, 1], dtype=torch.float64)
+    assert alpha_slope.item() == pytest.approx(schedule.alpha(back).diff().item() / 1e-7, rel=1e-6)
+    assert sigma_slope.item() == pytest.approx(schedule.sigma(back).diff().item() / 1e-7, rel=1e-5, abs=1e-6)
+
+
+def test_slopes_at_a_training_step_are_those_towards_the_data() -> None:
+    for schedule in (BASE, LARGE, DiscreteSchedule(1000, 1e-4, 0.02)):
+        level = np.concatenate([[1], np.sqrt(alpha_bar(schedule))])
+        steps = torch.arange(1, schedule.num_steps + 1, dtype=torch.float64)
+        expected = torch.from_numpy(np.diff(level)) * schedule.num_steps
+        torch.testing.assert_close(schedule.slopes(steps / schedule.num_steps)[0], expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.008, 0.2])
+def test_the_cosine_schedule_is_that_of_nichol_and_dhariwal(offset: float) -> None:
+    t = torch.linspace(0, 1, 101, dtype=torch.float64)
+    level = np.cos((t.numpy() + offset) / (1 + offset) * np.pi / 2) ** 2  # eq. 17
+    schedule = CosineSchedule(offset)
+    np.testing.assert_allclose(schedule.alpha(t).numpy() ** 2, level / level[0], atol=1e-14)
+    np.testing.assert_allclose(schedule.sigma(t).numpy() ** 2, 1 - level / level[0], atol=1e-14)
+    assert schedule.alpha(torch.ones(1)).item() == 0
+
+
+def test_the_flow_schedule_is_a_straight_line() -> None:
+    t = torch.tensor([0.0, 0.25, 1.0])
+    assert FlowSchedule().alpha(t).tolist() == [1, 0.75, 0]
+    assert FlowSchedule().sigma(t).tolist() == [0, 0.25, 1]
+    assert [slope.tolist() for slope in FlowSchedule().slopes(t)] == [[-1, -1, -1], [1, 1, 1]]
+    assert FlowSchedule().alpha(t).dtype == FlowSchedule().slopes(t)[0].dtype == torch.float64
+
+
+@pytest.mark.parametrize("offset", [-0.1, 1.0, float("nan")])
+def test_an_offset_out_of_bounds_is_refused(offset: float) -> None:
+    with pytest.raises(ConfigError, match="offset"):
+        CosineSchedule(offset)
+
+
 def test_time_is_broadcast_per_item_even_when_batch_equals_length() -> None:
     values, signal = torch.tensor([1.0, 2.0, 3.0]), torch.ones(3, 3)
     assert (expand(values, signal) * signal)[:, 0].tolist() == [1, 2, 3]
     with pytest.raises(ValueError, match="3 items"):
         expand(torch.ones(2), signal)
-
-
-@pytest.mark.parametrize(("schedule", "name"), [(BASE, "base"), (LARGE, "large")])
-def test_the_published_fast_schedules_keep_every_step_at_their_own_noise_level(
-    schedule: DiscreteSchedule, name: str
-) -> None:
-    betas = FAST_BETAS[name]
-    grid = schedule.align(betas)
-    assert len(grid) == len(betas) + 1
-    assert grid[-1] == 0
-    assert (grid.diff() < 0).all()
-    expected = torch.from_numpy(np.cumprod(1 - np.array(betas))).flip(0)
-    torch.testing.assert_close(schedule.alpha(grid[:-1]) ** 2, expected, rtol=1e-9, atol=0)
-
-
-def test_alignment_interpolates_between_training_steps_as_published() -> None:
-    """The search of the paper's appendix B, written out: t + (l_t - l) / (l_t - l_{t+1}) with l = sqrt(alpha_bar)."""
-    level = np.sqrt(alpha_bar(BASE))
-    expected = []
-    for target in np.sqrt(np.cumprod(1 - np.array(FAST_BETAS["base"]))):
-        low = max(i for i in range(49) if level[i] >= target - 1e-15)
-        expected.append(low + (level[low] - target) / (level[low] - level[low + 1]))
-    steps = BASE.align(FAST_BETAS["base"])[:-1].flip(0) * 50 - 1
-    np.testing.assert_allclose(steps.numpy(), expected, atol=1e-9)
-
-
-def test_aligning_the_training_betas_gives_the_training_steps() -> None:
-    torch.testing.assert_close(BASE.align(BASE.betas.tolist()), BASE.full_grid(), rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("num_steps", [1, 2, 6, 49, 50])
-def test_a_spaced_grid_has_as_many_steps_as_asked_all_of_them_trained(num_steps: int) -> None:
-    grid = BASE.spaced_grid(num_steps)
-    assert len(grid) == num_steps + 1
-    assert grid[0] == 1
-    assert grid[-1] == 0
-    assert (grid.diff() < 0).all()
-    assert grid[-2] >= BASE.t_min - 1e-12
-
-
-@pytest.mark.parametrize("num_steps", [0, -3, 51, 2.0, True])
-def test_a_number_of_steps_that_was_not_trained_is_refused(num_steps: int) -> None:  # fault 63
-    with pytest.raises(SamplingError, match="1 to 50"):
-        BASE.spaced_grid(num_steps)
-
-
-@pytest.mark.parametrize(
-    ("betas", "cause"),
-    [
-        ([], "empty"),
-        ([0.1, 0.01], "ascending"),
-        ([0.0, 0.1], "inside"),
-        ([0.1, 1.0], "inside"),
-        ([0.1, float("nan")], "inside"),
-        ([0.00001, 0.1], "trained on"),  # less noise than the first training step
-        ([0.0001, 0.9], "trained on"),  # more than the last
-        ([0.0001] * 51, "1 to 50"),
-    ],
-)
-def test_an_impossible_schedule_is_refused_and_no_step_is_dropped(betas: list[float], cause: str) -> None:  # fault 64
-    with pytest.raises(SamplingError, match=cause):
-        BASE.align(betas)
 
 
 @pytest.mark.parametrize("arguments", [(1, 1e-4, 0.05), (50, 0.0, 0.05), (50, 0.1, 0.05), (50, 1e-4, 1.0), (10**9,)])
@@ -120,117 +127,60 @@ def test_a_schedule_out_of_bounds_is_refused_before_it_is_built(arguments: tuple
         DiscreteSchedule(*arguments)
 
 
-@pytest.mark.parametrize("kind", ["eps", "x0", "v"])
-def test_every_prediction_gives_back_the_signal_and_the_noise(kind: str) -> None:
+TIMES = torch.tensor([0.004, 0.02, 0.3, 0.51, 0.77, 1.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("kind", PREDICTIONS)
+def test_every_prediction_gives_back_the_signal_and_the_noise(kind: Prediction, schedule: Schedule) -> None:
     generator = torch.Generator().manual_seed(0)
-    x_0, noise = torch.randn(2, 5, 64, generator=generator, dtype=torch.float64)
-    t = torch.tensor([0.02, 0.3, 0.5, 0.77, 1.0])
-    alpha, sigma = BASE.alpha(t), BASE.sigma(t)
+    x_0, noise = torch.randn(2, 6, 64, generator=generator, dtype=torch.float64)
+    alpha, sigma = schedule.alpha(TIMES), schedule.sigma(TIMES)
     x_t = expand(alpha, x_0) * x_0 + expand(sigma, x_0) * noise
-    target = training_target(kind, x_0, noise, alpha, sigma)  # type: ignore[arg-type]
-    estimate = predict_x0(kind, target, x_t, alpha, sigma)  # type: ignore[arg-type]
+    target = training_target(kind, x_0, noise, alpha, sigma)
+    estimate = predict_x0(kind, target, x_t, alpha, sigma)
+    if kind == "eps" and alpha[-1] == 0:  # pure noise says nothing of the signal
+        estimate[-1] = x_0[-1]
     torch.testing.assert_close(estimate, x_0, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(predict_noise(estimate, x_t, alpha, sigma), noise, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(predict_noise(estimate, x_t, alpha, sigma), noise, rtol=1e-8, atol=1e-8)
 
 
-MEAN, VARIANCE = 0.3, 0.04
+def test_the_targets_are_those_of_the_papers() -> None:
+    """v = alpha eps - sigma x_0 (Salimans and Ho); the velocity of a straight path is d x_t / dt (Liu et al.)."""
+    x_0, noise = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    angle = math.pi / 2 * t[:, None]
+    cosine, flow = CosineSchedule(), FlowSchedule()
+    v = training_target("v", x_0, noise, cosine.alpha(t), cosine.sigma(t))
+    torch.testing.assert_close(v, angle.cos() * noise - angle.sin() * x_0)
+    path = [(1 - s) * x_0 + s * noise for s in (t[:, None], t[:, None] + 0.1)]
+    velocity = training_target("velocity", x_0, noise, flow.alpha(t), flow.sigma(t))
+    torch.testing.assert_close(velocity, (path[1] - path[0]) / 0.1)
 
 
-def ideal_denoiser(schedule: DiscreteSchedule):  # type: ignore[no-untyped-def]
-    """E[x_0 | x_t] for independent Gaussian samples of MEAN and VARIANCE."""
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "dpmpp-2m", "heun", "euler"])
+def test_sampling_is_the_same_whatever_the_ideal_network_predicts(name: str, schedule: Schedule) -> None:
+    ends = {}
+    for kind in PREDICTIONS:
 
-    def denoise(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        alpha, sigma = expand(schedule.alpha(t), x_t), expand(schedule.sigma(t), x_t)
-        gain = VARIANCE * alpha / (alpha**2 * VARIANCE + sigma**2)
-        return MEAN + gain * (x_t - alpha * MEAN)
+        def denoise(x_t: Tensor, t: Tensor, kind: Prediction = kind) -> Tensor:
+            alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+            x_0 = 0.3 + expand(0.04 * alpha / (0.04 * alpha**2 + sigma**2), x_t) * (x_t - expand(alpha, x_t) * 0.3)
+            # Trained networks output means of their targets, which are what this x_0 and its noise make.
+            output = training_target(kind, x_0, predict_noise(x_0, x_t, alpha, sigma), alpha, sigma)
+            return predict_x0(kind, output, x_t, alpha, sigma)
 
-    return denoise
-
-
-def sample_gaussian(name: str, schedule: DiscreteSchedule, num_steps: int) -> torch.Tensor:
-    noise = ItemNoise([1, 2], "cpu")
-    one = torch.ones(1)
-    alpha, sigma = schedule.alpha(one), schedule.sigma(one)
-    x_T = alpha * MEAN + (alpha**2 * VARIANCE + sigma**2).sqrt() * noise.normal(30_000, torch.float64)
-    sampler = DDIM(eta=0.5) if name == "ddim eta 0.5" else make_sampler(name)
-    return sampler(ideal_denoiser(schedule), x_T, schedule, schedule.spaced_grid(num_steps), noise)
-
-
-@pytest.mark.parametrize("name", [*SAMPLERS, "ddim eta 0.5"])
-def test_with_the_ideal_denoiser_every_sampler_reaches_the_mean_and_variance_of_gaussian_data(name: str) -> None:
-    schedule = DiscreteSchedule(1000, 1e-4, 0.02)
-    x_0 = sample_gaussian(name, schedule, 1000)
-    assert x_0.mean().item() == pytest.approx(MEAN, abs=0.004)
-    # First-order methods: 2 to 4 % low at 1000 steps; the next test watches it shrink.
-    assert x_0.var().item() == pytest.approx(VARIANCE, rel=0.05)
-
-
-@pytest.mark.parametrize("name", [*SAMPLERS, "ddim eta 0.5"])
-def test_more_steps_come_closer_to_the_variance(name: str) -> None:
-    schedule = DiscreteSchedule(1000, 1e-4, 0.02)
-    errors = [abs(sample_gaussian(name, schedule, steps).var().item() - VARIANCE) for steps in (5, 20, 80)]
-    assert all(fewer > 1.5 * more for fewer, more in itertools.pairwise(errors)), errors
-
-
-@pytest.mark.parametrize("name", list(SAMPLERS))
-def test_for_data_that_is_one_signal_every_sampler_ends_on_it_in_any_number_of_steps(name: str) -> None:
-    signal = torch.randn(1, 256, generator=torch.Generator().manual_seed(3))
-    for betas in (FAST_BETAS["base"], (0.3,)):
-        noise = ItemNoise([0])
-        x_0 = make_sampler(name)(lambda x_t, t: signal, noise.normal(256), BASE, BASE.align(betas), noise)
-        torch.testing.assert_close(x_0, signal, rtol=0, atol=1e-6)
-
-
-def test_ancestral_sampling_is_algorithm_2_of_the_paper() -> None:
-    """eps form, written out step by step in float64 against the x_0 form of the package."""
-    betas = np.array(FAST_BETAS["base"])
-    alphas = 1 - betas
-    level = np.cumprod(alphas)
-    eps_of = lambda x, n: np.sin(3 * x + n)  # noqa: E731  any network will do
-    draws = ItemNoise([5])
-    x = draws.normal(512, torch.float64).numpy()
-    for n in reversed(range(6)):
-        x = (x - betas[n] / np.sqrt(1 - level[n]) * eps_of(x, n)) / np.sqrt(alphas[n])
-        if n > 0:
-            sigma = np.sqrt((1 - level[n - 1]) / (1 - level[n]) * betas[n])
-            x = x + sigma * draws.normal(512, torch.float64).numpy()
-
-    grid = BASE.align(FAST_BETAS["base"])
-    position = {time.item(): 5 - index for index, time in enumerate(grid[:-1])}
-
-    def denoise(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        eps = torch.from_numpy(eps_of(x_t.numpy(), position[t[0].item()]))
-        return predict_x0("eps", eps, x_t, BASE.alpha(t), BASE.sigma(t))
-
-    noise = ItemNoise([5])
-    ours = DDPM()(denoise, noise.normal(512, torch.float64), BASE, grid, noise)
-    np.testing.assert_allclose(ours.numpy(), x, atol=1e-8)
-
-
-def test_no_sampler_clamps_the_noisy_state() -> None:
-    for name in SAMPLERS:
-        peaks: list[float] = []
-        noise = ItemNoise([0])
-        signal = torch.full((1, 4096), 5.0)
-        x_0 = make_sampler(name)(
-            lambda x_t, t, signal=signal: signal,
-            noise.normal(4096),
-            BASE,
-            BASE.full_grid(),
-            noise,
-            lambda index, x_t, peaks=peaks: peaks.append(x_t.max().item()),
-        )
-        assert len(peaks) == 50
-        assert max(peaks) > 5
-        assert x_0.max() == pytest.approx(5, abs=1e-5)
-
-
-def test_ddim_draws_no_noise() -> None:
-    noise = ItemNoise([0])
-    x_T = noise.normal(64)
-    state = noise.generators[0].get_state()
-    DDIM()(lambda x_t, t: 0.5 * x_t, x_T, BASE, BASE.full_grid(), noise)
-    assert torch.equal(state, noise.generators[0].get_state())
+        noise, grid = ItemNoise([0, 1]), spaced_grid(schedule, 8, start=0.9 if kind == "eps" else 1.0)
+        if kind == "eps":  # which cannot start where alpha is 0
+            ends["x0 from 0.9"] = make_sampler(name)(
+                lambda x_t, t: denoise(x_t, t, "x0"), noise.normal(64, torch.float64), schedule, grid, noise
+            )
+            noise = ItemNoise([0, 1])
+        ends[kind] = make_sampler(name)(denoise, noise.normal(64, torch.float64), schedule, grid, noise)
+    for kind in ("v", "velocity"):
+        torch.testing.assert_close(ends[kind], ends["x0"], rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(ends["eps"], ends["x0 from 0.9"], rtol=1e-8, atol=1e-8)
 
 
 def test_noise_belongs_to_the_item_and_leaves_the_global_state_alone() -> None:  # fault 66
@@ -251,11 +201,49 @@ def test_a_seed_that_is_no_whole_number_is_refused(seed: int) -> None:
         ItemNoise([seed])
 
 
-def test_an_unknown_sampler_is_refused_with_those_there_are() -> None:
-    with pytest.raises(SamplingError, match="ddpm, ddim"):
-        make_sampler("euler")
-    with pytest.raises(ConfigError, match="eta"):
-        DDIM(eta=2)
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("dpm", "'dpm' is unknown; choose from ddpm, ddim"),
+        ("", "unknown"),
+        ("DDIM", "unknown"),
+        ("ddim eta=0.5", "unknown"),
+        ("ddim:eta=2", r"eta 2.0 is outside \[0, 1\]"),
+        ("ddim:eta=-0.1", "outside"),
+        ("ddim:eta=nan", "outside"),
+        ("ddim:eta=inf", "outside"),
+        ("ddim:eta=x", "eta of ddim is 'x', not a number"),
+        ("ddim:eta", "not a number"),
+        ("ddim:foo=1", "ddim has no option 'foo', only: eta"),
+        ("ddim:=1", "no option ''"),
+        ("ddpm:eta=0", "ddpm has no option 'eta', only: none"),
+        ("euler:eta=0", "only: none"),
+        ("dpmpp-2m:eta=1.1", "outside"),
+        ("dpmpp-2m-sde:eta=2", "outside"),
+        ("dpmpp-2m:churn=0", "only: eta"),
+        ("heun:churn=9", "churn 9.0 is outside"),
+        ("heun:churn=-1", "outside"),
+        ("heun:churn=0.1,noise_scale=2", "noise_scale 2.0 is outside"),
+        ("heun:churn=0.1;noise_scale=1", "not a number"),
+        (None, "None is no name"),
+        (3, "3 is no name"),
+        (["ddim"], "is no name"),
+    ],
+)
+def test_a_sampler_that_is_unknown_or_set_out_of_bounds_is_refused(name: str, cause: str) -> None:
+    with pytest.raises(SamplingError, match=cause) as refusal:
+        make_sampler(name)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_name_may_set_options_of_the_sampler() -> None:
+    assert make_sampler("ddim") == DDIM(0.0)
+    assert make_sampler("ddim:") == DDIM(0.0)
+    assert make_sampler("ddim: eta = 0.5") == DDIM(0.5)
+    assert make_sampler("dpmpp-2m-sde") == DPMpp2M(1.0)
+    assert make_sampler("dpmpp-2m-sde:eta=0.5") == DPMpp2M(0.5)
+    assert make_sampler("heun:churn=0.1,noise_scale=1.003") == Heun(0.1, 1.003)
+    assert make_sampler(f"heun:churn={2**0.5 - 1}") == Heun(2**0.5 - 1)
 
 
 def test_the_loss_is_the_mean_squared_error_of_the_noise_over_the_valid_samples() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wavediff.backbones import Condition
 from wavediff.checkpoint import Checkpoint
-from wavediff.diffusion import FAST_BETAS, make_sampler
+from wavediff.diffusion import FAST_BETAS, align, make_sampler
 from wavediff.engine import accelerate
 from wavediff.importers import import_checkpoint
 
@@ -93,7 +93,7 @@ def test_six_step_audio_equals_the_packages(tmp_path: Path) -> None:
             lambda x_t, t: model.x0_from(backbone(x_t, t, prepared), x_t, t),
             noise.normal(FRAMES * 256),
             model.schedule,
-            model.schedule.align(FAST_BETAS["base"]),
+            align(model.schedule, FAST_BETAS["base"]),
             noise,  # type: ignore[arg-type]
             clamp,
         )

@@ -102,6 +102,16 @@ def test_a_generator_of_waveforms_or_latents(
     assert generator.generate(1, label="glass", num_steps=2).shape == (1, 4096)
 
 
+def test_flow_matching_is_a_schedule_and_a_prediction(sfx: Path, tmp_path: Path) -> None:
+    flow = ["--model.schedule=wavediff.diffusion.FlowSchedule", "--model.prediction=velocity"]
+    extra = ["--model.backbone.channels=16", "--data.segment_length=4096", *flow]
+    generator = Generator.from_pretrained(step("sfx/unet", sfx, tmp_path, *extra), "cpu")
+    assert generator.config.prediction == "velocity"
+    sounds = [generator.generate(1, label="glass", num_steps=3, sampler=name) for name in ("euler", "ddim", "ddpm")]
+    torch.testing.assert_close(sounds[0], sounds[1], rtol=0, atol=1e-4)  # the same on straight paths
+    assert not torch.equal(sounds[1], sounds[2])
+
+
 def test_the_autoencoder_of_a_generator_stays_as_it_was(sfx: Path, autoencoder: Path, tmp_path: Path) -> None:
     """Batch statistics in it too, which training mode would move."""
     extra = ["--model.backbone.channels=16", "--data.segment_length=4096", "--model.sample_rate=8000"]

@@ -12,18 +12,20 @@ from torch import nn
 
 from wavediff.backbones import DiffWave, DiffWaveConfig, SpectralConfig, SpectralNet, UNet, UNetConfig
 from wavediff.denoiser import Denoiser
-from wavediff.diffusion.predictions import Prediction
+from wavediff.diffusion.plans import Plan
+from wavediff.diffusion.predictions import PREDICTIONS, Prediction
 from wavediff.diffusion.priors import PriorConfig, make_prior
-from wavediff.diffusion.schedules import CosineSchedule, DiscreteSchedule
-from wavediff.errors import ConfigError
+from wavediff.diffusion.schedules import CosineSchedule, DiscreteSchedule, FlowSchedule
+from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import MelSpec
 from wavediff.pretransforms import CodecConfig, MelCodec
 
 MAX_LABELS = 10_000
 MAX_LENGTH = 1 << 30
+MAX_PLANS = 100
 
 BackboneConfig = DiffWaveConfig | SpectralConfig | UNetConfig
-ScheduleConfig = DiscreteSchedule | CosineSchedule
+ScheduleConfig = DiscreteSchedule | CosineSchedule | FlowSchedule
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class ModelConfig:
     Attributes:
         backbone: shape of the network; its type says which network.
         schedule: of the process.
-        prediction: what the network returns: "eps", "x0" or "v".
+        prediction: what the network returns: "eps", "x0", "v" or "velocity".
         prior: what the noise looks like, and what sampling starts from.
         mel: dialect of the condition, None for a model without mel.
         sample_rate: of the audio, in Hz; the mel's where there is one.
@@ -42,6 +44,7 @@ class ModelConfig:
         pretransform: the autoencoder in whose latents the model works; None for a model of waveforms.
         default_length: of what a model without mel generates if no length is asked for, that of its training segments
             [samples]; 0 where it is not known.
+        plans: the best ways to sample that a search has found, by the number of network evaluations.
     """
 
     backbone: BackboneConfig = field(default_factory=DiffWaveConfig)
@@ -54,11 +57,22 @@ class ModelConfig:
     codec: CodecConfig | None = None
     pretransform: "ModelConfig | None" = None
     default_length: int = 0
+    plans: tuple[tuple[int, Plan], ...] = ()
 
     def __post_init__(self) -> None:
         _check_sample_rate(self.sample_rate)
-        if self.prediction not in ("eps", "x0", "v"):
-            raise ConfigError(f"prediction: {self.prediction!r} is none of eps, x0, v")
+        if self.prediction not in PREDICTIONS:
+            raise ConfigError(f"prediction: {self.prediction!r} is none of {', '.join(PREDICTIONS)}")
+        if self.prediction == "eps" and not isinstance(self.schedule, DiscreteSchedule) and self.prior.start_time == 1:
+            raise ConfigError(
+                "prediction: at t = 1 this schedule leaves no signal, so noise says nothing about it; choose v, x0 or "
+                "velocity"
+            )
+        if len({number for number, _ in self.plans}) != len(self.plans):
+            raise ConfigError("plans: two are for the same number of evaluations; keep one of them")
+        for number, plan in self.plans:
+            if not _is_number(number, int) or plan.evaluations > number:
+                raise ConfigError(f"plans: one for {number!r} evaluations takes {plan.evaluations}")
         if self.mel is not None and self.mel.sample_rate != self.sample_rate:
             raise ConfigError(
                 f"sample_rate: {self.sample_rate} Hz differs from the mel's {self.mel.sample_rate} Hz; make them equal"
@@ -100,6 +114,7 @@ class ModelConfig:
             "codec": None if self.codec is None else dataclasses.asdict(self.codec),
             "pretransform": None if self.pretransform is None else self.pretransform.to_dict(),
             "default_length": self.default_length,
+            "plans": [{"evaluations": n, "sampler": plan.sampler, "times": list(plan.times)} for n, plan in self.plans],
         }
 
     @classmethod
@@ -125,6 +140,7 @@ class ModelConfig:
             codec=None if data["codec"] is None else _build("codec", CodecConfig, data["codec"]),
             pretransform=None if pretransform is None else cls.from_dict(pretransform),
             default_length=data["default_length"],
+            plans=_plans(data["plans"]),
         )
 
 
@@ -159,8 +175,8 @@ def _diffwave(config: ModelConfig, backbone: DiffWaveConfig) -> nn.Module:
 
 
 def _unet(config: ModelConfig, backbone: UNetConfig) -> nn.Module:
-    if config.mel is not None or not isinstance(config.schedule, CosineSchedule):
-        raise ConfigError("backbone: the U-Net takes no mel and embeds continuous time; give schedule cosine, no mel")
+    if config.mel is not None or isinstance(config.schedule, DiscreteSchedule):
+        raise ConfigError("backbone: the U-Net takes no mel and embeds continuous time; give schedule cosine or flow")
     return UNet(backbone, signal_channels=config.signal_channels, n_classes=len(config.labels))
 
 
@@ -179,6 +195,7 @@ BACKBONES: dict[str, tuple[type, Callable[[ModelConfig, Any], nn.Module]]] = {
 SCHEDULES: dict[str, type] = {
     "discrete": DiscreteSchedule,
     "cosine": CosineSchedule,
+    "flow": FlowSchedule,
 }
 _BACKBONE_CLASSES = {kind: cls for kind, (cls, _) in BACKBONES.items()}
 
@@ -201,7 +218,22 @@ def _untagged(name: str, data: Any, classes: Mapping[str, type]) -> Any:
 
 
 # What files written before there were these lack; they mean the defaults.
-_LATER_FIELDS = {"codec", "pretransform", "default_length", "fold"}
+_LATER_FIELDS = {"codec", "pretransform", "default_length", "fold", "plans"}
+
+
+def _plans(data: Any) -> tuple[tuple[int, Plan], ...]:
+    if not isinstance(data, list | tuple) or len(data) > MAX_PLANS:
+        raise ConfigError(f"plans: is not a list of at most {MAX_PLANS}")
+    plans = []
+    for entry in data:
+        _check_keys("plans", entry, {"evaluations", "sampler", "times"})
+        if not isinstance(entry["sampler"], str) or not isinstance(entry["times"], list):
+            raise ConfigError("plans: needs the name of a sampler and a list of times")
+        try:
+            plans.append((entry["evaluations"], Plan(entry["sampler"], tuple(entry["times"]))))
+        except SamplingError as error:
+            raise ConfigError(f"plans: {error}") from error
+    return tuple(plans)
 
 
 def _completed(cls: Any, data: Any) -> Any:

@@ -1,38 +1,61 @@
 """From noise to signal with a denoiser that is bound to its condition: what all pipelines share."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from wavediff.denoiser import Bound
-from wavediff.diffusion import ItemNoise, Schedule, expand, make_sampler
+from wavediff.diffusion import ItemNoise, Plan, Schedule, expand
 from wavediff.diffusion.noise import Noise
 from wavediff.errors import SamplingError
 
 OnStep = Callable[[int, int], None]
 
 
-def draw(
-    bound: Bound, noise: ItemNoise, length: int, grid: Tensor, sampler: str, on_step: OnStep | None = None
-) -> Tensor:
-    """Signals (B, length) from noise, or from the guess that the prior makes.
+@dataclass(frozen=True)
+class Start:
+    """What sampling begins with, whatever the plan: it can be begun again from here.
+
+    Attributes:
+        noise: of the process (B, N).
+        guess: of the prior (B, N), for models that start from one.
+        items: what fresh noise is drawn from.
+    """
+
+    noise: Tensor
+    guess: Tensor | None
+    items: ItemNoise
+
+
+def begin(bound: Bound, noise: ItemNoise, length: int) -> Start:
+    """Noise of signals (B, length), and the guess if the prior makes one."""
+    x_T = bound.noise(noise.normal(length))
+    guess = bound.guess(noise.normal(length)) if bound.denoiser.start_time < 1 else None
+    return Start(x_T, guess, noise)
+
+
+def follow(bound: Bound, start: Start, plan: Plan, on_step: OnStep | None = None) -> Tensor:
+    """Signals (B, N) from where `begin` begins, along a plan.
 
     Args:
         bound: the denoiser, told its condition.
-        noise: of the batch's items.
-        length: of the signals.
-        grid: descending times (S + 1,), from where sampling starts to 0.
-        sampler: its name.
+        start: noise, and guess.
+        plan: sampler, and times from where sampling starts to 0.
         on_step: called with (steps done, steps in all) after each.
 
     Raises:
-        SamplingError: no sampler is called so, or a step gave NaN.
+        SamplingError: a step gave NaN.
     """
-    x_T = bound.noise(noise.normal(length))
-    schedule = bound.denoiser.schedule
-    if bound.denoiser.start_time < 1:
-        x_T = diffuse(bound.guess(noise.normal(length)), x_T, grid[0], schedule)
-    return denoise(bound, x_T, schedule, grid, sampler, bound.noise_of(noise), on_step)
+    schedule, x_T = bound.denoiser.schedule, start.noise
+    if start.guess is not None:
+        x_T = diffuse(start.guess, x_T, plan.grid[0], schedule)
+    return denoise(bound, x_T, schedule, plan, bound.noise_of(start.items.copy()), on_step)
+
+
+def draw(bound: Bound, noise: ItemNoise, length: int, plan: Plan, on_step: OnStep | None = None) -> Tensor:
+    """Signals (B, length) from noise, or from the guess that the prior makes: `begin` and `follow`."""
+    return follow(bound, begin(bound, noise, length), plan, on_step)
 
 
 def diffuse(x_0: Tensor, noise: Tensor, time: Tensor, schedule: Schedule) -> Tensor:
@@ -45,23 +68,22 @@ def denoise(
     estimate: Callable[[Tensor, Tensor], Tensor],
     x_t: Tensor,
     schedule: Schedule,
-    grid: Tensor,
-    sampler: str,
+    plan: Plan,
     noise: Noise,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """x_t (B, N) at the first time of the grid -> x_0 (B, N), checked after each step.
+    """x_t (B, N) at the first time of the plan -> x_0 (B, N), checked after each step.
 
     Args:
         estimate: (x_t (B, N), t (B,)) -> estimate of x_0 (B, N).
-        x_t, schedule, grid, noise: see `wavediff.diffusion.samplers`.
-        sampler: its name.
+        x_t, schedule, noise: see `wavediff.diffusion.samplers`.
+        plan: sampler and times.
         on_step: called with (steps done, steps in all) after each.
 
     Raises:
-        SamplingError: no sampler is called so, or a step gave NaN.
+        SamplingError: a step gave NaN.
     """
-    total = len(grid) - 1
+    total = len(plan.times) - 1
 
     def check_step(index: int, x_t: Tensor) -> None:
         if not x_t.isfinite().all():
@@ -72,7 +94,7 @@ def denoise(
         if on_step is not None:
             on_step(index + 1, total)
 
-    return make_sampler(sampler)(estimate, x_t, schedule, grid, noise, check_step)
+    return plan.make()(estimate, x_t, schedule, plan.grid, noise, check_step)
 
 
 def check_seeds(seed: int | Sequence[int], count: int, what: str) -> list[int]:

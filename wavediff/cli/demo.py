@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.clip.name}: {len(waveform) / sample_rate:.1f} s of speech -> mel, {bands} bands x {frames} frames")
     if "note" in vocoder.facts:
         print(f"the model: {vocoder.facts['note']}")
-    steps = len(vocoder.grid(None, None)) - 1
+    steps = len(vocoder.plan().times) - 1
     start = time.perf_counter()
     with tqdm(total=steps, unit="step", disable=args.quiet) as bar:
         speech = vocoder.decode(mel, seed=args.seed, on_step=lambda done, total: bar.update(1)).cpu()

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wavediff.diffusion import SAMPLERS
+from wavediff.diffusion import SAMPLERS, SPACINGS
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.files import check_output
 
@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list-labels", action="store_true", help="print the classes of the model, and stop")
     parser.add_argument("--guidance", type=float, metavar="G", help="1 as trained, above 1 clearer, less varied")
     parser.add_argument("--num-steps", type=int, metavar="N", help="steps of sampling (default: the model's)")
-    parser.add_argument("--sampler", help=f"{' or '.join(SAMPLERS)} (default: the model's)")
+    parser.add_argument("--sampler", help=f"for experts: {', '.join(SAMPLERS)}, with options as in ddim:eta=0.5")
+    parser.add_argument("--schedule", choices=list(SPACINGS), help="for experts: where the steps lie")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="K", help="of the first sound, others follow (default 0)"
     )
@@ -171,6 +172,7 @@ def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: A
         "guidance": args.guidance,
         "num_steps": args.num_steps,
         "sampler": args.sampler,
+        "schedule": args.schedule,
         "on_step": on_step,
     }
     if args.vary:

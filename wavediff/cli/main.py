@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "vocode": "turn recordings or mel spectrograms into speech",
     "prepare": "scan a corpus and write its manifests",
     "train": "train a model from a YAML recipe",
+    "search": "find a vocoder's best few steps, on held-out speech",
     "evaluate": "compare synthesised speech with its reference",
     "report": "turn a folder of sounds into one web page to listen to",
     "export": "turn a training checkpoint into a model file",

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from wavediff.diffusion import SAMPLERS
-from wavediff.errors import OutputError, SamplingError, WavediffError
+from wavediff.diffusion import PUBLISHED, SAMPLERS, SPACINGS
+from wavediff.errors import OutputError, WavediffError
 from wavediff.files import check_output
 
 MEL_SUFFIXES = (".npy", ".safetensors")
@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="a .wav, .flac or .ogg file, or a folder")
     parser.add_argument("--checkpoint", type=Path, help="model file (default: the bundled model)")
     parser.add_argument("--num-steps", type=int, metavar="N", help="network evaluations (default: the model's)")
-    schedule_help = "of DiffWave: fast6 (default), full, or ascending betas such as 0.0001,0.01,0.2"
+    schedule_help = f"for experts: {', '.join([*SPACINGS, *PUBLISHED])}, full, or ascending betas: 0.0001,0.01,0.2"
     parser.add_argument("--schedule", help=schedule_help)
-    parser.add_argument("--sampler", help=f"{' or '.join(SAMPLERS)} (default: the model's)")
+    parser.add_argument("--sampler", help=f"for experts: {', '.join(SAMPLERS)}, with options as in ddim:eta=0.5")
     parser.add_argument("--seed", type=int, default=0, metavar="K", help="decides the noise (default 0)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--mel-spec", metavar="PRESET", help="dialect of the mels, if it may not be the model's")
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     jobs = plan(args.inputs, args.output, args.overwrite)
     vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
     schedule = parse_schedule(args.schedule)
-    steps = len(vocoder.grid(args.num_steps, schedule)) - 1
+    steps = len(vocoder.plan(args.num_steps, schedule, args.sampler).times) - 1
     failures = 0
     with tqdm(total=steps * len(jobs), unit="step", disable=args.quiet) as bar:
         for number, (source, target) in enumerate(jobs):
@@ -103,17 +103,11 @@ def plan(inputs: list[Path], output: Path, overwrite: bool) -> list[tuple[Path, 
 
 
 def parse_schedule(text: str | None) -> str | list[float] | None:
-    """A schedule's name, or its betas.
-
-    Raises:
-        SamplingError: neither.
-    """
-    if text is None or text in ("fast6", "full"):
-        return text
+    """A schedule's name, or its betas."""
     try:
-        return [float(beta) for beta in text.split(",")]
-    except ValueError as error:
-        raise SamplingError(f"--schedule: {text!r} is neither fast6, full, nor betas separated by commas") from error
+        return None if text is None else [float(beta) for beta in text.split(",")]
+    except ValueError:
+        return text
 
 
 def _vocode(
@@ -142,6 +136,6 @@ def _vocode(
         "output": str(target),
         "seconds": seconds,
         "sample_rate": vocoder.sample_rate,
-        "nfe": len(vocoder.grid(args.num_steps, schedule)) - 1,
+        "nfe": vocoder.plan(args.num_steps, schedule, args.sampler).evaluations,
         "rtf": elapsed / seconds,
     }

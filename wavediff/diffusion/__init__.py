@@ -3,31 +3,53 @@
 Time runs from t = 0 (data) to t = 1 (noise), x_t = alpha(t) x_0 + sigma(t) noise. `t` always has shape (B,).
 """
 
+from wavediff.diffusion.grids import (
+    FAST_BETAS,
+    PUBLISHED,
+    SPACINGS,
+    align,
+    full_grid,
+    make_grid,
+    published_betas,
+    spaced_grid,
+)
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objectives import NoiseRegression
-from wavediff.diffusion.predictions import Prediction, predict_noise, predict_x0, training_target
+from wavediff.diffusion.plans import Plan, plan_for
+from wavediff.diffusion.predictions import PREDICTIONS, Prediction, predict_noise, predict_x0, training_target
 from wavediff.diffusion.priors import PriorConfig
 from wavediff.diffusion.samplers import SAMPLERS, Sampler, make_sampler
-from wavediff.diffusion.schedules import FAST_BETAS, CosineSchedule, DiscreteSchedule, Schedule, expand
+from wavediff.diffusion.schedules import CosineSchedule, DiscreteSchedule, FlowSchedule, Schedule, expand
 from wavediff.diffusion.signal_regression import SignalRegression
 from wavediff.diffusion.spectral_loss import SpectralLoss
 
 __all__ = [
     "FAST_BETAS",
+    "PREDICTIONS",
+    "PUBLISHED",
     "SAMPLERS",
+    "SPACINGS",
     "CosineSchedule",
     "DiscreteSchedule",
+    "FlowSchedule",
     "ItemNoise",
     "NoiseRegression",
+    "Plan",
     "Prediction",
     "PriorConfig",
     "Sampler",
     "Schedule",
     "SignalRegression",
     "SpectralLoss",
+    "align",
     "expand",
+    "full_grid",
+    "make_grid",
     "make_sampler",
+    "plan_for",
     "predict_noise",
     "predict_x0",
+    "published_betas",
+    "spaced_grid",
     "training_target",
 ]

@@ -31,6 +31,13 @@ class ItemNoise:
         self.device = torch.device(device)
         self.generators = [torch.Generator(self.device).manual_seed(_checked(seed)) for seed in seeds]
 
+    def copy(self) -> "ItemNoise":
+        """Another one that will draw the same."""
+        twin = ItemNoise([0] * len(self.generators), self.device)
+        for generator, original in zip(twin.generators, self.generators, strict=True):
+            generator.set_state(original.get_state())
+        return twin
+
     def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """(B, length) standard normal."""
         noise = torch.empty(len(self.generators), length, dtype=dtype, device=self.device)

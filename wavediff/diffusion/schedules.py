@@ -6,29 +6,21 @@ arXiv:2009.09761) beside ours:
     paper           here
     beta_t          betas[n - 1], the variance step n of 1 ... T adds
     alpha_bar_t     alpha(t)^2 at t = n / T
-    gamma_s, eta_s  the betas of a short inference schedule (appendix B)
-    t_s^align       T * t for the times `align` returns (steps count from 1)
+
+Where samplers step on the axis is in `wavediff.diffusion.grids`.
 """
 
 import functools
-import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from wavediff.errors import ConfigError, SamplingError
+from wavediff.errors import ConfigError
 
 MAX_DISCRETE_STEPS = 10_000
-
-# The published six-step schedules (section 5.1 and appendix B), named by the model that they were found for.
-FAST_BETAS = {
-    "base": (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5),
-    "large": (0.0001, 0.001, 0.01, 0.05, 0.2, 0.7),
-}
 
 
 def expand(values: Tensor, like: Tensor) -> Tensor:
@@ -51,12 +43,32 @@ class Schedule(Protocol):
     def sigma(self, t: Tensor) -> Tensor:
         """Noise share at times t (B,); float64."""
 
-    def spaced_grid(self, num_steps: int, start: float = 1.0) -> Tensor:
-        """(num_steps + 1,) descending times from `start` to 0."""
+    def log_snr(self, t: Tensor) -> Tensor:
+        """ln(alpha^2 / sigma^2) at times t (B,); float64, falling with t."""
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        """The inverse of `log_snr`; what lies beyond the axis becomes its end."""
+
+    def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """d alpha / dt and d sigma / dt at times t (B,) > 0; float64."""
+
+
+class _Continuous:
+    """What schedules share that are defined at every real time."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def sigma(self, t: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        """ln(alpha^2 / sigma^2) at times t (B,); float64."""
+        return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
 
 @dataclass(frozen=True)
-class CosineSchedule:
+class CosineSchedule(_Continuous):
     """alpha = cos(pi t / 2), sigma = sin(pi t / 2): continuous, and pure noise at t = 1.
 
     Attributes:
@@ -71,10 +83,14 @@ class CosineSchedule:
         if not 0 <= self.offset < 1:
             raise ConfigError(f"schedule.offset: {self.offset} is outside [0, 1)")
 
+    @property
+    def _alpha_0(self) -> float:
+        return math.cos(math.pi / 2 * self.offset / (1 + self.offset))
+
     def alpha(self, t: Tensor) -> Tensor:
         """Signal share at times t (B,); float64, exactly 0 at t = 1."""
         left = (1 - t.double()) / (1 + self.offset)
-        return torch.sin(math.pi / 2 * left) / math.cos(math.pi / 2 * self.offset / (1 + self.offset))
+        return torch.sin(math.pi / 2 * left) / self._alpha_0
 
     def sigma(self, t: Tensor) -> Tensor:
         """Noise share at times t (B,); float64."""
@@ -82,18 +98,44 @@ class CosineSchedule:
             return torch.sin(math.pi / 2 * t.double())
         return (1 - self.alpha(t) ** 2).clamp(min=0).sqrt()
 
-    def log_snr(self, t: Tensor) -> Tensor:
-        """ln(alpha^2 / sigma^2) at times t (B,); float64."""
-        return 2 * (self.alpha(t).log() - self.sigma(t).log())
+    def time(self, log_snr: Tensor) -> Tensor:
+        """The time of a log-SNR (B,), in [0, 1]; float64."""
+        if self.offset == 0:  # tan(pi t / 2) = sigma / alpha
+            return torch.atan(torch.exp(-log_snr.double() / 2)) * (2 / math.pi)
+        left = torch.asin(torch.sigmoid(log_snr.double()).sqrt() * self._alpha_0) * (2 / math.pi)
+        return (1 - left * (1 + self.offset)).clamp(0, 1)
 
-    def spaced_grid(self, num_steps: int, start: float = 1.0) -> Tensor:
-        """(num_steps + 1,) times, evenly spaced from `start` to 0.
+    def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """d alpha / dt and d sigma / dt at times t (B,) > 0; float64."""
+        left = (1 - t.double()) / (1 + self.offset)
+        slope = -torch.cos(math.pi / 2 * left) * (math.pi / 2 / (1 + self.offset) / self._alpha_0)
+        return slope, _sigma_slope(self.alpha(t), self.sigma(t), slope)
 
-        Raises:
-            SamplingError: `num_steps` outside 1 ... 10,000.
-        """
-        _check_num_steps(num_steps, MAX_DISCRETE_STEPS)
-        return torch.linspace(start, 0, num_steps + 1, dtype=torch.float64)
+
+@dataclass(frozen=True)
+class FlowSchedule(_Continuous):
+    """alpha = 1 - t, sigma = t: the straight paths of rectified flow and of flow matching.
+
+    Source: Liu et al. 2023, arXiv 2209.03003, eq. 1, and Lipman et al. 2023, arXiv 2210.02747
+    (optimal-transport paths with sigma_min = 0); their time runs from noise to data.
+    """
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Signal share at times t (B,); float64, exactly 0 at t = 1."""
+        return 1 - t.double()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise share at times t (B,); float64."""
+        return t.double()
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        """The time of a log-SNR (B,), in [0, 1]; float64."""
+        return torch.sigmoid(-log_snr.double() / 2)  # sigma / alpha = t / (1 - t)
+
+    def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """d alpha / dt and d sigma / dt at times t (B,); float64."""
+        ones = torch.ones_like(t, dtype=torch.float64)
+        return -ones, ones
 
 
 @dataclass(frozen=True)
@@ -136,21 +178,6 @@ class DiscreteSchedule:
         return torch.linspace(self.beta_min, self.beta_max, self.num_steps, dtype=torch.float64)
 
     @property
-    def fast_betas(self) -> tuple[float, ...]:
-        """The published six steps for this training schedule.
-
-        Raises:
-            SamplingError: none was published for it.
-        """
-        for name, num_steps, beta_max in (("base", 50, 0.05), ("large", 200, 0.02)):
-            if (self.num_steps, self.beta_min, self.beta_max) == (num_steps, 1e-4, beta_max):
-                return FAST_BETAS[name]
-        raise SamplingError(
-            f"schedule: no fast schedule was published for T = {self.num_steps}, beta {self.beta_min:g} to "
-            f"{self.beta_max:g}; give num_steps, 'full' or betas"
-        )
-
-    @property
     def t_min(self) -> float:
         """The lowest trained time, 1 / T."""
         return 1 / self.num_steps
@@ -170,67 +197,27 @@ class DiscreteSchedule:
         """ln(alpha^2 / sigma^2) at times t (B,); float64."""
         return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
-    def full_grid(self) -> Tensor:
-        """(T + 1,) descending times of all training steps, ending in 0."""
-        return torch.arange(self.num_steps, -1, -1, dtype=torch.float64) / self.num_steps
+    def time(self, log_snr: Tensor) -> Tensor:
+        """The time of a log-SNR (B,), in [0, 1] and fractional between the training steps; float64."""
+        return self.time_of_alpha(torch.sigmoid(log_snr.double()).sqrt())
 
-    def spaced_grid(self, num_steps: int, start: float = 1.0) -> Tensor:
-        """(num_steps + 1,) descending times, quadratically denser towards the data, ending in 0.
+    def time_of_alpha(self, alpha: Tensor) -> Tensor:
+        """The time in [0, 1] with that signal share (B,); float64."""
+        table = self._alphas.to(alpha.device)
+        alpha = alpha.double().clamp(table[-1], table[0])
+        high = torch.searchsorted(-table, -alpha).clamp(1, self.num_steps)  # table[high] <= alpha
+        share = (table[high - 1] - alpha) / (table[high - 1] - table[high])
+        return (high - 1 + share) / self.num_steps
 
-        `num_steps` = T gives the training steps themselves. Otherwise the fractional steps run from T `start` to 1.
-
-        Raises:
-            SamplingError: `num_steps` outside 1 ... T.
-        """
-        _check_num_steps(num_steps, self.num_steps)
-        if num_steps == self.num_steps and start == 1:
-            return self.full_grid()
-        root = torch.linspace(math.sqrt(start), math.sqrt(self.t_min), num_steps, dtype=torch.float64)
-        return torch.cat([root**2, torch.zeros(1, dtype=torch.float64)])
-
-    def align(self, betas: Sequence[float]) -> Tensor:
-        """Descending times (S + 1,), ending in 0, at which training had the noise of a short schedule.
-
-        Every step of `betas` (S,) is kept. The paper's fractional alignment, appendix B: t_s lies where
-        sqrt(alpha_bar) of training, taken as linear between steps, equals that of the short schedule.
-
-        Args:
-            betas: ascending variances, each in (0, 1), first the last step before the data.
-
-        Raises:
-            SamplingError: empty, not finite, outside (0, 1), descending, longer than T, or with a noise level
-                that was not trained.
-        """
-        _check_betas(betas)
-        _check_num_steps(len(betas), self.num_steps)
-        alphas = torch.cumprod(1 - torch.tensor(list(betas), dtype=torch.float64), dim=0).sqrt()
-        table = self._alphas[1:]
-        # Noise levels are compared by their distance to 1: alpha itself hides a missing 1e-4 in its last digits.
-        tolerance = 1e-6
-        for index, alpha in enumerate(alphas.tolist()):
-            noise, least, most = 1 - alpha, 1 - table[0].item(), 1 - table[-1].item()
-            if noise < least * (1 - tolerance) or noise > most * (1 + tolerance):
-                raise SamplingError(
-                    f"schedule: step {index + 1} of {len(betas)} (beta {betas[index]:g}) has noise level alpha_bar "
-                    f"{alpha**2:.6g}, the model was trained on {table[0].item() ** 2:.6g} down to "
-                    f"{table[-1].item() ** 2:.6g}; choose betas inside that range"
-                )
-        alphas = alphas.clamp(table[-1], table[0])
-        high = torch.searchsorted(-table, -alphas).clamp(1, self.num_steps - 1)  # table[high] <= alpha
-        share = (table[high - 1] - alphas) / (table[high - 1] - table[high])
-        steps = high + share  # table[high - 1] belongs to step `high`
-        return torch.cat([steps.flip(0) / self.num_steps, torch.zeros(1, dtype=torch.float64)])
+    def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """d alpha / dt and d sigma / dt at times t (B,) > 0, at a training step those of the side of the data."""
+        step = t.double() * self.num_steps
+        high = (step - 1e-9).ceil().clamp(1, self.num_steps).long()  # n / T * T may exceed n
+        table = self._alphas.to(t.device)
+        slope = (table[high] - table[high - 1]) * self.num_steps
+        return slope, _sigma_slope(self.alpha(t), self.sigma(t), slope)
 
 
-def _check_num_steps(num_steps: int, most: int) -> None:
-    if not isinstance(num_steps, int) or isinstance(num_steps, bool) or not 1 <= num_steps <= most:
-        raise SamplingError(f"num_steps: {num_steps!r} is not a whole number from 1 to {most}")
-
-
-def _check_betas(betas: Sequence[float]) -> None:
-    if len(betas) == 0:
-        raise SamplingError("schedule: is empty; give ascending betas such as 0.0001,0.001,0.01,0.05,0.2,0.5")
-    if not all(isinstance(beta, int | float) and math.isfinite(beta) and 0 < beta < 1 for beta in betas):
-        raise SamplingError(f"schedule: {list(betas)} holds a beta that is not a number inside (0, 1)")
-    if any(later < earlier for earlier, later in itertools.pairwise(betas)):
-        raise SamplingError(f"schedule: {list(betas)} is not ascending; sort the betas")
+def _sigma_slope(alpha: Tensor, sigma: Tensor, alpha_slope: Tensor) -> Tensor:
+    """d sigma / dt where alpha^2 + sigma^2 = 1."""
+    return -alpha * alpha_slope / sigma

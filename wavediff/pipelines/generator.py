@@ -41,6 +41,7 @@ class Generator(SoundPipeline):
         guidance: float | None = None,
         num_steps: int | None = None,
         sampler: str | None = None,
+        schedule: str | Sequence[float] | None = None,
         seed: int | Sequence[int] = 0,
         loop: bool = False,
         on_step: OnStep | None = None,
@@ -54,7 +55,8 @@ class Generator(SoundPipeline):
             label: class of all of them, or one a sound; None draws from all classes.
             guidance: how strongly the class leads: 1 as trained, above 1 clearer and less varied. Default 2.
             num_steps: steps of sampling, each two network evaluations with guidance.
-            sampler: "ddpm" (ancestral, the default) or "ddim" (deterministic once the first noise is drawn).
+            sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5"; "ddpm" by default.
+            schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.
             seed: of the first sound; the others follow with seed + 1, seed + 2, ... Or one seed a sound. A sound
                 depends on its own seed alone, not on the rest of the batch.
             loop: the end goes over into the beginning.
@@ -68,7 +70,7 @@ class Generator(SoundPipeline):
             ConfigError: a label is unknown, or the model knows no classes.
             SamplingError: count, seconds, steps, sampler, guidance or seed are not possible, or a step gave NaN.
         """
-        options = Options(label, guidance, num_steps, sampler, seed, on_step)
+        options = Options(label, guidance, num_steps, sampler, schedule, seed, on_step)
         length = self._length(self.seconds if seconds is None else seconds)
         noise = self._noise(options.seed, count)
         guided = self._estimate(options, count)
@@ -76,7 +78,7 @@ class Generator(SoundPipeline):
         x_T = noise.normal(self._frames_length(length) if loop else self._signal_length(length))
         margin = self._signal_length(round(LOOP_CONTEXT_SECONDS * self.sample_rate))
         estimate = Circular(guided, margin) if loop else guided
-        signal = self._walk(estimate, x_T, self._grid(options.num_steps), noise, options)
+        signal = self._walk(estimate, x_T, self._plan(options), noise, options)
         return self._finish(signal, length, noise, loop=loop)
 
     def vary(
@@ -94,7 +96,7 @@ class Generator(SoundPipeline):
             sample_rate: its rate in Hz; another one than the model's is resampled.
             strength: in (0, 1]; near 0 the sound itself, 1 something else.
             count: how many.
-            options: label, guidance, num_steps, sampler, seed, on_step as `generate` takes them.
+            options: label, guidance, num_steps, sampler, schedule, seed, on_step as `generate` takes them.
 
         Returns:
             (count, N') as long as the sound, in [-1, 1].
@@ -130,7 +132,8 @@ class Generator(SoundPipeline):
             count: sounds, the two ends included; at least 2.
             seconds: length with two seeds; of waveforms the longer one decides.
             strength: see `vary`; for waveforms.
-            options: label, guidance, num_steps, sampler, seed (for waveforms), on_step as `generate` takes them.
+            options: label, guidance, num_steps, sampler, schedule, seed (for waveforms), on_step as `generate` takes
+                them.
 
         Returns:
             (count, N) in [-1, 1].
@@ -159,7 +162,7 @@ class Generator(SoundPipeline):
         chosen = chosen._replace(sampler=chosen.sampler or "ddim")  # noise on the way would lead elsewhere
         # On the sphere, where nearly all of a normal distribution lies in so many dimensions.
         x_T = torch.cos(weight * math.pi / 2) * a + torch.sin(weight * math.pi / 2) * b
-        signal = self._walk(self._estimate(chosen, count), x_T, self._grid(chosen.num_steps), noise, chosen)
+        signal = self._walk(self._estimate(chosen, count), x_T, self._plan(chosen), noise, chosen)
         return self._finish(signal, length, noise)
 
     def inpaint(
@@ -174,7 +177,7 @@ class Generator(SoundPipeline):
             sample_rate: its rate in Hz; another one than the model's is resampled.
             start, end: of the span [s].
             count: how many.
-            options: label, guidance, num_steps, sampler, seed, on_step as `generate` takes them.
+            options: label, guidance, num_steps, sampler, schedule, seed, on_step as `generate` takes them.
 
         Returns:
             (count, N') as long as the sound; inside the span, 5 ms at either edge go over from one to the other.
@@ -203,7 +206,7 @@ class Generator(SoundPipeline):
             return torch.where(unknown, inner(x_t, t), known)
 
         x_T = noise.normal(known.shape[1])
-        signal = self._walk(estimate, x_T, self._grid(chosen.num_steps), noise, chosen)
+        signal = self._walk(estimate, x_T, self._plan(chosen), noise, chosen)
         filled = self._finish(signal, length, noise, fade=False)
         inside = torch.zeros(length, device=self.device)
         ramp = min(round(EDGE_SECONDS * self.sample_rate), (last - first) // 2)

@@ -12,7 +12,7 @@ from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
 from wavediff.denoiser import Bound, Denoiser, Guided
-from wavediff.diffusion import DiscreteSchedule, ItemNoise
+from wavediff.diffusion import SPACINGS, DiscreteSchedule, ItemNoise, Plan, make_grid
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError, SamplingError
 from wavediff.model import ModelConfig
@@ -45,6 +45,7 @@ class Options(NamedTuple):
     guidance: float | None = None
     num_steps: int | None = None
     sampler: str | None = None
+    schedule: str | Sequence[float] | None = None
     seed: int | Sequence[int] = 0
     on_step: OnStep | None = None
 
@@ -153,26 +154,26 @@ class SoundPipeline(Pipeline):
                 raise ConfigError(f"label: {name!r} is none of this model's classes, {', '.join(self.labels)}")
         return torch.tensor([self.labels.index(name) for name in names], device=self.device)
 
-    def _grid(self, num_steps: int | None, start: float = 1.0) -> Tensor:
-        schedule = self.denoiser.schedule
-        if num_steps is None:
-            num_steps = schedule.num_steps if isinstance(schedule, DiscreteSchedule) else DEFAULT_STEPS
+    def _plan(self, options: Options, start: float = 1.0) -> Plan:
+        num_steps, schedule, trained = options.num_steps, options.schedule, self.denoiser.schedule
+        if num_steps is None and (schedule is None or (isinstance(schedule, str) and schedule in SPACINGS)):
+            num_steps = trained.num_steps if isinstance(trained, DiscreteSchedule) else DEFAULT_STEPS
             num_steps = max(math.ceil(start * num_steps), 1)
-        return schedule.spaced_grid(num_steps, start)
+        sampler = options.sampler or DEFAULT_SAMPLER
+        return Plan.along(sampler, make_grid(trained, num_steps, schedule, start=start))
 
     @torch.inference_mode()
-    def _walk(self, estimate: Estimate, x_t: Tensor, grid: Tensor, noise: ItemNoise, options: Options) -> Tensor:
-        schedule = self.denoiser.schedule
-        return denoise(estimate, x_t, schedule, grid, options.sampler or DEFAULT_SAMPLER, noise, options.on_step)
+    def _walk(self, estimate: Estimate, x_t: Tensor, plan: Plan, noise: ItemNoise, options: Options) -> Tensor:
+        return denoise(estimate, x_t, self.denoiser.schedule, plan, noise, options.on_step)
 
     def _from_guess(self, x_0: Tensor, strength: float, length: int, noise: ItemNoise, options: Options) -> Tensor:
         """Sounds from signals x_0 (B, N) that are noised to a time and denoised; `noise` is fresh."""
         least = self.denoiser.schedule.t_min if isinstance(self.denoiser.schedule, DiscreteSchedule) else 0
         if not _is_number(strength) or not least < strength <= 1:
             raise SamplingError(f"strength: {strength!r} is not a number above {least:g} and at most 1")
-        grid = self._grid(options.num_steps, strength)
-        x_t = diffuse(x_0, noise.normal(x_0.shape[1]), grid[0], self.denoiser.schedule)
-        signal = self._walk(self._estimate(options, len(x_0)), x_t, grid, noise, options)
+        plan = self._plan(options, strength)
+        x_t = diffuse(x_0, noise.normal(x_0.shape[1]), plan.grid[0], self.denoiser.schedule)
+        signal = self._walk(self._estimate(options, len(x_0)), x_t, plan, noise, options)
         return self._finish(signal, length, noise)
 
     def _checked(self, waveform: Tensor, sample_rate: int) -> Tensor:

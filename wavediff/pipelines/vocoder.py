@@ -1,5 +1,6 @@
 """Mel spectrograms to speech, and recordings to mels and back."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -8,16 +9,16 @@ from torch import Tensor
 
 from wavediff.audio import resample
 from wavediff.backbones import Condition
-from wavediff.denoiser import Denoiser
-from wavediff.diffusion import DiscreteSchedule, ItemNoise
+from wavediff.denoiser import Bound, Denoiser
+from wavediff.diffusion import SPACINGS, DiscreteSchedule, ItemNoise, Plan, make_grid, plan_for
 from wavediff.engine import accelerate
-from wavediff.errors import AudioError, ConfigError, SamplingError
+from wavediff.errors import AudioError, ConfigError
 from wavediff.mel import MelSpec, MelTransform, check_mel, convert
 from wavediff.model import ModelConfig
 from wavediff.pipelines.pipeline import Pipeline
 from wavediff.sampling import OnStep, check_seeds, draw
 
-CONTINUOUS_STEPS = 2  # by default, of a model that knows no steps of its own
+DISCRETE_STEPS, CONTINUOUS_STEPS = 6, 2  # by default
 
 
 class Vocoder(Pipeline):
@@ -54,6 +55,11 @@ class Vocoder(Pipeline):
         super().to(device)
         self._network = accelerate(self.denoiser.backbone)
         return self
+
+    def with_plans(self, plans: Sequence[tuple[int, Plan]]) -> Self:
+        """The same model with other plans of sampling, by number of evaluations: what a search has found, or none."""
+        config = dataclasses.replace(self.config, plans=tuple(plans))
+        return type(self)(config, self.denoiser, self.facts)
 
     @property
     def hop_length(self) -> int:
@@ -101,11 +107,11 @@ class Vocoder(Pipeline):
 
         Args:
             mel: (n_mels, frames) or (B, n_mels, frames).
-            num_steps: network evaluations; by default those of `schedule`, or 2 for a model of continuous time.
-            schedule: for models of discrete steps: "fast6", the published six (the default); "full", all T steps; or
-                ascending betas.
-            sampler: "ddpm" (ancestral, the default for discrete steps) or "ddim" (deterministic, the default for
-                continuous time).
+            num_steps: how much work: network evaluations. By default 6 for a model of discrete steps, 2 for one of
+                continuous time. A model that was searched takes the best steps that are known for the number.
+            schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.
+            sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5". "heun" evaluates the network
+                twice a step. By default "ddpm" for discrete steps, "ddim" for continuous time.
             seed: decides the noise: one number for every item, or one number an item. An item's speech does
                 not depend on what else is in the batch.
             mel_spec: dialect of `mel`, or its preset's name, if it may not be the model's; converted where exact.
@@ -123,39 +129,44 @@ class Vocoder(Pipeline):
             mel = convert(check_mel(mel, given), given, self.mel_spec)
         batch = check_mel(mel, self.mel_spec).to(self.device)
         seeds = check_seeds(seed, len(batch), "mels")
-        grid = self.grid(num_steps, schedule)
-        name = sampler or ("ddpm" if isinstance(self.denoiser.schedule, DiscreteSchedule) else "ddim")
-        bound = self.denoiser.bind(Condition(batch), self._network)
+        plan = self.plan(num_steps, schedule, sampler)
+        bound = self.bind(batch)
         length = batch.shape[-1] * self.hop_length
-        speech = draw(bound, ItemNoise(seeds, self.device), length, grid, name, on_step)
+        speech = draw(bound, ItemNoise(seeds, self.device), length, plan, on_step)
         speech = speech.clamp(-1, 1)  # the waveform, never the noisy state
         return speech if mel.ndim == 3 else speech[0]
+
+    def bind(self, mel: Tensor) -> Bound:
+        """The denoiser, told a batch of mels (B, n_mels, frames) of the model's dialect: what samplers drive."""
+        return self.denoiser.bind(Condition(mel), self._network)
 
     def __call__(self, waveform: Tensor, sample_rate: int, **options: Any) -> Tensor:
         """Copy synthesis: the mel of a recording turned back into speech; options are those of `decode`."""
         speech = self.decode(self.mel(waveform, sample_rate), **options)
         return speech if waveform.ndim == 2 else speech[0]
 
-    def grid(self, num_steps: int | None, schedule: str | Sequence[float] | None) -> Tensor:
-        """The descending times (S + 1,) that `decode` visits with these arguments."""
+    def plan(
+        self,
+        num_steps: int | None = None,
+        schedule: str | Sequence[float] | None = None,
+        sampler: str | None = None,
+    ) -> Plan:
+        """Sampler and times of `decode` with these arguments: those found by a search, unless experts choose.
+
+        Raises:
+            SamplingError: steps, schedule or sampler are not possible.
+        """
         trained = self.denoiser.schedule
-        start = self.denoiser.start_time
-        if not isinstance(trained, DiscreteSchedule):
-            if schedule is not None:
-                raise SamplingError(f"schedule: {schedule!r} is for models of discrete steps; give num_steps")
-            return trained.spaced_grid(CONTINUOUS_STEPS if num_steps is None else num_steps, start)
-        if schedule is None:
-            return self.grid(None, "fast6") if num_steps is None else trained.spaced_grid(num_steps, start)
-        if schedule == "full":
-            grid = trained.full_grid()
-        elif schedule == "fast6":
-            grid = trained.align(trained.fast_betas)
-        elif isinstance(schedule, str):
-            raise SamplingError(f"schedule: {schedule!r} is unknown; choose fast6, full, or give ascending betas")
-        else:
-            grid = trained.align(schedule)
-        if num_steps not in (None, len(grid) - 1):
-            raise SamplingError(
-                f"num_steps: {num_steps} contradicts the schedule, which has {len(grid) - 1} steps; give one of both"
-            )
-        return grid
+        discrete = isinstance(trained, DiscreteSchedule)
+        default = DISCRETE_STEPS if discrete else CONTINUOUS_STEPS
+        if schedule is None and sampler is None:
+            known = plan_for(self.config.plans, default if num_steps is None else num_steps)
+            if known is not None:
+                return known
+        if num_steps is None:
+            if schedule is None and discrete:
+                schedule = "fast6"
+            elif schedule is None or (isinstance(schedule, str) and schedule in SPACINGS):
+                num_steps = default
+        grid = make_grid(trained, num_steps, schedule, start=self.denoiser.start_time)
+        return Plan.along(sampler or ("ddpm" if discrete else "ddim"), grid)

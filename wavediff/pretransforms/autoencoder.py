@@ -13,7 +13,7 @@ from torch import Tensor
 from wavediff.backbones import Condition
 from wavediff.backbones.folding import fold, unfold
 from wavediff.denoiser import Denoiser
-from wavediff.diffusion import ItemNoise
+from wavediff.diffusion import ItemNoise, Plan, spaced_grid
 from wavediff.engine import accelerate
 from wavediff.errors import ConfigError
 from wavediff.mel import MelTransform
@@ -82,5 +82,5 @@ class Autoencoder:
     def vocode(self, mel: Tensor, seeds: Sequence[int], num_steps: int = DECODER_STEPS) -> Tensor:
         """The second half of `decode`: mel (B, n_mels, frames) -> waveform (B, frames * spec.hop_length)."""
         bound = self.vocoder.bind(Condition(mel), accelerate(self.vocoder.backbone))
-        grid = self.vocoder.schedule.spaced_grid(num_steps, self.vocoder.start_time)
-        return draw(bound, ItemNoise(seeds, self.device), mel.shape[-1] * self.spec.hop_length, grid, "ddim")
+        plan = Plan.along("ddim", spaced_grid(self.vocoder.schedule, num_steps, start=self.vocoder.start_time))
+        return draw(bound, ItemNoise(seeds, self.device), mel.shape[-1] * self.spec.hop_length, plan)

@@ -9,7 +9,7 @@ from torch import Tensor
 from wavediff.backbones import Condition, DiffWaveConfig, UNetConfig
 from wavediff.checkpoint import load_checkpoint
 from wavediff.denoiser import Bound
-from wavediff.diffusion import CosineSchedule, DiscreteSchedule, NoiseRegression
+from wavediff.diffusion import CosineSchedule, DiscreteSchedule, FlowSchedule, NoiseRegression
 from wavediff.diffusion.objectives import Loss
 from wavediff.errors import ConfigError
 from wavediff.mel import MelTransform
@@ -168,7 +168,8 @@ class UNetModule(SoundModule):
             model without classes.
         autoencoder: model file in whose latents the model works; waveforms by default.
         backbone: shape of the network.
-        schedule: of the process.
+        schedule: of the process; `FlowSchedule` with "velocity" is flow matching (rectified flow).
+        prediction: what the network learns to return.
         label_dropout: see `SoundModule`.
         learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from: see `DenoiserModule`.
     """
@@ -179,7 +180,8 @@ class UNetModule(SoundModule):
         labels: list[str] | str = [],  # noqa: B006  never changed
         autoencoder: str | None = None,
         backbone: UNetConfig = UNetConfig(),  # noqa: B008  frozen
-        schedule: CosineSchedule = CosineSchedule(),  # noqa: B008  frozen
+        schedule: CosineSchedule | FlowSchedule = CosineSchedule(),  # noqa: B008  frozen
+        prediction: Literal["v", "x0", "velocity"] = "v",
         label_dropout: float = 0.1,
         learning_rate: float = 5e-4,
         weight_decay: float = 0.0,
@@ -188,7 +190,7 @@ class UNetModule(SoundModule):
         compile: bool = False,
         init_from: str | None = None,
     ) -> None:
-        config = ModelConfig(backbone, schedule, "v", sample_rate=sample_rate, labels=labels_of(labels))
+        config = ModelConfig(backbone, schedule, prediction, sample_rate=sample_rate, labels=labels_of(labels))
         options = (learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from)
         super().__init__(config, autoencoder, label_dropout, "l2", *options)
 

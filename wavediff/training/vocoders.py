@@ -25,13 +25,16 @@ VALIDATION_STEPS = (1, 4)  # evaluations that validation speech is sampled with
 
 
 class DiffWaveModule(VocoderModule):
-    """DiffWave as published.
+    """DiffWave as published; with another prediction or a spectral loss if asked.
 
     Args:
         mel: dialect of the condition: a preset's name, or all its constants.
         backbone: shape of the network.
         schedule: noise schedule.
         norm: "l2" is the paper's loss, "l1" what the lmnt implementation trains.
+        prediction: what the network learns to return, "eps" in the paper.
+        spectral_weight: of the multi-resolution STFT and mel loss of the estimate of x_0 beside the regression, which
+            is then at any time between the steps too (WaveFM, Luo et al. 2025, arXiv 2503.16689); 0 in the paper.
         learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from: see `VocoderModule`.
     """
 
@@ -41,6 +44,8 @@ class DiffWaveModule(VocoderModule):
         backbone: DiffWaveConfig = DiffWaveConfig(),  # noqa: B008  frozen
         schedule: DiscreteSchedule = DiscreteSchedule(),  # noqa: B008  frozen
         norm: Literal["l2", "l1"] = "l2",
+        prediction: Literal["eps", "x0", "v"] = "eps",
+        spectral_weight: float = 0.0,
         learning_rate: float = 2e-4,
         weight_decay: float = 0.0,
         warmup_steps: int = 0,
@@ -49,18 +54,22 @@ class DiffWaveModule(VocoderModule):
         init_from: str | None = None,
     ) -> None:
         spec = _spec(mel)
-        config = ModelConfig(backbone, schedule, mel=spec, sample_rate=spec.sample_rate)
+        config = ModelConfig(backbone, schedule, prediction, mel=spec, sample_rate=spec.sample_rate)
         super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from)
         self.schedule, self.objective = schedule, NoiseRegression(norm)
+        self.spectral = SignalRegression(spectral_weight, guess_share=0.0) if spectral_weight else None
+        self.spectral_loss = SpectralLoss(spec)
 
     def loss(self, batch: dict[str, Tensor], t: Tensor | None = None) -> Loss:
-        """Noise regression at times t (B,), drawn by default."""
-        predict, prediction = self.bind(batch).predict, self.denoiser.prediction
+        """Regression at times t (B,), drawn by default; at drawn times with the spectral loss if there is one."""
+        process, prediction, noise = self.bind(batch), self.denoiser.prediction, self.noise(batch)
         waveform, length = batch["waveform"], batch["length"]
-        return self.objective(predict, waveform, length, self.noise(batch), self.schedule, prediction, t)
+        if self.spectral is not None and t is None:
+            return self.spectral(process, waveform, length, noise, self.schedule, self.spectral_loss)
+        return self.objective(process.predict, waveform, length, noise, self.schedule, prediction, t)
 
     def validation_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The loss at fixed noise levels."""
+        """The regression at fixed noise levels."""
         losses = {}
         for share in VALIDATION_TIMES:
             step = max(1, round(share * self.schedule.num_steps))

@@ -9,47 +9,54 @@ A sampler is a frozen dataclass, called with
     noise, from which fresh noise is drawn item by item
     on_step(index from 0, x_t), called after each step: progress bars, cancelling
 
-and returns x_0 (B, N). It knows nothing of networks or guidance and never clamps the noisy state.
+and returns x_0 (B, N). It knows nothing of networks or guidance and never clamps the noisy state. Its
+`evaluations(S)` says how often it calls `denoise`.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Protocol
 
-from torch import Tensor
-
-from wavediff.diffusion.noise import Noise
 from wavediff.diffusion.samplers.ddim import DDIM
 from wavediff.diffusion.samplers.ddpm import DDPM
-from wavediff.diffusion.schedules import Schedule
+from wavediff.diffusion.samplers.dpmpp import DPMpp2M
+from wavediff.diffusion.samplers.euler import Euler
+from wavediff.diffusion.samplers.heun import Heun
+from wavediff.diffusion.samplers.sampler import Denoise, OnStep, Sampler
 from wavediff.errors import SamplingError
 
+__all__ = ["DDIM", "DDPM", "SAMPLERS", "DPMpp2M", "Denoise", "Euler", "Heun", "OnStep", "Sampler", "make_sampler"]
 
-class Sampler(Protocol):
-    """The signature above."""
-
-    def __call__(
-        self,
-        denoise: Callable[[Tensor, Tensor], Tensor],
-        x_T: Tensor,
-        schedule: Schedule,
-        grid: Tensor,
-        noise: Noise,
-        on_step: Callable[[int, Tensor], None] | None = None,
-    ) -> Tensor: ...
-
-
-SAMPLERS: dict[str, Callable[[], Sampler]] = {
+SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "ddpm": DDPM,
     "ddim": DDIM,
+    "dpmpp-2m": DPMpp2M,
+    "dpmpp-2m-sde": lambda eta=1.0: DPMpp2M(eta),
+    "heun": Heun,
+    "euler": Euler,
 }
+# What can be set in the string that names one, "ddim:eta=0.5".
+_OPTIONS = {name: [f.name for f in dataclasses.fields(make())] for name, make in SAMPLERS.items()}  # type: ignore[arg-type]
 
 
 def make_sampler(name: str) -> Sampler:
-    """The sampler of that name with its defaults.
+    """The sampler of that name, with options if any are given: "ddim", "ddim:eta=0.5", "heun:churn=0.1".
 
     Raises:
-        SamplingError: no sampler is called so.
+        SamplingError: no sampler is called so, or it has no such option, or the option's value is out of bounds.
     """
-    if name not in SAMPLERS:
-        raise SamplingError(f"sampler: {name!r} is unknown; choose from {', '.join(SAMPLERS)}")
-    return SAMPLERS[name]()
+    if not isinstance(name, str):
+        raise SamplingError(f"sampler: {name!r} is no name; choose from {', '.join(SAMPLERS)}")
+    kind, _, settings = name.partition(":")
+    if kind not in SAMPLERS:
+        raise SamplingError(f"sampler: {kind!r} is unknown; choose from {', '.join(SAMPLERS)}")
+    options = {}
+    for setting in filter(None, settings.split(",")):
+        key, _, value = setting.partition("=")
+        if key.strip() not in _OPTIONS[kind]:
+            known = ", ".join(_OPTIONS[kind]) or "none"
+            raise SamplingError(f"sampler: {kind} has no option {key.strip()!r}, only: {known}")
+        try:
+            options[key.strip()] = float(value)
+        except ValueError:
+            raise SamplingError(f"sampler: {key.strip()} of {kind} is {value!r}, not a number") from None
+    return SAMPLERS[kind](**options)

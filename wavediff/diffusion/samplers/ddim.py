@@ -1,6 +1,5 @@
 """Denoising diffusion implicit models (Song et al. 2021, arXiv:2010.02502)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,13 +7,14 @@ from torch import Tensor
 
 from wavediff.diffusion.noise import Noise
 from wavediff.diffusion.predictions import predict_noise
+from wavediff.diffusion.samplers.sampler import Denoise, OnStep, steps_of
 from wavediff.diffusion.schedules import Schedule, expand
-from wavediff.errors import ConfigError
+from wavediff.errors import SamplingError
 
 
 @dataclass(frozen=True)
 class DDIM:
-    """Deterministic for eta = 0; eta = 1 has the noise of ancestral sampling.
+    """Deterministic for eta = 0; eta = 1 is ancestral sampling.
 
     Attributes:
         eta: share of fresh noise, in [0, 1].
@@ -24,31 +24,33 @@ class DDIM:
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
-            raise ConfigError(f"sampler.eta: {self.eta} is outside [0, 1]")
+            raise SamplingError(f"sampler: ddim's eta {self.eta} is outside [0, 1]")
+
+    def evaluations(self, num_steps: int) -> int:
+        """One a step."""
+        return num_steps
 
     def __call__(
         self,
-        denoise: Callable[[Tensor, Tensor], Tensor],
+        denoise: Denoise,
         x_T: Tensor,
         schedule: Schedule,
         grid: Tensor,
         noise: Noise,
-        on_step: Callable[[int, Tensor], None] | None = None,
+        on_step: OnStep | None = None,
     ) -> Tensor:
-        x_t = x_T
-        times = grid.to(x_T.device)
-        for index in range(len(times) - 1):
-            t, s = times[index].expand(len(x_t)), times[index + 1].expand(len(x_t))
-            alpha_t, alpha_s = schedule.alpha(t), schedule.alpha(s)
-            sigma_t, sigma_s = schedule.sigma(t), schedule.sigma(s)
-            x_0 = denoise(x_t, t)
-            eps = predict_noise(x_0, x_t, alpha_t, sigma_t)
-            # sigma_tau, eq. 16; zero at s = 0, where sigma_s is.
-            fresh = self.eta * (sigma_s / sigma_t) * (1 - (alpha_t / alpha_s) ** 2).sqrt()
-            kept = (sigma_s**2 - fresh**2).clamp(min=0).sqrt()
-            x_t = expand(alpha_s, x_t) * x_0 + expand(kept, x_t) * eps  # eq. 12
-            if self.eta > 0 and index < len(times) - 2:
-                x_t = torch.addcmul(x_t, expand(fresh, x_t), noise.normal(x_t.shape[1], x_t.dtype))
+        """See `Sampler`."""
+        x = x_T
+        for step in steps_of(schedule, grid, x):
+            x_0 = denoise(x, step.t)
+            eps = predict_noise(x_0, x, step.alpha_t, step.sigma_t)
+            # sigma_tau, eq. 16, for any alpha and sigma; zero at s = 0, where sigma_s is.
+            added = (step.sigma_t**2 - (step.alpha_t / step.alpha_s * step.sigma_s) ** 2).clamp(min=0)
+            fresh = self.eta * step.sigma_s / step.sigma_t * added.sqrt()
+            kept = (step.sigma_s**2 - fresh**2).clamp(min=0).sqrt()
+            x = expand(step.alpha_s, x) * x_0 + expand(kept, x) * eps  # eq. 12
+            if self.eta > 0 and not step.to_data:
+                x = torch.addcmul(x, expand(fresh, x), noise.normal(x.shape[1], x.dtype))
             if on_step is not None:
-                on_step(index, x_t)
-        return x_t
+                on_step(step.number, x)
+        return x

@@ -1,43 +1,47 @@
 """Ancestral sampling: Algorithm 2 of DDPM (Ho et al. 2020) and of DiffWave."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from wavediff.diffusion.noise import Noise
+from wavediff.diffusion.samplers.sampler import Denoise, OnStep, steps_of
 from wavediff.diffusion.schedules import Schedule, expand
 
 
 @dataclass(frozen=True)
 class DDPM:
-    """Draws x_s from q(x_s | x_t, x_0 estimate), the Gaussian posterior of the forward process."""
+    """Draws x_s from q(x_s | x_t, x_0 estimate), the Gaussian posterior of the forward process.
+
+    Written for any alpha and sigma as in VDM (Kingma et al. 2021, arXiv 2107.00630, eq. 25 to 29); where
+    alpha^2 + sigma^2 = 1 this is DDPM eq. 7, and with x_0 from eps DiffWave's Algorithm 2.
+    """
+
+    def evaluations(self, num_steps: int) -> int:
+        """One a step."""
+        return num_steps
 
     def __call__(
         self,
-        denoise: Callable[[Tensor, Tensor], Tensor],
+        denoise: Denoise,
         x_T: Tensor,
         schedule: Schedule,
         grid: Tensor,
         noise: Noise,
-        on_step: Callable[[int, Tensor], None] | None = None,
+        on_step: OnStep | None = None,
     ) -> Tensor:
-        x_t = x_T
-        times = grid.to(x_T.device)
-        for index in range(len(times) - 1):
-            t, s = times[index].expand(len(x_t)), times[index + 1].expand(len(x_t))
-            alpha_bar_t, alpha_bar_s = schedule.alpha(t) ** 2, schedule.alpha(s) ** 2
-            alpha_ts = alpha_bar_t / alpha_bar_s  # the paper's alpha_t = 1 - beta_t, over this step
-            beta_ts = 1 - alpha_ts
-            # Posterior mean, DDPM eq. 7; with x_0 from eps it is DiffWave's Algorithm 2, line 5.
-            from_x_0 = alpha_bar_s.sqrt() * beta_ts / (1 - alpha_bar_t)
-            from_x_t = alpha_ts.sqrt() * (1 - alpha_bar_s) / (1 - alpha_bar_t)
-            x_t = expand(from_x_0, x_t) * denoise(x_t, t) + expand(from_x_t, x_t) * x_t
-            if index < len(times) - 2:
-                # beta~, DDPM eq. 7 and DiffWave eq. 5; no noise on the last step (Algorithm 2, line 4).
-                variance = (1 - alpha_bar_s) / (1 - alpha_bar_t) * beta_ts
-                x_t = torch.addcmul(x_t, expand(variance.sqrt(), x_t), noise.normal(x_t.shape[1], x_t.dtype))
+        """See `Sampler`."""
+        x = x_T
+        for step in steps_of(schedule, grid, x):
+            kept = step.alpha_t / step.alpha_s
+            added = (step.sigma_t**2 - (kept * step.sigma_s) ** 2).clamp(min=0)  # variance between s and t
+            from_x_0 = step.alpha_s * added / step.sigma_t**2
+            from_x_t = kept * (step.sigma_s / step.sigma_t) ** 2
+            x = expand(from_x_0, x) * denoise(x, step.t) + expand(from_x_t, x) * x
+            if not step.to_data:  # Algorithm 2, line 4: no noise on the last step
+                deviation = step.sigma_s / step.sigma_t * added.sqrt()  # DDPM: the root of beta~
+                x = torch.addcmul(x, expand(deviation, x), noise.normal(x.shape[1], x.dtype))
             if on_step is not None:
-                on_step(index, x_t)
-        return x_t
+                on_step(step.number, x)
+        return x

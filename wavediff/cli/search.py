@@ -1,0 +1,155 @@
+"""Find a vocoder's best few steps: for each number of network evaluations the sampler, the times and the noise.
+
+DATA is held-out speech, a manifest (.jsonl) such as valid.jsonl or a folder: neither what the model was trained on nor
+what it will be tested on. OUTPUT becomes a folder with the model that knows the plans found (model.safetensors; with
+it, `wavediff vocode --num-steps N` takes the best N), the curve of quality against evaluations (curve.json, curve.png)
+and the diary of all trials (trials.jsonl), from which a search that was cut goes on: give the same command again.
+"""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from wavediff.cli.tables import number, table
+from wavediff.errors import ConfigError, DataError
+from wavediff.files import atomic_write, check_output
+
+BUDGETS = "1,2,3,4,6,8,12"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="model file of a vocoder, or 'bundled'")
+    parser.add_argument("data", type=Path, metavar="DATA", help="held-out recordings: manifest (.jsonl) or folder")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="folder (default: CHECKPOINT's name + -search)"
+    )
+    parser.add_argument("--budgets", default=BUDGETS, metavar="N,...", help=f"evaluations (default: {BUDGETS})")
+    metric_help = "what to judge by (default: mr_stft); of several, the mean relative gain; an unknown name lists them"
+    parser.add_argument("--metric", default="mr_stft", metavar="NAME,...", help=metric_help)
+    parser.add_argument("--minutes", type=float, default=25.0, metavar="M", help="time limit (default 25)")
+    parser.add_argument("--trials", type=int, default=100, metavar="N", help="plans a budget, at most (default 100)")
+    clips_help = "to search on, as many again confirm (default 6)"
+    parser.add_argument("--clips", type=int, default=6, metavar="N", help=clips_help)
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="length of a clip (default 3)")
+    parser.add_argument("--seed", type=int, default=0, metavar="K", help="of the noise (default 0)")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--update", action="store_true", help="also store the plans in CHECKPOINT itself")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew in a folder with another search")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--json", action="store_true", help="print the curve as JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Search, then write model, curve and picture."""
+    from tqdm import tqdm
+
+    from wavediff.checkpoint import load_checkpoint
+    from wavediff.pipelines.pipeline import MODEL_FILE, WEIGHTS
+    from wavediff.pipelines.vocoder import Vocoder
+    from wavediff.search import draw_curve, search
+
+    path = WEIGHTS / Vocoder.bundled if str(args.checkpoint) == "bundled" else args.checkpoint
+    path = path / MODEL_FILE if path.is_dir() else path
+    folder = args.output or Path(f"{path.stem}-search")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; -o names a folder")
+    recordings = held_out(args.data)
+    checkpoint = load_checkpoint(path)
+    vocoder = Vocoder(checkpoint.config, checkpoint.build(), checkpoint.facts).to(args.device)
+    check_output(folder / MODEL_FILE, overwrite=True)
+    with tqdm(desc="search", unit="trial", disable=args.quiet) as bar:
+
+        def on_trial(evaluations: int, done: int) -> None:
+            bar.set_postfix_str(f"{evaluations} evaluations, trial {done}")
+            bar.update()
+
+        curve = search(
+            vocoder,
+            recordings,
+            folder / "trials.jsonl",
+            _weights_hash(checkpoint.weights),
+            budgets=_numbers(args.budgets),
+            metrics=[name.strip() for name in args.metric.split(",") if name.strip()],
+            clips=args.clips,
+            seconds=args.seconds,
+            minutes=args.minutes,
+            trials=args.trials,
+            seed=args.seed,
+            overwrite=args.overwrite,
+            on_trial=on_trial,
+        )
+    text = json.dumps(curve.to_dict(), indent=2, allow_nan=False)
+    with atomic_write(folder / "curve.json", overwrite=True) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    with atomic_write(folder / "curve.png", overwrite=True) as temporary:
+        draw_curve(curve, temporary)
+    config = dataclasses.replace(checkpoint.config, plans=curve.plans)
+    for target in (folder / MODEL_FILE, *([path] if args.update else [])):
+        _save(target, config, checkpoint, curve)
+    if args.json:
+        print(text)
+    else:
+        print(_table(curve))
+        print(f"\n{folder / MODEL_FILE}: takes these steps for --num-steps {', '.join(map(str, curve.found))}")
+
+
+def held_out(data: Path) -> list[Path]:
+    """The recordings of a manifest or folder.
+
+    Raises:
+        DataError: there are none, or they are a test set.
+    """
+    from wavediff.audio import iter_audio_files
+    from wavediff.data.manifest import read_manifest
+
+    if data.name == "test.jsonl":
+        raise DataError(f"{data}: is a test set, and what is tuned on it can no longer be tested; give valid.jsonl")
+    if data.suffix.lower() == ".jsonl":
+        paths = [utterance.path for utterance in read_manifest(data)]
+    else:
+        paths = sorted(iter_audio_files(data)) if data.is_dir() else [data]
+    if not paths:
+        raise DataError(f"{data}: holds no recordings; check the path")
+    return paths
+
+
+def _save(target: Path, config: Any, checkpoint: Any, curve: Any) -> None:
+    import torch
+
+    from wavediff.checkpoint import save_checkpoint
+
+    half = all(weight.dtype == torch.float16 for weight in checkpoint.weights.values())
+    facts = checkpoint.facts | {"search": curve.subject}
+    save_checkpoint(target, config, checkpoint.weights, facts, half=half, overwrite=True)
+
+
+def _weights_hash(weights: Any) -> str:
+    from wavediff.model_file import digest
+
+    return digest(weights, {})
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",") if number.strip()]
+    except ValueError:
+        raise ConfigError(f"--budgets: {text!r} is not a list of whole numbers such as {BUDGETS}") from None
+
+
+def _table(curve: Any) -> str:
+    names = dict.fromkeys(name for found in curve.found.values() for name in found.references)
+    rows = [["evaluations", "sampler", "times", *(f"{m} {s}" for m in curve.metrics for s in ("searched", *names))]]
+    for evaluations, found in curve.found.items():
+        times = " ".join(f"{t:.3g}" for t in found.plan.times[:-1])
+        figures = [
+            number((found.figures if name is None else found.references[name][1])[metric])
+            if name is None or name in found.references
+            else "-"
+            for metric in curve.metrics
+            for name in (None, *names)
+        ]
+        rows.append([str(evaluations), found.plan.sampler, times, *figures])
+    return table(rows)

@@ -1,0 +1,256 @@
+"""Time grids: the descending times that a sampler visits, for any schedule.
+
+paper           here
+gamma_s, eta_s  the betas of a short inference schedule (DiffWave, appendix B)
+t_s^align       T * t for the times `align` returns (steps count from 1)
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, DiscreteSchedule, Schedule
+from wavediff.errors import SamplingError
+
+CONTINUOUS_END = 0.01  # the last time before the data, of a continuous schedule if the spacing is not linear
+MAX_NOISE_TO_SIGNAL = 80.0  # sigma / alpha that spacings by noise level begin with at most: sigma_max of EDM
+KARRAS_RHO = 7.0  # EDM, section 3
+
+# DiffWave's six-step schedules (section 5.1 and appendix B), named by the model that they were found for.
+FAST_BETAS = {
+    "base": (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5),
+    "large": (0.0001, 0.001, 0.01, 0.05, 0.2, 0.7),
+}
+# (T, beta_max) of those models; beta_min is 1e-4.
+_FAST_OF = {(50, 0.05): "base", (200, 0.02): "large"}
+
+# What BDDM's noise predictor (Lam et al. 2022, arXiv 2203.13508) found for T = 1000, beta 1e-6 to 0.01: the schedules
+# of FastDiff (Huang et al. 2022, arXiv 2204.09934).
+BDDM_BETAS = {
+    "bddm3": (9e-5, 9e-3, 0.6),
+    "bddm4": (3.2176e-4, 2.5743e-3, 2.5376e-2, 0.70414),
+    "bddm6": (1.7838446e-6, 2.7984190e-5, 4.3231004e-4, 6.6343173e-3, 9.3570173e-2, 0.6),
+    "bddm8": (6.6893250e-7, 1.0033881e-5, 1.5496854e-4, 2.3872221e-3, 3.5597630e-2, 0.36811584, 0.47354144, 0.5),
+}
+PUBLISHED = ("fast6", *BDDM_BETAS)
+
+
+def _linear(schedule: Schedule, start: float, end: float, shares: Tensor) -> Tensor:
+    return start + (end - start) * shares
+
+
+def _quadratic(schedule: Schedule, start: float, end: float, shares: Tensor) -> Tensor:
+    """Evenly spaced roots of t: DDIM (Song et al. 2021), appendix D.2."""
+    return (math.sqrt(start) + (math.sqrt(end) - math.sqrt(start)) * shares) ** 2
+
+
+def _cosine(schedule: Schedule, start: float, end: float, shares: Tensor) -> Tensor:
+    """Evenly spaced angles arctan(sigma / alpha): the noise levels of a cosine schedule."""
+    first, last = (torch.atan(_noise_to_signal(schedule, t, math.inf)) for t in (start, end))
+    return schedule.time(-2 * torch.tan(first + (last - first) * shares).log())
+
+
+def _karras(schedule: Schedule, start: float, end: float, shares: Tensor) -> Tensor:
+    """Evenly spaced seventh roots of sigma / alpha: EDM (Karras et al. 2022, arXiv 2206.00364), eq. 5."""
+    first, last = (_noise_to_signal(schedule, t) ** (1 / KARRAS_RHO) for t in (start, end))
+    return schedule.time(-2 * KARRAS_RHO * (first + (last - first) * shares).log())
+
+
+def _log_snr(schedule: Schedule, start: float, end: float, shares: Tensor) -> Tensor:
+    """Evenly spaced log-SNR: DPM-Solver (Lu et al. 2022, arXiv 2206.00927), section 3.4."""
+    first, last = (_noise_to_signal(schedule, t).log() for t in (start, end))
+    return schedule.time(-2 * (first + (last - first) * shares))
+
+
+SPACINGS: dict[str, Callable[[Schedule, float, float, Tensor], Tensor]] = {
+    "linear": _linear,
+    "quadratic": _quadratic,
+    "cosine": _cosine,
+    "karras": _karras,
+    "log-snr": _log_snr,
+}
+
+
+def spaced_grid(
+    schedule: Schedule, num_steps: int, spacing: str | None = None, *, start: float = 1.0, end: float | None = None
+) -> Tensor:
+    """Descending times (num_steps + 1,), float64, from `start` over `end` to 0.
+
+    Args:
+        schedule: whose noise levels some spacings go by.
+        num_steps: 1 to T of a discrete schedule, to 10,000 of a continuous one.
+        spacing: a key of `SPACINGS`. By default "quadratic" for a discrete schedule, with the T training steps
+            themselves for T steps from 1, and "linear" for a continuous one.
+        start: where sampling begins, in (0, 1].
+        end: the last time before 0; by default the first training step, 1 / T, of a discrete schedule, 0.01 of a
+            continuous one, and one step of a linear spacing there.
+
+    Raises:
+        SamplingError: `num_steps` out of bounds, an unknown spacing, or not 0 < end < start <= 1.
+    """
+    if isinstance(schedule, DiscreteSchedule):
+        _check_num_steps(num_steps, schedule.num_steps)
+        if spacing is None and end is None and start == 1 and num_steps == schedule.num_steps:
+            return full_grid(schedule)
+        spacing, least = spacing or "quadratic", schedule.t_min
+    else:
+        _check_num_steps(num_steps, MAX_DISCRETE_STEPS)
+        spacing = spacing or "linear"
+        step = start / num_steps
+        least = step if spacing == "linear" else min(CONTINUOUS_END, step)
+    if spacing not in SPACINGS:
+        raise SamplingError(f"schedule: {spacing!r} is unknown; choose from {', '.join(SPACINGS)}")
+    end = least if end is None else end
+    if not 0 < start <= 1 or (num_steps > 1 and not 0 < end < start):
+        raise SamplingError(f"schedule: starts at t = {start:g} and ends at {end:g}; need 0 < end < start <= 1")
+    shares = torch.linspace(0, 1, num_steps, dtype=torch.float64)
+    times = SPACINGS[spacing](schedule, start, end, shares) if num_steps > 1 else shares
+    times[0] = start  # a noise level that was bounded, or rounding
+    return _grid(times)
+
+
+def make_grid(
+    schedule: Schedule, num_steps: int | None, name: str | Sequence[float] | None = None, *, start: float = 1.0
+) -> Tensor:
+    """Descending times (S + 1,), float64, ending in 0, from what people say.
+
+    Args:
+        schedule: of the training.
+        num_steps: S; needed unless `name` implies it.
+        name: a spacing (see `spaced_grid`), a published schedule (see `published_betas`), "full" for all training
+            steps, or ascending betas.
+        start: where sampling begins; published schedules and betas begin where their noise is, at most there.
+
+    Raises:
+        SamplingError: there is no such grid, or `num_steps` contradicts it.
+    """
+    if name is None or (isinstance(name, str) and name in SPACINGS):
+        if num_steps is None:
+            raise SamplingError(f"schedule: {name!r} needs num_steps; give it")
+        return spaced_grid(schedule, num_steps, name, start=start)
+    if not isinstance(name, Sequence):
+        raise SamplingError(f"schedule: {name!r} is neither a name nor a list of betas")
+    grid = _published_grid(schedule, name) if isinstance(name, str) else align(schedule, name)
+    if num_steps is not None:
+        _check_num_steps(num_steps, MAX_DISCRETE_STEPS)
+    if num_steps not in (None, len(grid) - 1):
+        raise SamplingError(
+            f"num_steps: {num_steps} contradicts the schedule, which has {len(grid) - 1} steps; give one of both"
+        )
+    if grid[0] > start + 1e-9:
+        raise SamplingError(
+            f"schedule: begins at t = {grid[0].item():.3g}, but this starts at {start:g}; give num_steps instead"
+        )
+    return grid
+
+
+def _published_grid(schedule: Schedule, name: str) -> Tensor:
+    if name == "full":
+        return full_grid(schedule)
+    if name not in PUBLISHED:
+        known = ", ".join([*SPACINGS, *PUBLISHED, "full"])
+        raise SamplingError(f"schedule: {name!r} is unknown; choose {known}, or give ascending betas")
+    return align(schedule, published_betas(name, schedule))
+
+
+def full_grid(schedule: Schedule) -> Tensor:
+    """(T + 1,) descending times of all training steps, ending in 0.
+
+    Raises:
+        SamplingError: the schedule has no steps.
+    """
+    if not isinstance(schedule, DiscreteSchedule):
+        raise SamplingError("schedule: 'full' is for models of discrete steps; give num_steps")
+    return torch.arange(schedule.num_steps, -1, -1, dtype=torch.float64) / schedule.num_steps
+
+
+def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
+    """The betas of a published schedule: "fast6" of DiffWave, or "bddm3", "bddm4", "bddm6", "bddm8".
+
+    Raises:
+        SamplingError: there is none of that name for a model with this training schedule.
+    """
+    if name in BDDM_BETAS:
+        return BDDM_BETAS[name]
+    if name not in PUBLISHED:
+        raise SamplingError(f"schedule: {name!r} was not published; choose from {', '.join(PUBLISHED)}")
+    if not isinstance(schedule, DiscreteSchedule):
+        raise SamplingError("schedule: 'fast6' is for models of discrete steps; give num_steps")
+    key = (schedule.num_steps, schedule.beta_max)
+    if schedule.beta_min != 1e-4 or key not in _FAST_OF:
+        raise SamplingError(
+            f"schedule: no fast schedule was published for T = {schedule.num_steps}, beta {schedule.beta_min:g} to "
+            f"{schedule.beta_max:g}; give num_steps, 'full' or betas"
+        )
+    return FAST_BETAS[_FAST_OF[key]]
+
+
+def align(schedule: Schedule, betas: Sequence[float]) -> Tensor:
+    """Descending times (S + 1,), ending in 0, at which training had the noise of a short schedule.
+
+    Every step of `betas` (S,) is kept. The paper's fractional alignment, appendix B: t_s lies where sqrt(alpha_bar)
+    of training, taken as linear between discrete steps, equals that of the short schedule.
+
+    Args:
+        schedule: of the training.
+        betas: ascending variances, each in (0, 1), first the last step before the data.
+
+    Raises:
+        SamplingError: empty, not finite, outside (0, 1), descending, longer than T, or with a noise level
+            that was not trained.
+    """
+    _check_betas(betas)
+    alpha_bars = torch.cumprod(1 - torch.tensor(list(betas), dtype=torch.float64), dim=0)
+    if not isinstance(schedule, DiscreteSchedule):
+        times = schedule.time(torch.logit(alpha_bars))  # log-SNR = logit(alpha_bar)
+    else:
+        _check_num_steps(len(betas), schedule.num_steps)
+        _check_trained(schedule, betas, alpha_bars)
+        times = schedule.time_of_alpha(alpha_bars.sqrt()).clamp(min=schedule.t_min)
+    return _grid(times.flip(0))
+
+
+def _grid(times: Tensor) -> Tensor:
+    """Those times (S,) and 0."""
+    grid = torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+    if (grid.diff() >= 0).any():
+        raise SamplingError("schedule: two steps lie at the same time; take fewer steps, other ends or betas")
+    return grid
+
+
+def _check_trained(schedule: DiscreteSchedule, betas: Sequence[float], alpha_bars: Tensor) -> None:
+    ends = schedule.alpha(torch.tensor([schedule.t_min, 1.0], dtype=torch.float64))
+    least, most = (1 - ends).tolist()
+    # Noise levels are compared by their distance to 1: alpha itself hides a missing 1e-4 in its last digits.
+    tolerance = 1e-6
+    for index, alpha_bar in enumerate(alpha_bars.tolist()):
+        noise = 1 - math.sqrt(alpha_bar)
+        if noise < least * (1 - tolerance) or noise > most * (1 + tolerance):
+            raise SamplingError(
+                f"schedule: step {index + 1} of {len(betas)} (beta {betas[index]:g}) has noise level alpha_bar "
+                f"{alpha_bar:.6g}, the model was trained on {ends[0].item() ** 2:.6g} down to "
+                f"{ends[1].item() ** 2:.6g}; choose betas inside that range"
+            )
+
+
+def _noise_to_signal(schedule: Schedule, t: float, most: float = MAX_NOISE_TO_SIGNAL) -> Tensor:
+    """sigma / alpha, a scalar."""
+    time = torch.tensor([t], dtype=torch.float64)
+    return (schedule.sigma(time) / schedule.alpha(time)).clamp(max=most)[0]
+
+
+def _check_num_steps(num_steps: int, most: int) -> None:
+    if not isinstance(num_steps, int) or isinstance(num_steps, bool) or not 1 <= num_steps <= most:
+        raise SamplingError(f"num_steps: {num_steps!r} is not a whole number from 1 to {most}")
+
+
+def _check_betas(betas: Sequence[float]) -> None:
+    if len(betas) == 0:
+        raise SamplingError("schedule: is empty; give ascending betas such as 0.0001,0.001,0.01,0.05,0.2,0.5")
+    if not all(isinstance(beta, int | float) and math.isfinite(beta) and 0 < beta < 1 for beta in betas):
+        raise SamplingError(f"schedule: {list(betas)} holds a beta that is not a number inside (0, 1)")
+    if any(later < earlier for earlier, later in itertools.pairwise(betas)):
+        raise SamplingError(f"schedule: {list(betas)} is not ascending; sort the betas")

@@ -1,0 +1,94 @@
+"""A complete prescription of sampling: which sampler, along which times."""
+
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wavediff.diffusion.samplers import Sampler, make_sampler
+from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS
+from wavediff.errors import SamplingError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sampler and its grid.
+
+    Attributes:
+        sampler: its name and options, as `make_sampler` takes them.
+        times: the grid: descending from at most 1, ending in 0.
+
+    Raises:
+        SamplingError: no such sampler, or the times are no grid.
+    """
+
+    sampler: str
+    times: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        make_sampler(self.sampler)
+        times = self.times
+        if not 2 <= len(times) <= MAX_DISCRETE_STEPS + 1:
+            raise SamplingError(f"schedule: {len(times)} times are no grid, it has 2 to {MAX_DISCRETE_STEPS + 1}")
+        if not all(type(t) in (int, float) and math.isfinite(t) for t in times):
+            raise SamplingError("schedule: holds a time that is not a number")
+        if not times[0] <= 1 or times[-1] != 0 or any(t <= s for t, s in itertools.pairwise(times)):
+            raise SamplingError(f"schedule: times {list(times)[:6]} do not descend from at most 1 to 0")
+
+    @classmethod
+    def along(cls, sampler: str, grid: Tensor) -> "Plan":
+        """With the times of a grid (S + 1,)."""
+        return cls(sampler, tuple(grid.tolist()))
+
+    @property
+    def grid(self) -> Tensor:
+        """(S + 1,) float64"""
+        return torch.tensor(self.times, dtype=torch.float64)
+
+    @property
+    def evaluations(self) -> int:
+        """How often the network is evaluated, at most."""
+        return self.make().evaluations(len(self.times) - 1)
+
+    def make(self) -> Sampler:
+        """The sampler."""
+        return make_sampler(self.sampler)
+
+    def resampled(self, evaluations: int) -> "Plan":
+        """The same course with another number of evaluations, at most that many: times between are interpolated.
+
+        Raises:
+            SamplingError: not a positive number.
+        """
+        if type(evaluations) is not int or evaluations < 1:
+            raise SamplingError(f"num_steps: {evaluations!r} is not a whole number above 0")
+        sampler, steps = self.make(), 1
+        while steps < MAX_DISCRETE_STEPS and sampler.evaluations(steps + 1) <= evaluations:
+            steps += 1
+        position = torch.linspace(0, len(self.times) - 1, steps + 1, dtype=torch.float64)
+        low = position.floor().clamp(max=len(self.times) - 2).long()
+        # In sqrt(t), in which good grids are about even (DDIM's quadratic one is).
+        root = self.grid.sqrt()
+        return Plan.along(self.sampler, torch.lerp(root[low], root[low + 1], position - low) ** 2)
+
+
+def plan_for(plans: Iterable[tuple[int, Plan]], evaluations: int) -> Plan | None:
+    """The best known plan of at most that many evaluations.
+
+    Args:
+        plans: numbers of evaluations with the best plan that a search has found for each; it may take fewer.
+        evaluations: of the network. Between two searched numbers the plan follows the course of the larger one's.
+
+    Returns:
+        None for a number above all searched ones, or if it is not a positive whole number.
+    """
+    if type(evaluations) is not int or evaluations < 1:
+        return None
+    larger = [(number, plan) for number, plan in plans if number >= evaluations]
+    if not larger:
+        return None
+    number, plan = min(larger, key=lambda pair: pair[0])
+    return plan if number == evaluations else plan.resampled(evaluations)

@@ -1,0 +1,104 @@
+"""How good a plan is: clips vocoded along it, compared with the recordings."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wavediff.audio import read_audio
+from wavediff.diffusion import ItemNoise, Plan
+from wavediff.errors import DataError, SamplingError
+from wavediff.metrics import METRICS, evaluate_pair, summarise
+from wavediff.pipelines.vocoder import Vocoder
+from wavediff.sampling import begin, follow
+from wavediff.search.journal import Figures, Journal
+
+
+def cut_clips(paths: Sequence[Path], count: int, samples: int, sample_rate: int) -> Tensor:
+    """Clips (count, samples) of recordings, spread over them all.
+
+    Raises:
+        AudioError: a recording cannot be read.
+        DataError: no recording is so long.
+    """
+    clips: list[Tensor] = []
+    each = -(-count // len(paths))
+    chosen = [paths[index * len(paths) // count] for index in range(count)] if each == 1 else list(paths)
+    for path in chosen:
+        waveform, _ = read_audio(path, sample_rate)
+        parts = min(each, len(waveform) // samples)
+        for part in range(parts):  # in the middle of as many equal stretches
+            centre = len(waveform) * (2 * part + 1) // (2 * parts)
+            first = min(max(centre - samples // 2, 0), len(waveform) - samples)
+            clips.append(waveform[first : first + samples])
+    if not clips:
+        raise DataError(
+            f"{paths[0]}: none of {len(paths)} recordings is {samples / sample_rate:g} s long; give longer ones, or "
+            "fewer --seconds"
+        )
+    return torch.stack(clips[:count])
+
+
+class Judge:
+    """Measures plans on one part of the clips. What no plan changes is computed once.
+
+    Args:
+        vocoder: the model.
+        clips: recordings (B, N), whole mel frames long.
+        metrics: names, see `wavediff.metrics.METRICS`.
+        seed: of the first clip's noise; the others follow.
+        part: what the clips are called in the journal.
+        journal: where figures are kept.
+    """
+
+    def __init__(
+        self, vocoder: Vocoder, clips: Tensor, metrics: Sequence[str], seed: int, part: str, journal: Journal
+    ) -> None:
+        self.vocoder, self.clips, self.metrics, self.part, self.journal = vocoder, clips, metrics, part, journal
+        with torch.inference_mode():
+            mel = vocoder.mel(clips, vocoder.sample_rate)[..., : clips.shape[1] // vocoder.hop_length]
+            self.bound = vocoder.bind(mel)
+            noise = ItemNoise(range(seed, seed + len(clips)), vocoder.device)
+            self.start = begin(self.bound, noise, clips.shape[1])
+
+    def __call__(self, plan: Plan) -> Figures:
+        """The mean of each metric, None where sampling failed or a metric is not defined."""
+        figures = self.journal.figures(self.part, plan)
+        if figures is None:
+            figures = self._measure(plan)
+            self.journal.add(self.part, plan, figures)
+        return figures
+
+    def _measure(self, plan: Plan) -> Figures:
+        try:
+            with torch.inference_mode():
+                speech = follow(self.bound, self.start, plan).clamp(-1, 1).cpu()
+        except SamplingError:  # it diverged: not a plan for this model
+            return dict.fromkeys(self.metrics)
+        rate = self.vocoder.sample_rate
+        rows = [evaluate_pair(a, b, rate, self.metrics) for a, b in zip(self.clips, speech, strict=True)]
+        means = {name: summary.mean for name, summary in summarise(rows).items()}
+        return {name: mean if mean is not None and math.isfinite(mean) else None for name, mean in means.items()}
+
+
+def fingerprint(clips: Tensor) -> str:
+    """SHA-256 of clips."""
+    return hashlib.sha256(clips.contiguous().numpy().tobytes()).hexdigest()
+
+
+def relative_cost(figures: Figures, reference: Figures) -> float:
+    """How much worse figures are than a reference's: mean over the metrics of the ratio, 1 for equal, less is better.
+
+    Infinite where a figure is missing.
+    """
+    ratios = []
+    for name, value in figures.items():
+        base = reference[name]
+        if value is None or base is None:
+            return math.inf
+        ratio = (base, value) if METRICS[name].higher_is_better else (value, base)
+        ratios.append(ratio[0] / ratio[1] if ratio[1] > 0 else math.inf)
+    return sum(ratios) / len(ratios)
