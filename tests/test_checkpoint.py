@@ -5,6 +5,7 @@ import pickle
 import random
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from wavediff.backbones import DiffWaveConfig
 from wavediff.checkpoint import load_checkpoint, save_checkpoint
+from wavediff.diffusion import Plan
 from wavediff.errors import CheckpointError, ConfigError, OutputError
 from wavediff.mel import MelSpec
 from wavediff.model import ModelConfig, build_denoiser
@@ -187,6 +189,18 @@ def test_a_configuration_for_other_weights_is_refused(model_file: Path) -> None:
         load_checkpoint(model_file).build()
 
 
+def plan(**changes: Any) -> dict[str, Any]:
+    """Of sampling, as a configuration holds it."""
+    return {"evaluations": 2, "sampler": "ddim:eta=0.5", "times": [1.0, 0.5, 0]} | changes
+
+
+def test_plans_of_sampling_come_back(model_file: Path) -> None:
+    rehash(model_file, lambda tensors, metadata: edit_config(metadata, lambda c: c.update(plans=[plan()])))
+    assert load_checkpoint(model_file).config.plans == ((2, Plan("ddim:eta=0.5", (1.0, 0.5, 0))),)
+    rehash(model_file, lambda tensors, metadata: edit_config(metadata, lambda c: c.pop("plans")))
+    assert load_checkpoint(model_file).config.plans == ()  # written before there were plans
+
+
 @pytest.mark.parametrize(
     ("edit", "field"),
     [
@@ -196,6 +210,16 @@ def test_a_configuration_for_other_weights_is_refused(model_file: Path) -> None:
         (lambda c: c["schedule"].update(beta_max=[0.05]), "schedule.beta_max"),
         (lambda c: c["mel"].update(n_fft=10**9), "n_fft"),
         (lambda c: c.update(sample_rate=10**9), "sample_rate"),
+        (lambda c: c.update(plans={}), "plans"),
+        (lambda c: c.update(plans=[plan()] * 101), "plans"),
+        (lambda c: c.update(plans=[plan(), plan()]), "plans"),
+        (lambda c: c.update(plans=[plan(evaluations=1)]), "plans"),
+        (lambda c: c.update(plans=[plan(sampler="eval")]), "plans"),
+        (lambda c: c.update(plans=[plan(sampler="ddim:eta=1e999")]), "plans"),
+        (lambda c: c.update(plans=[plan(sampler=["ddim"])]), "plans"),
+        (lambda c: c.update(plans=[plan(times=[1.0, 10**400, 0])]), "plans"),
+        (lambda c: c.update(plans=[plan(times=[0.0] * 20_000)]), "plans"),
+        (lambda c: c.update(plans=[plan(path="x")]), "plans"),
         (lambda c: c.update(labels=["a"] * 20_000), "labels"),
     ],
 )

@@ -251,7 +251,8 @@ def test_aligning_the_training_betas_gives_the_training_steps() -> None:
     [
         ("are no grid", [(), (0.0,), tuple(np.linspace(1, 0, 10_002).tolist())]),
         ("not a number", [(1.0, math.nan, 0.0), (math.inf, 0.0), (True, 0.0), ("1", 0.0), (None, 0.0)]),
-        ("do not descend", [(1.5, 0.0), (1.0, 0.5), (1.0, 0.5, 0.5, 0.0), (0.5, 0.6, 0.0), (0.5, -0.1, 0.0)]),
+        ("from 0 to 1", [(1.5, 0.0), (10**400, 0.0), (0.5, -0.1, 0.0)]),
+        ("do not descend", [(1.0, 0.5), (1.0, 0.5, 0.5, 0.0), (0.5, 0.6, 0.0)]),
     ],
 )
 def test_a_plan_that_is_no_grid_or_sampler_is_refused(cause: str, grids: list[tuple]) -> None:  # fault 64
