@@ -1,4 +1,4 @@
-"""Grids, published schedules and plans against their formulas, written a second time in numpy."""
+"""Grids and published schedules against their formulas, written a second time in numpy."""
 
 import math
 
@@ -14,13 +14,10 @@ from wavediff.diffusion import (
     CosineSchedule,
     DiscreteSchedule,
     FlowSchedule,
-    Plan,
     Schedule,
     align,
     full_grid,
     make_grid,
-    make_sampler,
-    plan_for,
     spaced_grid,
 )
 from wavediff.errors import SamplingError
@@ -30,7 +27,6 @@ LARGE = DiscreteSchedule(200, 1e-4, 0.02)
 THOUSAND = DiscreteSchedule(1000, 1e-6, 0.01)  # for which BDDM's schedules were found
 CONTINUOUS: dict[str, Schedule] = {"cosine": CosineSchedule(), "shifted": CosineSchedule(0.008), "flow": FlowSchedule()}
 SCHEDULES: dict[str, Schedule] = {"base": BASE, "large": LARGE, "thousand": THOUSAND, **CONTINUOUS}
-PLANS = {n: Plan.along("dpmpp-2m", spaced_grid(FlowSchedule(), n, "karras")) for n in (3, 6, 12)}
 
 
 def level(schedule: DiscreteSchedule) -> np.ndarray:
@@ -171,8 +167,8 @@ def test_an_impossible_schedule_is_refused_and_no_step_is_dropped(cause: str, sc
 @pytest.mark.parametrize(
     ("schedule", "num_steps", "name", "cause"),
     [
-        (BASE, None, None, "needs num_steps"),
-        (BASE, None, "karras", "'karras' needs num_steps"),
+        (BASE, None, None, "num_steps: is needed"),
+        (BASE, None, "karras", "num_steps: is needed"),
         (BASE, 6, "fast", "'fast' is unknown; choose linear, .* full"),
         (BASE, 7, "fast6", "7 contradicts the schedule, which has 6 steps"),
         (BASE, 3, (0.01, 0.1), "3 contradicts the schedule, which has 2"),
@@ -180,9 +176,7 @@ def test_an_impossible_schedule_is_refused_and_no_step_is_dropped(cause: str, sc
         (FlowSchedule(), None, "fast6", "'fast6' is for models of discrete steps"),
         (THOUSAND, None, "fast6", "no fast schedule was published for T = 1000"),
         (DiscreteSchedule(50, 1e-5, 0.05), None, "fast6", "no fast schedule was published for T = 50"),
-        (BASE, None, "bddm3", "step 1 of 3 .* trained on"),
         (LARGE, None, "bddm6", "step 1 of 6 .* trained on"),
-        (THOUSAND, None, "bddm8", "step 1 of 8 .* trained on"),  # FastDiff raises its first level to the trained one
         (BASE, 6.0, "fast6", "whole number|contradicts"),
         (BASE, True, (0.1,), "whole number|contradicts"),
         (BASE, None, 5, "schedule"),
@@ -221,12 +215,15 @@ BETAS = {  # DiffWave, section 5.1 and appendix B; the code of FastDiff
 
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_a_published_schedule_keeps_every_step_at_its_own_noise_level(kind: str) -> None:
-    fitting = {"base": ["fast6", "bddm4"], "large": ["fast6", "bddm4"], "thousand": ["bddm3", "bddm4", "bddm6"]}
+    fitting = {"base": ["fast6", "bddm3", "bddm4"], "large": ["fast6", "bddm3", "bddm4"]}
     for name in fitting.get(kind, ["bddm3", "bddm4", "bddm6", "bddm8"]):
         grid = make_grid(SCHEDULES[kind], int(name[-1]), name)
         assert (len(grid), grid[-1]) == (int(name[-1]) + 1, 0)
         assert (grid.diff() < 0).all()
-        expected = np.cumprod(1 - np.array(BETAS[kind if name == "fast6" else name]))[::-1]
+        betas = np.array(BETAS[kind if name == "fast6" else name])
+        if isinstance(SCHEDULES[kind], DiscreteSchedule):
+            betas[0] = max(betas[0], SCHEDULES[kind].beta_min)  # BDDM takes the first trained step instead
+        expected = np.cumprod(1 - betas)[::-1]
         ours = 1 / (1 + noise_to_signal(SCHEDULES[kind], grid[:-1].numpy()) ** 2)
         np.testing.assert_allclose(1 - ours, 1 - expected, rtol=1e-5 if kind == "shifted" else 1e-6)
 
@@ -244,57 +241,3 @@ def test_alignment_interpolates_between_training_steps_as_published() -> None:
 def test_aligning_the_training_betas_gives_the_training_steps() -> None:
     torch.testing.assert_close(align(BASE, BASE.betas.tolist()), full_grid(BASE), rtol=0, atol=1e-9)
     assert make_grid(BASE, None, "full").tolist() == full_grid(BASE).tolist()
-
-
-@pytest.mark.parametrize(
-    ("cause", "grids"),
-    [
-        ("are no grid", [(), (0.0,), tuple(np.linspace(1, 0, 10_002).tolist())]),
-        ("not a number", [(1.0, math.nan, 0.0), (math.inf, 0.0), (True, 0.0), ("1", 0.0), (None, 0.0)]),
-        ("from 0 to 1", [(1.5, 0.0), (10**400, 0.0), (0.5, -0.1, 0.0)]),
-        ("do not descend", [(1.0, 0.5), (1.0, 0.5, 0.5, 0.0), (0.5, 0.6, 0.0)]),
-    ],
-)
-def test_a_plan_that_is_no_grid_or_sampler_is_refused(cause: str, grids: list[tuple]) -> None:  # fault 64
-    for times in grids:
-        with pytest.raises(SamplingError, match=cause):
-            Plan("ddim", times)
-    for sampler in ("dpm", "ddim:eta=2", ""):
-        with pytest.raises(SamplingError, match="sampler"):
-            Plan(sampler, (1.0, 0.0))
-
-
-@pytest.mark.parametrize("sampler", ["ddim", "heun", "dpmpp-2m-sde"])
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
-@given(steps=st.integers(1, 40), evaluations=st.integers(1, 90), start=st.floats(0.05, 1))
-def test_a_resampled_plan_keeps_its_ends_and_evaluates_no_more_than_asked(
-    sampler: str, steps: int, evaluations: int, start: float
-) -> None:
-    plan = Plan.along(sampler, spaced_grid(CosineSchedule(), steps, "log-snr", start=start))
-    other = plan.resampled(evaluations)  # whose times descend, or Plan would refuse them
-    assert (other.sampler, other.times[-1]) == (sampler, 0)
-    assert other.times[0] == pytest.approx(plan.times[0], rel=1e-15)
-    assert other.evaluations <= evaluations < make_sampler(sampler).evaluations(len(other.times))
-    np.testing.assert_allclose(plan.resampled(plan.evaluations).times, plan.times, rtol=1e-9)
-    index, roots = np.arange(len(plan.times)), np.sqrt(plan.times)  # the course of the old one
-    expected = np.interp(np.linspace(0, len(plan.times) - 1, len(other.times)), index, roots) ** 2
-    np.testing.assert_allclose(other.times, expected, rtol=1e-9, atol=1e-15)
-
-
-def test_the_plan_for_a_number_of_evaluations_is_the_stored_one_or_follows_the_next_larger() -> None:
-    for stored in (list(PLANS.items()), list(PLANS.items())[::-1]):
-        assert plan_for(stored, 6) is PLANS[6]
-        assert plan_for(stored, 5) == PLANS[6].resampled(5)
-        assert plan_for(stored, 7) == PLANS[12].resampled(7)
-        assert plan_for(stored, 1) == PLANS[3].resampled(1)
-        assert [plan_for(stored, evaluations) for evaluations in (13, 0, -1, 2.0, True, None)] == [None] * 6
-    heun = Plan.along("heun", spaced_grid(FlowSchedule(), 3))
-    assert plan_for([(6, heun)], 6) is heun  # 5 evaluations, since 6 have no grid
-    assert plan_for([(6, heun)], 4) == heun.resampled(3)
-    assert plan_for([], 6) is None
-
-
-@pytest.mark.parametrize("evaluations", [0, -1, 2.0, True, None])
-def test_a_plan_of_no_whole_number_of_evaluations_is_refused(evaluations: int) -> None:  # fault 63
-    with pytest.raises(SamplingError, match="whole number above 0"):
-        PLANS[3].resampled(evaluations)

@@ -129,7 +129,7 @@ def make_grid(
     """
     if name is None or (isinstance(name, str) and name in SPACINGS):
         if num_steps is None:
-            raise SamplingError(f"schedule: {name!r} needs num_steps; give it")
+            raise SamplingError("num_steps: is needed with a spacing; give it")
         return spaced_grid(schedule, num_steps, name, start=start)
     if not isinstance(name, Sequence):
         raise SamplingError(f"schedule: {name!r} is neither a name nor a list of betas")
@@ -174,7 +174,11 @@ def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
         SamplingError: there is none of that name for a model with this training schedule.
     """
     if name in BDDM_BETAS:
-        return BDDM_BETAS[name]
+        first, *others = BDDM_BETAS[name]
+        # As BDDM does with a level below the first training step: that step takes its place.
+        if isinstance(schedule, DiscreteSchedule) and first < schedule.beta_min <= others[0]:
+            first = schedule.beta_min
+        return (first, *others)
     if name not in PUBLISHED:
         raise SamplingError(f"schedule: {name!r} was not published; choose from {', '.join(PUBLISHED)}")
     if not isinstance(schedule, DiscreteSchedule):

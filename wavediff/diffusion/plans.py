@@ -57,7 +57,9 @@ class Plan:
         return make_sampler(self.sampler)
 
     def resampled(self, evaluations: int) -> "Plan":
-        """The same course with another number of evaluations, at most that many: times between are interpolated.
+        """The same course with another number of evaluations, at most that many.
+
+        Its first and last time before the data stay, those between are interpolated. A plan of one step stays as it is.
 
         Raises:
             SamplingError: not a positive number.
@@ -67,11 +69,15 @@ class Plan:
         sampler, steps = self.make(), 1
         while steps < MAX_DISCRETE_STEPS and sampler.evaluations(steps + 1) <= evaluations:
             steps += 1
-        position = torch.linspace(0, len(self.times) - 1, steps + 1, dtype=torch.float64)
-        low = position.floor().clamp(max=len(self.times) - 2).long()
+        before_data = self.grid[:-1]
+        if len(before_data) == 1:
+            return self  # one time has no course
+        position = torch.linspace(0, len(before_data) - 1, steps, dtype=torch.float64)
+        low = position.floor().clamp(max=len(before_data) - 2).long()
         # In sqrt(t), in which good grids are about even (DDIM's quadratic one is).
-        root = self.grid.sqrt()
-        return Plan.along(self.sampler, torch.lerp(root[low], root[low + 1], position - low) ** 2)
+        root = before_data.sqrt()
+        times = torch.lerp(root[low], root[low + 1], position - low) ** 2
+        return Plan(self.sampler, (*times.clamp(max=before_data[0]).tolist(), 0.0))
 
 
 def plan_for(plans: Iterable[tuple[int, Plan]], evaluations: int) -> Plan | None:
@@ -79,15 +85,16 @@ def plan_for(plans: Iterable[tuple[int, Plan]], evaluations: int) -> Plan | None
 
     Args:
         plans: numbers of evaluations with the best plan that a search has found for each; it may take fewer.
-        evaluations: of the network. Between two searched numbers the plan follows the course of the larger one's.
+        evaluations: of the network. Between two searched numbers it is the larger one's plan if that takes no more,
+            or follows its course.
 
     Returns:
         None for a number above all searched ones, or if it is not a positive whole number.
     """
     if type(evaluations) is not int or evaluations < 1:
         return None
-    larger = [(number, plan) for number, plan in plans if number >= evaluations]
+    larger = {number: plan for number, plan in plans if number >= evaluations}
     if not larger:
         return None
-    number, plan = min(larger, key=lambda pair: pair[0])
-    return plan if number == evaluations else plan.resampled(evaluations)
+    plan = larger[min(larger)]
+    return plan if plan.evaluations <= evaluations else plan.resampled(evaluations)
