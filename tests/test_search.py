@@ -22,7 +22,7 @@ from wavediff.mel import MelSpec
 from wavediff.metrics import evaluate_pair
 from wavediff.model import ModelConfig, build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
-from wavediff.search import Budget, Found, Journal, Judge, cut_clips, search, search_budget
+from wavediff.search import Budget, Found, Journal, Judge, cut_clips, reference_plans, search, search_budget
 from wavediff.search.judge import relative_cost
 from wavediff.search.space import Space, noise_of, spaces
 
@@ -117,14 +117,14 @@ def test_what_is_good_on_the_searched_clips_alone_is_not_taken(tmp_path: Path) -
 def test_trials_and_time_are_bounded_and_the_references_always_measured(vocoder: Vocoder, tmp_path: Path) -> None:
     some = found_with(vocoder, tmp_path / "trials", lambda plan: plan.times[0], 3, trials=10)
     assert some.trials <= 10 + len(some.references)
+    assert some.in_time
     none = found_with(vocoder, tmp_path / "time", lambda plan: plan.times[0], 3, seconds=-1)
     assert none.trials == len({plan for plan, _ in none.references.values()})
     assert set(none.references) >= {"default", "ddim"}
+    assert not none.in_time
 
 
 def test_published_schedules_are_references_where_they_fit() -> None:
-    from wavediff.search.budget import reference_plans
-
     diffwave = make_vocoder("diffwave")
     assert {"default", "ddim", "fast6"} == set(reference_plans(diffwave, 6))
     assert {"default", "ddim", "bddm4"} == set(reference_plans(diffwave, 4))

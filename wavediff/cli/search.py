@@ -9,6 +9,7 @@ and the diary of all trials (trials.jsonl), from which a search that was cut goe
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +61,20 @@ def run(args: argparse.Namespace) -> None:
     checkpoint = load_checkpoint(path)
     vocoder = Vocoder(checkpoint.config, checkpoint.build(), checkpoint.facts).to(args.device)
     check_output(folder / MODEL_FILE, overwrite=True)
-    with tqdm(desc="search", unit="trial", disable=args.quiet) as bar:
+    budgets = _numbers(args.budgets)
+    # At most so many: a budget whose best is found, or whose time is up, ends before.
+    with tqdm(total=args.trials * len(set(budgets)), desc="search", unit="trial", disable=args.quiet) as bar:
 
         def on_trial(evaluations: int, done: int) -> None:
-            bar.set_postfix_str(f"{evaluations} evaluations, trial {done}")
-            bar.update()
+            bar.set_postfix_str(f"{evaluations} evaluations")
+            bar.update(args.trials * sorted(set(budgets)).index(evaluations) + done - bar.n)
 
         curve = search(
             vocoder,
             recordings,
             folder / "trials.jsonl",
             _weights_hash(checkpoint.weights),
-            budgets=_numbers(args.budgets),
+            budgets=budgets,
             metrics=[name.strip() for name in args.metric.split(",") if name.strip()],
             clips=args.clips,
             seconds=args.seconds,
@@ -89,6 +92,11 @@ def run(args: argparse.Namespace) -> None:
     config = dataclasses.replace(checkpoint.config, plans=curve.plans)
     for target in (folder / MODEL_FILE, *([path] if args.update else [])):
         _save(target, config, checkpoint, curve)
+    unfinished = [str(evaluations) for evaluations, found in curve.found.items() if not found.in_time]
+    if unfinished:
+        numbers = ", ".join(unfinished)
+        note = f"the time was up before the end for {numbers} evaluations; the same command goes on"
+        print(f"wavediff search: {note}", file=sys.stderr)
     if args.json:
         print(text)
     else:

@@ -43,6 +43,7 @@ class Found:
         references: plans that need no search, and theirs, by name: "default", "ddim", published ones.
         cost: ratio to "default", mean of both parts; below 1 is better.
         trials: plans that were measured.
+        in_time: whether the search ended before its deadline; otherwise more time may find a better plan.
     """
 
     plan: Plan
@@ -50,6 +51,7 @@ class Found:
     references: dict[str, tuple[Plan, Figures]]
     cost: float
     trials: int
+    in_time: bool
 
 
 @dataclass
@@ -61,11 +63,13 @@ class _Trials:
     budget: Budget
     on_trial: Callable[[int], None]
     costs: dict[Plan, float] = field(default_factory=dict)
+    in_time: bool = True
 
     def cost(self, plan: Plan) -> float:
         if plan not in self.costs:
             known = self.judge.journal.figures(self.judge.part, plan) is not None
-            if not known and (time.monotonic() > self.budget.deadline or len(self.costs) >= self.budget.trials):
+            self.in_time = known or time.monotonic() <= self.budget.deadline
+            if not self.in_time or (not known and len(self.costs) >= self.budget.trials):
                 raise _Spent
             self.costs[plan] = relative_cost(self.judge(plan), self.reference)
             self.on_trial(len(self.costs))
@@ -115,7 +119,7 @@ def search_budget(
     finalists = [*trials.ranked()[:FINALISTS], *references.values()]
     total = {plan: (trials.costs[plan] + relative_cost(confirm(plan), base)) / 2 for plan in finalists}
     best = min(total, key=total.__getitem__)
-    return Found(best, confirm(best), heard, total[best], len(trials.costs))
+    return Found(best, confirm(best), heard, total[best], len(trials.costs), trials.in_time)
 
 
 def reference_plans(vocoder: Vocoder, evaluations: int) -> dict[str, Plan]:

@@ -43,6 +43,7 @@ class Curve:
                     "figures": found.figures,
                     "cost": found.cost,
                     "trials": found.trials,
+                    "in_time": found.in_time,
                     "references": {
                         name: {"sampler": plan.sampler, "times": list(plan.times), "figures": figures}
                         for name, (plan, figures) in found.references.items()
