@@ -59,7 +59,7 @@ class Heun:
             x_0 = denoise(x, step.t)
             slope = predict_noise(x_0, x, step.alpha_t, step.sigma_t)  # d_i = dy / d rho = (y - x_0) / rho
             euler = expand(step.alpha_s, x) * x_0 + expand(step.sigma_s, x) * slope  # line 5 of Algorithm 1
-            if step.to_data or not step.alpha_t.all():
+            if step.to_data or step.from_noise:
                 x = euler
             else:
                 other = predict_noise(denoise(euler, step.s), euler, step.alpha_s, step.sigma_s)  # d_i'

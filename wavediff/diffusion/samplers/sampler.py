@@ -33,9 +33,18 @@ class Sampler(Protocol):
 
 
 class Step(NamedTuple):
-    """From time t to time s < t. All are (B,), float64 but `number`, which counts from 0."""
+    """From time t to time s < t.
+
+    Attributes:
+        number: from 0.
+        from_noise: whether there is no signal at t: alpha_t = 0.
+        to_data: whether s = 0.
+        t, s, alpha_t, sigma_t, alpha_s, sigma_s: (B,), float64.
+    """
 
     number: int
+    from_noise: bool
+    to_data: bool
     t: Tensor
     s: Tensor
     alpha_t: Tensor
@@ -43,15 +52,13 @@ class Step(NamedTuple):
     alpha_s: Tensor
     sigma_s: Tensor
 
-    @property
-    def to_data(self) -> bool:
-        """Whether s = 0."""
-        return not self.s.any()
-
 
 def steps_of(schedule: Schedule, grid: Tensor, x: Tensor) -> Iterator[Step]:
     """The steps of a grid (S + 1,) for a batch x (B, N)."""
+    # Decided before the first step, so that no step waits for a device.
+    no_signal, no_time = (schedule.alpha(grid) == 0).tolist(), (grid == 0).tolist()
     times = grid.to(x.device)
-    for index in range(len(times) - 1):
-        t, s = times[index].expand(len(x)), times[index + 1].expand(len(x))
-        yield Step(index, t, s, schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s))
+    for number in range(len(times) - 1):
+        t, s = times[number].expand(len(x)), times[number + 1].expand(len(x))
+        levels = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
+        yield Step(number, no_signal[number], no_time[number + 1], t, s, *levels)
