@@ -12,6 +12,7 @@ from wavediff.audio import read_audio, write_audio
 from wavediff.checkpoint import load_checkpoint
 from wavediff.cli.main import main
 from wavediff.data.manifest import Utterance, write_manifest
+from wavediff.diffusion import Plan
 from wavediff.model_file import digest
 from wavediff.pipelines.vocoder import Vocoder
 
@@ -63,6 +64,13 @@ def test_the_model_that_is_written_takes_the_plans_found(folder: Path, capsys: p
     mel = searched.mel(*read_audio(source))
     expected = searched.with_plans([(3, plans[1])]).decode(mel, 3)[0]
     torch.testing.assert_close(read_audio(folder / "a.wav")[0], expected, rtol=0, atol=1e-4)
+
+
+def test_info_tells_the_plans(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "planned.safetensors"
+    make_vocoder("diffwave").with_plans([(3, Plan("heun", (0.9, 0.125, 0.0)))]).save(path)
+    assert main(["info", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["plans"] == {"3": "heun at 0.9 0.125"}
 
 
 def test_weights_stay_as_they_are_and_half(folder: Path) -> None:

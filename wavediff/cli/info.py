@@ -72,6 +72,10 @@ def _describe_model(path: Path) -> dict[str, Any]:
         "mel": "none" if mel is None else mel.describe(),
         "sample_rate": config["sample_rate"],
         "labels": config["labels"],
+        "plans": {
+            str(number): f"{plan.sampler} at {' '.join(f'{t:.4g}' for t in plan.times[:-1])}"
+            for number, plan in checkpoint.config.plans
+        },
         "facts": checkpoint.facts,
     }
 
