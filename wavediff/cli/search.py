@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     clips_help = "to search on, as many again confirm (default 6)"
     parser.add_argument("--clips", type=int, default=6, metavar="N", help=clips_help)
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="length of a clip (default 3)")
+    parser.add_argument("--draws", type=int, default=2, metavar="N", help="noises of each clip (default 2)")
     parser.add_argument("--seed", type=int, default=0, metavar="K", help="of the noise (default 0)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--update", action="store_true", help="also store the plans in CHECKPOINT itself")
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> None:
             metrics=[name.strip() for name in args.metric.split(",") if name.strip()],
             clips=args.clips,
             seconds=args.seconds,
+            draws=args.draws,
             minutes=args.minutes,
             trials=args.trials,
             seed=args.seed,

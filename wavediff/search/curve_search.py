@@ -29,6 +29,7 @@ def search(
     metrics: Sequence[str] = ("mr_stft",),
     clips: int = 6,
     seconds: float = 3.0,
+    draws: int = 2,
     minutes: float = 25.0,
     trials: int = 100,
     seed: int = 0,
@@ -47,6 +48,7 @@ def search(
         metrics: what is judged by, see `wavediff.metrics.METRICS`; of several, the mean relative gain.
         clips: how many are searched on; as many again are confirmed on.
         seconds: length of each, cut to whole mel frames.
+        draws: noises that each clip is vocoded from.
         minutes: for all budgets together, more for larger ones; what the diary holds costs no time.
         trials: plans measured for each budget, at most.
         seed: of the noise.
@@ -59,7 +61,7 @@ def search(
         OutputError: the diary cannot be written.
     """
     budgets = sorted(set(budgets))
-    names = _check(vocoder, budgets, metrics, clips, seconds, minutes, trials)
+    names = _check(vocoder, budgets, metrics, clips, seconds, draws, minutes, trials)
     frames = round(seconds * vocoder.sample_rate / vocoder.hop_length)
     both = cut_clips(recordings, 2 * clips, frames * vocoder.hop_length, vocoder.sample_rate)
     if len(both) < 2:
@@ -69,12 +71,13 @@ def search(
         "metrics": list(names),
         "clips": len(both),
         "seconds": seconds,
+        "draws": draws,
         "seed": seed,
     }
     journal = Journal(journal_path, subject | {"recordings": fingerprint(both)}, overwrite=overwrite)
     try:
-        judge = Judge(vocoder, both[::2], names, seed, "search", journal)
-        confirm = Judge(vocoder, both[1::2], names, seed + SECOND_SEED, "confirm", journal)
+        judge = Judge(vocoder, both[::2], names, seed, "search", journal, draws)
+        confirm = Judge(vocoder, both[1::2], names, seed + SECOND_SEED, "confirm", journal, draws)
         found: dict[int, Found] = {}
         end = time.monotonic() + 60 * minutes
         for index, evaluations in enumerate(budgets):
@@ -96,6 +99,7 @@ def _check(
     metrics: Sequence[str],
     clips: int,
     seconds: float,
+    draws: int,
     minutes: float,
     trials: int,
 ) -> tuple[str, ...]:
@@ -107,8 +111,10 @@ def _check(
     useless = [name for name in names if METRICS[name].higher_is_better is None]
     if useless:
         raise ConfigError(f"metric: {useless[0]} has no better end; choose another")
-    if not 1 <= clips <= 1000 or not 0.5 <= seconds <= 60:
-        raise ConfigError(f"clips {clips} must lie in 1 to 1000, seconds {seconds} in 0.5 to 60")
+    if not 1 <= clips <= 1000 or not 0.5 <= seconds <= 60 or not 1 <= draws <= 100:
+        raise ConfigError(
+            f"clips {clips} must lie in 1 to 1000, seconds {seconds} in 0.5 to 60, draws {draws} in 1 to 100"
+        )
     if not 0 < minutes <= 100_000 or not 4 <= trials <= 100_000:
         raise ConfigError(f"minutes {minutes} must lie in 0 to 100000, trials {trials} in 4 to 100000")
     return names

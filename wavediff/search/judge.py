@@ -50,13 +50,22 @@ class Judge:
         clips: recordings (B, N), whole mel frames long.
         metrics: names, see `wavediff.metrics.METRICS`.
         seed: of the first clip's noise; the others follow.
+        draws: noises a clip; the luck of one would be searched for too.
         part: what the clips are called in the journal.
         journal: where figures are kept.
     """
 
     def __init__(
-        self, vocoder: Vocoder, clips: Tensor, metrics: Sequence[str], seed: int, part: str, journal: Journal
+        self,
+        vocoder: Vocoder,
+        clips: Tensor,
+        metrics: Sequence[str],
+        seed: int,
+        part: str,
+        journal: Journal,
+        draws: int = 1,
     ) -> None:
+        clips = clips.repeat(draws, 1)
         self.vocoder, self.clips, self.metrics, self.part, self.journal = vocoder, clips, metrics, part, journal
         with torch.inference_mode():
             mel = vocoder.mel(clips, vocoder.sample_rate)[..., : clips.shape[1] // vocoder.hop_length]
