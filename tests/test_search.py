@@ -137,6 +137,21 @@ def test_more_evaluations_are_never_worse_than_fewer(tmp_path: Path) -> None:
         assert found.plan == best
 
 
+def test_a_published_schedule_is_improved_on(tmp_path: Path) -> None:
+    """Downhill from where it is: ancestral sampling of four steps, the last of which is a little early."""
+    vocoder = make_vocoder("diffwave")
+    times = reference_plans(vocoder, 4)["bddm4"].times
+    wanted = [math.log(t) for t in (*times[:3], 1.3 * times[3])]
+
+    def formula(plan: Plan) -> float:
+        if len(plan.times) != 5 or not (plan.sampler == "ddpm" or plan.sampler.startswith("ddim:eta=")):
+            return 9.0
+        return 0.01 + sum((math.log(t) - w) ** 2 for t, w in zip(plan.times, wanted, strict=False))
+
+    found = found_with(vocoder, tmp_path, formula, 4, trials=90)
+    assert formula(found.plan) < 0.5 * formula(found.references["bddm4"][0])
+
+
 def test_the_best_of_a_smaller_number_is_tried_with_a_larger_one(tmp_path: Path) -> None:
     vocoder, known = make_vocoder("spectral"), Plan("dpmpp-2m:eta=0.125", (0.19, 0.07, 0.0))
     target = known.resampled(4)

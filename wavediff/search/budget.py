@@ -151,10 +151,15 @@ def _explore(trials: _Trials, searched: Sequence[Space]) -> None:
     shaped = max(int(SHAPED_SHARE * trials.budget.trials), 2)
     _nelder_mead(lambda p: trials.cost(space.shaped(p)), point, SIMPLEX["shaped"], shaped, inside_cube=True)
     by_sampler = {space.sampler: space for space in searched}
-    best = next(plan for plan in trials.ranked() if _kind(plan) in by_sampler)
+    best = next(plan for plan in map(_as_searched, trials.ranked()) if _kind(plan) in by_sampler)
     if len(best.times) > 2:
         space, rest = by_sampler[_kind(best)], trials.budget.trials - len(trials.costs)
         _nelder_mead(lambda p: trials.cost(space.free(p)), space.coordinates(best), SIMPLEX["free"], rest)
+
+
+def _as_searched(plan: Plan) -> Plan:
+    """Ancestral sampling as DDIM's with all of its noise, which can be turned down."""
+    return Plan("ddim:eta=1", plan.times) if plan.sampler == "ddpm" else plan
 
 
 def _kind(plan: Plan) -> str:
