@@ -9,8 +9,8 @@ A sampler is a frozen dataclass, called with
     noise, from which fresh noise is drawn item by item
     on_step(index from 0, x_t), called after each step: progress bars, cancelling
 
-and returns x_0 (B, N). It knows nothing of networks or guidance and never clamps the noisy state. Its
-`evaluations(S)` says how often it calls `denoise`.
+and returns x_0 (B, N). It knows nothing of networks or guidance and never clamps the noisy state. Each file writes the
+generator `states`, which yields x after each step, and `evaluations(S)`, how often it calls `denoise`, if not S times.
 """
 
 import dataclasses

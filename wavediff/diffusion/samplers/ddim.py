@@ -1,5 +1,6 @@
 """Denoising diffusion implicit models (Song et al. 2021, arXiv:2010.02502)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -7,13 +8,13 @@ from torch import Tensor
 
 from wavediff.diffusion.noise import Noise
 from wavediff.diffusion.predictions import predict_noise
-from wavediff.diffusion.samplers.sampler import Denoise, OnStep, steps_of
+from wavediff.diffusion.samplers.sampler import Denoise, Sampler, steps_of
 from wavediff.diffusion.schedules import Schedule, expand
 from wavediff.errors import SamplingError
 
 
 @dataclass(frozen=True)
-class DDIM:
+class DDIM(Sampler):
     """Deterministic for eta = 0; eta = 1 is ancestral sampling.
 
     Attributes:
@@ -26,19 +27,7 @@ class DDIM:
         if not 0 <= self.eta <= 1:
             raise SamplingError(f"sampler: ddim's eta {self.eta} is outside [0, 1]")
 
-    def evaluations(self, num_steps: int) -> int:
-        """One a step."""
-        return num_steps
-
-    def __call__(
-        self,
-        denoise: Denoise,
-        x_T: Tensor,
-        schedule: Schedule,
-        grid: Tensor,
-        noise: Noise,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
+    def states(self, denoise: Denoise, x_T: Tensor, schedule: Schedule, grid: Tensor, noise: Noise) -> Iterator[Tensor]:
         """See `Sampler`."""
         x = x_T
         for step in steps_of(schedule, grid, x):
@@ -51,6 +40,4 @@ class DDIM:
             x = expand(step.alpha_s, x) * x_0 + expand(kept, x) * eps  # eq. 12
             if self.eta > 0 and not step.to_data:
                 x = torch.addcmul(x, expand(fresh, x), noise.normal(x.shape[1], x.dtype))
-            if on_step is not None:
-                on_step(step.number, x)
-        return x
+            yield x

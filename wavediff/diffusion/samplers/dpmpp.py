@@ -1,18 +1,19 @@
 """DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095), second order, multistep: one evaluation a step."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from wavediff.diffusion.noise import Noise
-from wavediff.diffusion.samplers.sampler import Denoise, OnStep, Step, steps_of
+from wavediff.diffusion.samplers.sampler import Denoise, Sampler, Step, steps_of
 from wavediff.diffusion.schedules import Schedule, expand
 from wavediff.errors import SamplingError
 
 
 @dataclass(frozen=True)
-class DPMpp2M:
+class DPMpp2M(Sampler):
     """An exponential integrator in half the log-SNR, lambda, that extrapolates the last two estimates of x_0.
 
     Attributes:
@@ -27,19 +28,7 @@ class DPMpp2M:
         if not 0 <= self.eta <= 1:
             raise SamplingError(f"sampler: dpmpp-2m's eta {self.eta} is outside [0, 1]")
 
-    def evaluations(self, num_steps: int) -> int:
-        """One a step."""
-        return num_steps
-
-    def __call__(
-        self,
-        denoise: Denoise,
-        x_T: Tensor,
-        schedule: Schedule,
-        grid: Tensor,
-        noise: Noise,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
+    def states(self, denoise: Denoise, x_T: Tensor, schedule: Schedule, grid: Tensor, noise: Noise) -> Iterator[Tensor]:
         """See `Sampler`."""
         x, previous, h_before = x_T, None, None
         for step in steps_of(schedule, grid, x):
@@ -52,9 +41,7 @@ class DPMpp2M:
                 estimate = torch.addcmul(x_0, expand(h / (2 * h_before), x), x_0 - previous)
             x = self._advance(x, estimate, step, h, noise)
             previous, h_before = x_0, h
-            if on_step is not None:
-                on_step(step.number, x)
-        return x
+            yield x
 
     def _advance(self, x: Tensor, estimate: Tensor, step: Step, h: Tensor, noise: Noise) -> Tensor:
         """x_s from x_t, as if x_0 were `estimate` all the way."""

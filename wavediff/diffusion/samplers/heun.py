@@ -1,6 +1,7 @@
 """Heun's method and the churn of EDM (Karras et al. 2022, arXiv:2206.00364, Algorithms 1 and 2)."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from wavediff.diffusion.noise import Noise
 from wavediff.diffusion.predictions import predict_noise
-from wavediff.diffusion.samplers.sampler import Denoise, OnStep, Step, steps_of
+from wavediff.diffusion.samplers.sampler import Denoise, Sampler, Step, steps_of
 from wavediff.diffusion.schedules import Schedule, expand
 from wavediff.errors import SamplingError
 
@@ -16,7 +17,7 @@ MAX_CHURN = math.sqrt(2) - 1  # Algorithm 2: more noise than the signal has is n
 
 
 @dataclass(frozen=True)
-class Heun:
+class Heun(Sampler):
     """Second order with two evaluations a step, the last step with one.
 
     Steps are taken in y = x / alpha and rho = sigma / alpha, which are EDM's x and sigma. From pure noise, where
@@ -41,15 +42,7 @@ class Heun:
         """Two a step, but one for the last."""
         return 2 * num_steps - 1
 
-    def __call__(
-        self,
-        denoise: Denoise,
-        x_T: Tensor,
-        schedule: Schedule,
-        grid: Tensor,
-        noise: Noise,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
+    def states(self, denoise: Denoise, x_T: Tensor, schedule: Schedule, grid: Tensor, noise: Noise) -> Iterator[Tensor]:
         """See `Sampler`."""
         x, most = x_T, None
         for step in steps_of(schedule, grid, x):
@@ -66,9 +59,7 @@ class Heun:
                 # y_s = y_t + (rho_s - rho_t) (d_i + d_i') / 2, line 8
                 change = step.alpha_s * (step.sigma_s / step.alpha_s - step.sigma_t / step.alpha_t)
                 x = expand(step.alpha_s / step.alpha_t, x) * x + expand(change / 2, x) * (slope + other)
-            if on_step is not None:
-                on_step(step.number, x)
-        return x
+            yield x
 
     def _churned(self, x: Tensor, step: Step, most: Step, schedule: Schedule, noise: Noise) -> tuple[Tensor, Step]:
         """Noise added to x_t, and the step from where it then is: lines 4 to 6 of Algorithm 2."""

@@ -1,7 +1,8 @@
 """What all samplers share: their signature, and the steps of a grid."""
 
+import abc
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -14,8 +15,16 @@ OnStep = Callable[[int, Tensor], None]
 """(index of the step from 0, x after it), called after each."""
 
 
-class Sampler(Protocol):
+class Sampler(abc.ABC):
     """From noise to data along a grid of times; frozen dataclasses implement it."""
+
+    @abc.abstractmethod
+    def states(self, denoise: Denoise, x_T: Tensor, schedule: Schedule, grid: Tensor, noise: Noise) -> Iterator[Tensor]:
+        """x (B, N) after each step of the grid, from x_T (B, N) at its first time."""
+
+    def evaluations(self, num_steps: int) -> int:
+        """How often a grid of that many steps has the network evaluated, at most."""
+        return num_steps
 
     def __call__(
         self,
@@ -27,9 +36,11 @@ class Sampler(Protocol):
         on_step: OnStep | None = None,
     ) -> Tensor:
         """x_T (B, N) at the first time of the grid -> x_0 (B, N)."""
-
-    def evaluations(self, num_steps: int) -> int:
-        """How often a grid of that many steps has the network evaluated, at most."""
+        x = x_T
+        for number, x in enumerate(self.states(denoise, x_T, schedule, grid, noise)):
+            if on_step is not None:
+                on_step(number, x)
+        return x
 
 
 class Step(NamedTuple):
