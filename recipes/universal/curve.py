@@ -7,7 +7,6 @@ the default for that number of evaluations, DDIM on the same grid, and published
 """
 
 import argparse
-import math
 from collections import defaultdict
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from tqdm import tqdm
 
 import wavediff
 from wavediff.audio import read_audio
+from wavediff.cli.tables import number
 from wavediff.data.manifest import read_manifest
 from wavediff.diffusion import ItemNoise, Plan
-from wavediff.metrics import evaluate_pair
+from wavediff.metrics import evaluate_pair, summarise
 from wavediff.sampling import begin, follow
 from wavediff.search import reference_plans
 
@@ -60,12 +60,10 @@ def main() -> None:
                     figures[key][seed].append(done[plan])
     print(f"| evaluations | steps | sampler | {' | '.join(METRICS)} |\n|{'---|' * (len(METRICS) + 3)}")
     for (evaluations, name), by_seed in figures.items():
-        cells = []
-        for metric in METRICS:
-            means = [sum(float(row[metric] or 0) for row in rows) / len(rows) for rows in by_seed.values()]
-            mean = sum(means) / len(means)
-            spread = math.sqrt(sum((value - mean) ** 2 for value in means) / max(len(means) - 1, 1))
-            cells.append(f"{mean:.4g} ± {spread:.2g}")
+        # The mean over the clips of each seed, then the mean and the spread over the seeds.
+        seeds = [{metric: found.mean for metric, found in summarise(rows).items()} for rows in by_seed.values()]
+        both = summarise(seeds).values()
+        cells = [f"{number(found.mean)} ± {number(found.standard_deviation, digits=2)}" for found in both]
         print(f"| {evaluations} | {name} | {systems[evaluations, name].sampler} | {' | '.join(cells)} |")
 
 

@@ -1,9 +1,9 @@
 """Tables as the subcommands print them."""
 
 
-def number(value: float | None) -> str:
-    """Four significant digits; a dash where there is no figure."""
-    return "-" if value is None else f"{value:.4g}"
+def number(value: float | None, digits: int = 4) -> str:
+    """So many significant digits; a dash where there is no figure."""
+    return "-" if value is None else f"{value:.{digits}g}"
 
 
 def table(rows: list[list[str]]) -> str:

@@ -10,6 +10,7 @@ from wavediff.diffusion.grids import (
     align,
     full_grid,
     make_grid,
+    needs_num_steps,
     published_betas,
     spaced_grid,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "full_grid",
     "make_grid",
     "make_sampler",
+    "needs_num_steps",
     "plan_for",
     "predict_noise",
     "predict_x0",

@@ -8,6 +8,7 @@ t_s^align       T * t for the times `align` returns (steps count from 1)
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -112,6 +113,11 @@ def spaced_grid(
     return _grid(times)
 
 
+def needs_num_steps(name: str | Sequence[float] | None) -> TypeGuard[str | None]:
+    """Whether what `make_grid` takes as `name` leaves the number of steps open: a spacing, or none."""
+    return name is None or (isinstance(name, str) and name in SPACINGS)
+
+
 def make_grid(
     schedule: Schedule, num_steps: int | None, name: str | Sequence[float] | None = None, *, start: float = 1.0
 ) -> Tensor:
@@ -127,7 +133,7 @@ def make_grid(
     Raises:
         SamplingError: there is no such grid, or `num_steps` contradicts it.
     """
-    if name is None or (isinstance(name, str) and name in SPACINGS):
+    if needs_num_steps(name):
         if num_steps is None:
             raise SamplingError("num_steps: is needed with a spacing; give it")
         return spaced_grid(schedule, num_steps, name, start=start)

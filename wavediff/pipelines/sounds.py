@@ -12,7 +12,7 @@ from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
 from wavediff.denoiser import Bound, Denoiser, Guided
-from wavediff.diffusion import SPACINGS, DiscreteSchedule, ItemNoise, Plan, make_grid
+from wavediff.diffusion import DiscreteSchedule, ItemNoise, Plan, make_grid, needs_num_steps
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError, SamplingError
 from wavediff.model import ModelConfig
@@ -156,7 +156,7 @@ class SoundPipeline(Pipeline):
 
     def _plan(self, options: Options, start: float = 1.0) -> Plan:
         num_steps, schedule, trained = options.num_steps, options.schedule, self.denoiser.schedule
-        if num_steps is None and (schedule is None or (isinstance(schedule, str) and schedule in SPACINGS)):
+        if num_steps is None and needs_num_steps(schedule):
             num_steps = trained.num_steps if isinstance(trained, DiscreteSchedule) else DEFAULT_STEPS
             num_steps = max(math.ceil(start * num_steps), 1)
         sampler = options.sampler or DEFAULT_SAMPLER

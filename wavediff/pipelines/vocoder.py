@@ -10,7 +10,7 @@ from torch import Tensor
 from wavediff.audio import resample
 from wavediff.backbones import Condition
 from wavediff.denoiser import Bound, Denoiser
-from wavediff.diffusion import SPACINGS, DiscreteSchedule, ItemNoise, Plan, make_grid, plan_for
+from wavediff.diffusion import DiscreteSchedule, ItemNoise, Plan, make_grid, needs_num_steps, plan_for
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError
 from wavediff.mel import MelSpec, MelTransform, check_mel, convert
@@ -166,7 +166,7 @@ class Vocoder(Pipeline):
         if num_steps is None:
             if schedule is None and discrete:
                 schedule = "fast6"
-            elif schedule is None or (isinstance(schedule, str) and schedule in SPACINGS):
+            elif needs_num_steps(schedule):
                 num_steps = default
         grid = make_grid(trained, num_steps, schedule, start=self.denoiser.start_time)
         return Plan.along(sampler or ("ddpm" if discrete else "ddim"), grid)

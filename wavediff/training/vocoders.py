@@ -58,13 +58,13 @@ class DiffWaveModule(VocoderModule):
         super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from)
         self.schedule, self.objective = schedule, NoiseRegression(norm)
         self.spectral = SignalRegression(spectral_weight, guess_share=0.0) if spectral_weight else None
-        self.spectral_loss = SpectralLoss(spec)
+        self.spectral_loss = SpectralLoss(spec) if spectral_weight else None
 
     def loss(self, batch: dict[str, Tensor], t: Tensor | None = None) -> Loss:
         """Regression at times t (B,), drawn by default; at drawn times with the spectral loss if there is one."""
         process, prediction, noise = self.bind(batch), self.denoiser.prediction, self.noise(batch)
         waveform, length = batch["waveform"], batch["length"]
-        if self.spectral is not None and t is None:
+        if self.spectral is not None and self.spectral_loss is not None and t is None:
             return self.spectral(process, waveform, length, noise, self.schedule, self.spectral_loss)
         return self.objective(process.predict, waveform, length, noise, self.schedule, prediction, t)
 
