@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("manifest", type=Path, help="JSONL of recordings that were not trained on")
     parser.add_argument("--checkpoint", type=Path, help="model file (default: the bundled model)")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 6, 12], help="network evaluations")
+    parser.add_argument("--sampler", help="instead of the plans that a search has stored in the model, such as ddim")
     parser.add_argument("--seed", type=int, default=0, help="decides the noise")
     args = parser.parse_args()
 
@@ -35,7 +36,9 @@ def main() -> None:
         "Griffin-Lim, 60 iterations": lambda mel: griffin_lim(mel, vocoder.mel_spec)
     }
     for steps in args.steps:
-        systems[f"wavediff, {steps}"] = functools.partial(vocoder.decode, num_steps=steps, seed=args.seed)
+        systems[f"wavediff, {steps}"] = functools.partial(
+            vocoder.decode, num_steps=steps, sampler=args.sampler, seed=args.seed
+        )
     utterances = read_manifest(args.manifest)
     print(f"| system | {' | '.join(METRICS)} | real-time factor |\n|{'---|' * (len(METRICS) + 2)}")
     for name, synthesise in systems.items():
