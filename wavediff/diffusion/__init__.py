@@ -23,6 +23,7 @@ from wavediff.diffusion.samplers import SAMPLERS, Sampler, make_sampler
 from wavediff.diffusion.schedules import CosineSchedule, DiscreteSchedule, FlowSchedule, Schedule, expand
 from wavediff.diffusion.signal_regression import SignalRegression
 from wavediff.diffusion.spectral_loss import SpectralLoss
+from wavediff.diffusion.unrolled import Combination, Unrolled, unroll
 
 __all__ = [
     "FAST_BETAS",
@@ -30,6 +31,7 @@ __all__ = [
     "PUBLISHED",
     "SAMPLERS",
     "SPACINGS",
+    "Combination",
     "CosineSchedule",
     "DiscreteSchedule",
     "FlowSchedule",
@@ -42,6 +44,7 @@ __all__ = [
     "Schedule",
     "SignalRegression",
     "SpectralLoss",
+    "Unrolled",
     "align",
     "expand",
     "full_grid",
@@ -54,4 +57,5 @@ __all__ = [
     "published_betas",
     "spaced_grid",
     "training_target",
+    "unroll",
 ]

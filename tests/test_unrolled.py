@@ -1,0 +1,69 @@
+"""A plan as sums, against the sampler it stands for."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from wavediff.diffusion import (
+    SAMPLERS,
+    CosineSchedule,
+    DiscreteSchedule,
+    FlowSchedule,
+    Plan,
+    Schedule,
+    make_grid,
+    unroll,
+)
+
+NAMES = [*SAMPLERS, "ddim:eta=0.5", "heun:churn=0.2,noise_scale=1.1"]
+GRIDS = {"from noise": (1.0, 0.7, 0.4, 0.2, 0.0), "from a guess": (0.2, 0.1, 0.0), "one step": (0.5, 0.0)}
+
+
+class Draws:
+    """Noise that remembers what it gave."""
+
+    def __init__(self) -> None:
+        self.given: list[Tensor] = []
+
+    def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        generator = torch.Generator().manual_seed(len(self.given))
+        self.given.append(torch.randn(2, length, dtype=dtype, generator=generator))
+        return self.given[-1]
+
+
+def bent(x_t: Tensor, t: Tensor) -> Tensor:
+    """A denoiser that is linear in nothing."""
+    return torch.tanh(x_t * (1 + t[:, None])) + t[:, None]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("times", GRIDS.values(), ids=GRIDS)
+@pytest.mark.parametrize("schedule", [CosineSchedule(), FlowSchedule()], ids=["cosine", "flow"])
+def test_the_sums_are_the_sampler(name: str, times: tuple[float, ...], schedule: Schedule) -> None:
+    plan = Plan(name, times)
+    draws = Draws()
+    x_T = torch.randn(2, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    expected = plan.make()(bent, x_T, schedule, plan.grid, draws)
+
+    unrolled = unroll(plan, schedule)
+
+    assert unrolled.draws == len(draws.given)
+    signals = [x_T, *draws.given]
+    for time, terms in zip(unrolled.times, unrolled.inputs, strict=True):
+        x_t = sum(value * signals[index] for index, value in terms.terms)
+        signals.append(bent(x_t, torch.full((2,), time, dtype=torch.float64)))
+    got = sum(value * signals[index] for index, value in unrolled.output.terms)
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_as_often_as_the_plan_says_the_network_is_evaluated() -> None:
+    schedule = DiscreteSchedule(50, 1e-4, 0.05)
+    plan = Plan.along("ddpm", make_grid(schedule, None, "fast6"))
+    unrolled = unroll(plan, schedule)
+    assert (len(unrolled.times), unrolled.draws) == (6, 5)
+
+
+def test_terms_that_cancel_are_left_out() -> None:
+    """DDIM's last step ends on the estimate: of all signals before it nothing is left."""
+    unrolled = unroll(Plan("ddim", (1.0, 0.5, 0.0)), CosineSchedule())
+    assert unrolled.output.terms == ((2, pytest.approx(1.0)),)

@@ -1,0 +1,87 @@
+"""A plan of sampling as plain sums: what is left of a sampler once its schedule and grid are known.
+
+Every sampler's states are sums of where it started, of the noise it drew and of the denoiser's estimates, each times a
+number that depends on schedule and grid alone. Written as these numbers a plan can be walked by an engine that has only
+a part of the signal at hand, captured as one graph, or exported.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wavediff.diffusion.plans import Plan
+from wavediff.diffusion.schedules import Schedule
+
+NEGLIGIBLE = 1e-9  # beside the largest coefficient of a sum; what float64 leaves of a cancelled term is 1e-16
+
+
+@dataclass(frozen=True)
+class Combination:
+    """A sum of signals: `coefficients[i]` times the i-th of (start, draw 0, draw 1, ..., estimate 0, ...).
+
+    Attributes:
+        terms: (index of the signal, coefficient), negligible ones left out.
+    """
+
+    terms: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """The same as a `Plan` on a `Schedule`, as sums.
+
+    Attributes:
+        draws: how often fresh noise is drawn.
+        times: of the evaluations, in turn.
+        inputs: x_t of each evaluation, a sum of the start, the draws and the estimates before it.
+        output: x_0, a sum likewise.
+
+    Signals are counted as the start (0), the draws (1 ... draws), then the estimates of x_0.
+    """
+
+    draws: int
+    times: tuple[float, ...]
+    inputs: tuple[Combination, ...]
+    output: Combination
+
+
+def unroll(plan: Plan, schedule: Schedule) -> Unrolled:
+    """Walk a plan once on unit vectors, one for each signal that can occur, and read off the coefficients."""
+    sampler, grid = plan.make(), plan.grid
+    most = plan.evaluations
+    width = 1 + len(grid) - 1 + most  # the start, at most one draw a step, the estimates
+    tracer = _Tracer(width, first_estimate=width - most)
+    x_0 = sampler(tracer.denoise, tracer.unit(0), schedule, grid, tracer)
+    # Draws that did not happen leave no gap.
+    shift = width - most - 1 - tracer.draws
+
+    def combination(x: Tensor) -> Combination:
+        row = x[0]
+        least = NEGLIGIBLE * float(row.abs().max())
+        kept = [(index, value) for index, value in enumerate(row.tolist()) if abs(value) > least]
+        return Combination(tuple((index - shift if index >= width - most else index, value) for index, value in kept))
+
+    return Unrolled(tracer.draws, tuple(tracer.times), tuple(map(combination, tracer.inputs)), combination(x_0))
+
+
+class _Tracer:
+    """Denoiser and noise of signals that are rows of coefficients."""
+
+    def __init__(self, width: int, first_estimate: int) -> None:
+        self.width, self.first_estimate = width, first_estimate
+        self.draws = 0
+        self.times: list[float] = []
+        self.inputs: list[Tensor] = []
+
+    def unit(self, index: int) -> Tensor:
+        return torch.eye(self.width, dtype=torch.float64)[index : index + 1]
+
+    def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
+        self.inputs.append(x_t)
+        self.times.append(float(t[0]))
+        return self.unit(self.first_estimate + len(self.times) - 1)
+
+    def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        self.draws += 1
+        return self.unit(self.draws)
