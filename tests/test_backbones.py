@@ -8,8 +8,7 @@ from wavediff.backbones import Condition, DiffWave, DiffWaveConfig
 from wavediff.backbones.conditioning import MelUpsampler, upsample_factors
 from wavediff.backbones.diffwave import GatedUnit
 from wavediff.backbones.embeddings import encode_steps
-from wavediff.engine import accelerate, chunked_diffwave
-from wavediff.engine.chunked_diffwave import ChunkedDiffWave
+from wavediff.engine import Pieces, accelerate, pieces
 from wavediff.errors import ConfigError
 
 TINY = DiffWaveConfig(channels=8, layers=5, dilation_cycle=3)
@@ -107,29 +106,21 @@ def test_the_skips_are_scaled_by_the_number_of_layers() -> None:
         (DiffWaveConfig(channels=8, layers=12, dilation_cycle=10), 4, 0),
     ],
 )
-@pytest.mark.parametrize("cache_bytes", [0, 200_000, 1 << 30])
-def test_the_chunked_evaluation_equals_the_plain_one(
-    config: DiffWaveConfig, n_mels: int | None, n_classes: int, cache_bytes: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("samples", [700, 2 * 7 * 256])
+def test_the_evaluation_in_pieces_equals_the_plain_one(
+    config: DiffWaveConfig, n_mels: int | None, n_classes: int, samples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunked_diffwave, "CHUNK", 700)  # several chunks, the last one short
+    monkeypatch.setattr(pieces, "SAMPLES", samples)
     network = with_output(DiffWave(config, n_mels=n_mels, hop_length=256, n_classes=n_classes))
     cond = Condition(None if n_mels is None else randn(2, n_mels, 7), torch.tensor([2, 0]) if n_classes else None)
     x_t, t = randn(2, 7 * 256, seed=1), torch.tensor([0.37, 1.0])
     expected = network(x_t, t, network.prepare(cond))
-    chunked = ChunkedDiffWave(network, cache_bytes)
-    torch.testing.assert_close(chunked(x_t, t, chunked.prepare(cond)), expected.detach(), rtol=1e-4, atol=1e-5)
+    faster = Pieces(network)
+    torch.testing.assert_close(faster(x_t, t, faster.prepare(cond)), expected.detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_the_memory_kept_for_projections_stays_in_its_bounds() -> None:
-    network = DiffWave(TINY, n_mels=4)
-    layer_bytes = 2 * TINY.channels * 7 * 256 * 4
-    for layers in (0, 2, 5):
-        kept = ChunkedDiffWave(network, layers * layer_bytes).prepare(Condition(randn(1, 4, 7))).projections
-        assert len(kept) == layers
-
-
-def test_on_a_cpu_the_chunked_evaluation_is_chosen() -> None:
-    assert isinstance(accelerate(DiffWave(TINY)), ChunkedDiffWave)
+def test_on_a_cpu_the_evaluation_in_pieces_is_chosen() -> None:
+    assert isinstance(accelerate(DiffWave(TINY)), Pieces)
 
 
 def test_class_and_mel_change_the_prediction_and_a_wrong_condition_is_refused() -> None:

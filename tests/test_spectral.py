@@ -13,8 +13,7 @@ from wavediff.audio import read_audio
 from wavediff.backbones import Condition, SpectralConfig, SpectralNet
 from wavediff.denoiser import Bound, Denoiser
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig, SignalRegression, SpectralLoss
-from wavediff.engine import accelerate
-from wavediff.engine.chunked_spectral import ChunkedSpectral
+from wavediff.engine import Pieces, accelerate, pieces
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, MelTransform
 from wavediff.metrics.spectral import mr_stft
@@ -144,18 +143,21 @@ def test_a_batch_equals_its_items(speech: Tensor, mel: Tensor) -> None:
         torch.testing.assert_close(alone[0], together[i], atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("chunk", [1, 32, 10_000])
-def test_the_chunked_evaluation_equals_the_plain_one(speech: Tensor, mel: Tensor, chunk: int) -> None:
+@pytest.mark.parametrize("frames", [1, 32, 10_000])
+def test_the_evaluation_in_pieces_equals_the_plain_one(
+    speech: Tensor, mel: Tensor, frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "FRAMES", frames)
     denoiser = untrained(CONFIG).requires_grad_(False)
     cond, t = denoiser.bind(Condition(mel)).cond, torch.tensor([0.2, 0.7])
-    chunked = ChunkedSpectral(denoiser.backbone, chunk)  # type: ignore[arg-type]
+    faster = Pieces(denoiser.backbone)  # type: ignore[arg-type]
     for items in (slice(0, 2), slice(0, 1)):
         part = dataclasses.replace(
             cond, mel=cond.mel[items], envelope=cond.envelope[items], magnitude=cond.magnitude[items]
         )
         plain = denoiser.backbone(speech[items], t[items], denoiser.backbone.prepare(part))
-        torch.testing.assert_close(chunked(speech[items], t[items], chunked.prepare(part)), plain, atol=1e-5, rtol=1e-4)
-    assert isinstance(accelerate(denoiser.backbone), ChunkedSpectral)
+        torch.testing.assert_close(faster(speech[items], t[items], faster.prepare(part)), plain, atol=1e-5, rtol=1e-4)
+    assert isinstance(accelerate(denoiser.backbone), Pieces)
 
 
 def test_a_network_without_the_priors_spectra_says_so(mel: Tensor) -> None:

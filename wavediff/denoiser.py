@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.backbones import Condition
-from wavediff.diffusion.noise import Noise
+from wavediff.diffusion.noise import ItemNoise, Noise
 from wavediff.diffusion.predictions import Prediction, predict_x0
 from wavediff.diffusion.priors import Prior, ShapedNormal, StandardNormal
 from wavediff.diffusion.schedules import Schedule
@@ -93,7 +93,7 @@ class Bound:
             return white
         return prior.shape(white, self.cond.envelope)
 
-    def noise_of(self, items: Noise) -> Noise:
+    def noise_of(self, items: ItemNoise) -> Noise:
         """Draws the noise of the process instead of white noise: what a sampler with fresh noise needs."""
         return _ProcessNoise(self, items)
 
@@ -146,7 +146,7 @@ class Guided:
 @dataclass(frozen=True)
 class _ProcessNoise:
     bound: Bound
-    items: Noise
+    items: ItemNoise
 
     def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return self.bound.noise(self.items.normal(length, dtype))
+        return self.bound.noise(self.items.draw().take(length, dtype))

@@ -30,8 +30,8 @@ class Start:
 
 def begin(bound: Bound, noise: ItemNoise, length: int) -> Start:
     """Noise of signals (B, length), and the guess if the prior makes one."""
-    x_T = bound.noise(noise.normal(length))
-    guess = bound.guess(noise.normal(length)) if bound.denoiser.start_time < 1 else None
+    x_T = bound.noise(noise.draw().take(length))
+    guess = bound.guess(noise.draw().take(length)) if bound.denoiser.start_time < 1 else None
     return Start(x_T, guess, noise)
 
 

@@ -177,13 +177,21 @@ class DiffWave(nn.Module):
         """Lengths N that need no filling up are multiples of this."""
         return self.frame
 
+    def check(self, cond: Condition) -> None:
+        """Refuse another condition than the network was built for.
+
+        Raises:
+            ConfigError: it is one.
+        """
+        check_condition(cond, self.n_mels, self.n_classes)
+
     def prepare(self, cond: Condition) -> PreparedCondition:
         """The work that no diffusion step changes.
 
         Raises:
             ConfigError: `cond` is not what the network was built for.
         """
-        check_condition(cond, self.n_mels, self.n_classes)
+        self.check(cond)
         mels = tuple(upsampler(cond.mel) for upsampler in self.upsamplers)
         label = self.label_embedding(cond.label) if self.label_embedding is not None else None
         return PreparedCondition(mels, label)

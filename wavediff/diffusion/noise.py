@@ -8,6 +8,8 @@ from torch import Tensor
 
 from wavediff.errors import SamplingError
 
+BLOCK = 16_384  # values a generator is asked for at once
+
 
 class Noise(Protocol):
     """Where a sampler draws from: the noise of its process, white or shaped."""
@@ -17,7 +19,7 @@ class Noise(Protocol):
 
 
 class ItemNoise:
-    """Standard normal noise for a batch, each item from a generator of its own.
+    """Standard normal noise for a batch, each item from generators of its own.
 
     So a batch of N equals N batches of one, whatever the number of processes that share the work, and the
     global random state is neither read nor changed.
@@ -28,15 +30,25 @@ class ItemNoise:
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
-        self.generators = [torch.Generator(self.device).manual_seed(_checked(seed)) for seed in seeds]
+        self.device, self.seeds = torch.device(device), [_checked(seed) for seed in seeds]
+        self.generators = [torch.Generator(self.device).manual_seed(seed) for seed in self.seeds]
+        self._draws = 0
 
     def copy(self) -> "ItemNoise":
         """Another one that will draw the same."""
-        twin = ItemNoise([0] * len(self.generators), self.device)
+        twin = ItemNoise(self.seeds, self.device)
+        twin._draws = self._draws
         for generator, original in zip(twin.generators, self.generators, strict=True):
             generator.set_state(original.get_state())
         return twin
+
+    def draw(self) -> "Draw":
+        """Noise to be taken piece by piece: a short one is the beginning of a longer one, whatever was drawn before.
+
+        So a signal whose length is not known yet begins as it will be. The numbers are not those of `normal`.
+        """
+        self._draws += 1
+        return Draw([_mixed(seed, self._draws) for seed in self.seeds], self.device)
 
     def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """(B, length) standard normal."""
@@ -54,6 +66,44 @@ class ItemNoise:
         """(B,) int64, uniform in [low, high)."""
         draws = [torch.randint(low, high, (1,), generator=g, device=self.device) for g in self.generators]
         return torch.cat(draws)
+
+
+class Draw:
+    """Standard normal noise (B, N) of any length N, from its beginning on.
+
+    Args:
+        seeds: one an item.
+        device: where it is drawn.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self.device = device
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self._rest: Tensor | None = None
+
+    def take(self, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The next (B, count) values, in pieces of one type."""
+        # Drawn in blocks of one size, because what a generator gives depends on how much is asked for at once.
+        held = 0 if self._rest is None else self._rest.shape[1]
+        blocks = -(-max(count - held, 0) // BLOCK)
+        fresh = torch.empty(len(self.generators), blocks, BLOCK, dtype=dtype, device=self.device)
+        for row, generator in zip(fresh, self.generators, strict=True):
+            for block in row:
+                block.normal_(generator=generator)
+        values = fresh.flatten(1)
+        if self._rest is not None:
+            values = torch.cat([self._rest, values], 1)
+        self._rest = values[:, count:].clone()
+        return values[:, :count]
+
+
+def _mixed(seed: int, draw: int) -> int:
+    """A seed for the n-th draw: splitmix64 (Steele et al. 2014), whose outputs for different inputs are unrelated."""
+    mask = (1 << 64) - 1
+    z = (seed + draw * 0x9E3779B97F4A7C15) & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return (z ^ (z >> 31)) >> 1
 
 
 def _checked(seed: int) -> int:

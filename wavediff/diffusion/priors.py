@@ -68,8 +68,11 @@ class ShapedNormal(nn.Module):
 
     def spectra(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Mel (B, n_mels, frames) -> envelope of the noise and pseudo-inverse, both (B, frames, n_fft // 2 + 1)."""
-        magnitude = pseudo_inverse(mel, self.spec, iterations=_INVERSION_ITERATIONS).transpose(1, 2)
-        return self.envelope(mel), magnitude
+        return self.envelope(mel), self.magnitude(mel)
+
+    def magnitude(self, mel: Tensor) -> Tensor:
+        """Pseudo-inverse of a mel, frame by frame: (B, n_mels, frames) -> (B, frames, n_fft // 2 + 1)."""
+        return pseudo_inverse(mel, self.spec, iterations=_INVERSION_ITERATIONS).transpose(1, 2)
 
     def shape(self, noise: Tensor, envelope: Tensor) -> Tensor:
         """White noise (B, N) -> noise with the envelope."""

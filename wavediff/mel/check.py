@@ -35,13 +35,14 @@ _NARROW, _NARROW_FRAMES = 6.2, 32
 _SPEECH_SPAN = 12.0
 
 
-def check_mel(mel: Tensor | np.ndarray, spec: MelSpec, *, source: str = "mel") -> Tensor:
+def check_mel(mel: Tensor | np.ndarray, spec: MelSpec, *, source: str = "mel", warn: bool = True) -> Tensor:
     """Check that `mel` is what a model of dialect `spec` expects.
 
     Args:
         mel: (n_mels, frames) or (B, n_mels, frames), of any float type.
         spec: The dialect expected.
         source: What to call it in messages: a file name, usually.
+        warn: Whether to warn; not of a piece of a longer mel, which may be a pause.
 
     Returns:
         (B, n_mels, frames) in float32.
@@ -63,7 +64,7 @@ def check_mel(mel: Tensor | np.ndarray, spec: MelSpec, *, source: str = "mel") -
     level = nepers(mel, spec)
     # At the floor, a quiet recording is narrow too.
     at_floor = float(level.min()) < math.log(lowest(spec)) + _MARGIN
-    if 0 < _span(level) < _NARROW and mel.shape[-1] >= _NARROW_FRAMES and not at_floor:
+    if warn and 0 < _span(level) < _NARROW and mel.shape[-1] >= _NARROW_FRAMES and not at_floor:
         warnings.warn(
             f"{source}: values span only {_span(level):.1f} nepers as {spec.name}, speech spans 9 or more; "
             f"they look like {', '.join(likely_dialects(mel)[:3])}",
@@ -81,8 +82,22 @@ def check_shape(mel: Tensor | np.ndarray, spec: MelSpec | None, *, source: str =
         MelError: As `check_mel`.
     """
     tensor = _as_float32(mel, source)
-    shape = tuple(tensor.shape)
-    if tensor.ndim not in (2, 3):
+    check_dimensions(tuple(tensor.shape), spec, source=source)
+    finite = tensor.isfinite()
+    if not bool(finite.all()):
+        first = tuple((~finite).nonzero()[0].tolist())
+        count = int((~finite).sum())
+        raise MelError(f"{source}: {count} values are NaN or infinite, the first at {first}; compute the mel again")
+    return tensor if tensor.ndim == 3 else tensor.unsqueeze(0)
+
+
+def check_dimensions(shape: tuple[int, ...], spec: MelSpec | None, *, source: str = "mel") -> None:
+    """The part of `check_shape` that needs no values.
+
+    Raises:
+        MelError: As `check_mel`.
+    """
+    if len(shape) not in (2, 3):
         raise MelError(f"{source}: shape {shape} is not (n_mels, frames) or (B, n_mels, frames)")
     if 0 in shape:
         raise MelError(f"{source}: shape {shape} holds no frames; a mel needs at least one")
@@ -91,12 +106,6 @@ def check_shape(mel: Tensor | np.ndarray, spec: MelSpec | None, *, source: str =
         if shape[-1] == spec.n_mels:
             cure = f"it looks transposed, expected ({spec.n_mels}, frames); swap its last two axes"
         raise MelError(f"{source}: shape {shape}: {cure}")
-    finite = tensor.isfinite()
-    if not bool(finite.all()):
-        first = tuple((~finite).nonzero()[0].tolist())
-        count = int((~finite).sum())
-        raise MelError(f"{source}: {count} values are NaN or infinite, the first at {first}; compute the mel again")
-    return tensor if tensor.ndim == 3 else tensor.unsqueeze(0)
 
 
 def likely_dialects(mel: Tensor) -> list[str]:

@@ -10,6 +10,7 @@ from wavediff.mel.transform import analysis_window, pseudo_inverse
 
 # PESQ gains nothing from more.
 _INVERSION_ITERATIONS = 50
+MOMENTUM = 0.99  # of `find_phase`
 
 
 def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float = 0.99, seed: int = 0) -> Tensor:
@@ -57,7 +58,7 @@ def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float
 
 
 @torch.no_grad()
-def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int, momentum: float = 0.99) -> Tensor:
+def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int, momentum: float = MOMENTUM) -> Tensor:
     """A waveform of about this magnitude, found by fast Griffin-Lim from the phase of `start`.
 
     Unlike `griffin_lim` on any device, for a whole batch at once, and an item's result depends on its own start
@@ -75,17 +76,17 @@ def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int, m
 
     Source: Perraudin et al. 2013, A fast Griffin-Lim algorithm, algorithm 2.
     """
-    spectrum = _with_magnitude(stft.analysis(start), magnitude)
+    spectrum = with_magnitude(stft.analysis(start), magnitude)
     previous: Tensor | None = None
     for _ in range(n_iter):
         projected = stft.analysis(stft.synthesis(spectrum))
         # Of c_n + momentum (c_n - c_{n-1}) only the phase counts, so it may be divided by 1 + momentum.
         step = projected if previous is None else torch.sub(projected, previous, alpha=momentum / (1 + momentum))
-        previous, spectrum = projected, _with_magnitude(step, magnitude)
+        previous, spectrum = projected, with_magnitude(step, magnitude)
     return stft.synthesis(spectrum)
 
 
-def _with_magnitude(spectrum: Tensor, magnitude: Tensor) -> Tensor:
+def with_magnitude(spectrum: Tensor, magnitude: Tensor) -> Tensor:
     """The phase of `spectrum` with another magnitude; in real numbers, which are faster than complex ones here."""
     power = torch.view_as_real(spectrum).square().sum(-1)
     return spectrum * power.add_(1e-18).rsqrt_().mul_(magnitude)

@@ -45,27 +45,37 @@ class FrameSTFT(nn.Module):
         with torch.autocast(waveform.device.type, enabled=False):
             after = self.n_fft - self.hop_length - self.before
             padded = F.pad(waveform.float(), (self.before, after))
-            return torch.fft.rfft(padded.unfold(-1, self.n_fft, self.hop_length) * self.window)
+            return self.spectra(padded)
+
+    def spectra(self, signal: Tensor) -> Tensor:
+        """Of all whole windows from the first sample on: (B, N) -> (B, (N - n_fft) // hop_length + 1, bins)."""
+        return torch.fft.rfft(signal.unfold(-1, self.n_fft, self.hop_length) * self.window)
+
+    def frames(self, spectrum: Tensor) -> Tensor:
+        """(B, frames, bins) -> windowed frames (B, frames, n_fft), to be added where they overlap."""
+        return torch.fft.irfft(spectrum, n=self.n_fft) * self.window
 
     def synthesis(self, spectrum: Tensor) -> Tensor:
         """(B, frames, n_fft // 2 + 1) -> (B, frames * hop_length): least squares (Griffin and Lim 1984, eq. 6)."""
         with torch.autocast(spectrum.device.type, enabled=False):
-            frames = torch.fft.irfft(spectrum, n=self.n_fft) * self.window
+            frames = self.frames(spectrum)
             span = slice(self.before, self.before + spectrum.shape[1] * self.hop_length)
-            return _overlap_add(frames, self.hop_length)[:, span] / self._weight(spectrum.shape[1])[:, span]
+            return overlap_add(frames, self.hop_length)[:, span] * self._weight(spectrum.shape[1])[:, span]
 
     def _weight(self, frames: int) -> Tensor:
-        """(1, N): what the overlapping squared windows sum to; the same at each step, so the last one is kept."""
+        """(1, N): one over the sum of the overlapping squared windows; the same at each step, so the last is kept."""
         weight, window = self._last_weight, self.window
         length = (frames - 1) * self.hop_length + self.n_fft
         if weight is None or weight.device != window.device or weight.shape[1] != length:
             with torch.inference_mode(False):  # or training could not use what sampling has left here
-                weight = _overlap_add(window.square().expand(1, frames, -1), self.hop_length).clamp(min=1e-6)
+                weight = (
+                    overlap_add(window.square().expand(1, frames, -1), self.hop_length).clamp(min=1e-6).reciprocal()
+                )
             self._last_weight = weight
         return weight
 
 
-def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
+def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
     """(B, frames, n_fft) -> (B, (frames - 1) * hop_length + n_fft)"""
     count, n_fft = frames.shape[1:]
     if n_fft % hop_length == 0:  # whole hops are added, several times as fast

@@ -1,7 +1,7 @@
 """Mel spectrograms to speech, and recordings to mels and back."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import torch
@@ -11,12 +11,13 @@ from wavediff.audio import resample
 from wavediff.backbones import Condition
 from wavediff.denoiser import Bound, Denoiser
 from wavediff.diffusion import DiscreteSchedule, ItemNoise, Plan, make_grid, needs_num_steps, plan_for
-from wavediff.engine import accelerate
-from wavediff.errors import AudioError, ConfigError
+from wavediff.engine import StreamedVocoder, accelerate, frames_at_once, look_ahead
+from wavediff.engine.lines import DelayLine, Ends, pad_mel
+from wavediff.errors import AudioError, ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, MelTransform, check_mel, convert
 from wavediff.model import ModelConfig
 from wavediff.pipelines.pipeline import Pipeline
-from wavediff.sampling import OnStep, check_seeds, draw
+from wavediff.sampling import OnStep, check_seeds
 
 DISCRETE_STEPS, CONTINUOUS_STEPS = 6, 2  # by default
 
@@ -45,6 +46,7 @@ class Vocoder(Pipeline):
         super().__init__(config, denoiser, facts)
         self.mel_spec: MelSpec = config.mel
         self._network = accelerate(denoiser.backbone)
+        self.precision = torch.float32
 
     def to(self, device: str | torch.device) -> Self:
         """Move the model; "auto" takes a GPU where there is one.
@@ -97,44 +99,156 @@ class Vocoder(Pipeline):
         mel: Tensor,
         num_steps: int | None = None,
         *,
+        lengths: Sequence[int] | None = None,
         schedule: str | Sequence[float] | None = None,
         sampler: str | None = None,
         seed: int | Sequence[int] = 0,
         mel_spec: MelSpec | str | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Speech from a mel.
+        """Speech from a mel, in memory that does not grow with its length but for the speech itself.
 
         Args:
             mel: (n_mels, frames) or (B, n_mels, frames).
             num_steps: how much work: network evaluations. By default 6 for a model of discrete steps, 2 for one of
                 continuous time. A model that was searched takes the best steps that are known for the number.
+            lengths: frames of each item of a batch whose items differ; what is beyond them in `mel` is not looked at.
+                Each item's speech is that of its mel alone, followed by zeros.
             schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.
             sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5". "heun" evaluates the network
                 twice a step. By default "ddpm" for discrete steps, "ddim" for continuous time.
             seed: decides the noise: one number for every item, or one number an item. An item's speech does
                 not depend on what else is in the batch.
             mel_spec: dialect of `mel`, or its preset's name, if it may not be the model's; converted where exact.
-            on_step: called with (steps done, steps in all) after each.
+            on_step: called with (pieces done, pieces in all) as the work goes on.
 
         Returns:
             (B, frames * hop_length) in [-1, 1]; (frames * hop_length,) for a mel without batch.
 
         Raises:
             MelError: the mel is not of the model's dialect, or not a mel at all.
-            SamplingError: steps, schedule, sampler or seed are not possible, or a step gave NaN.
+            SamplingError: steps, lengths, schedule, sampler or seed are not possible, or an evaluation gave NaN.
         """
-        if mel_spec is not None:
-            given = MelSpec.preset(mel_spec) if isinstance(mel_spec, str) else mel_spec
-            mel = convert(check_mel(mel, given), given, self.mel_spec)
-        batch = check_mel(mel, self.mel_spec).to(self.device)
+        given = self._dialect(mel_spec)
+        counts = None if lengths is None else self._lengths(lengths, mel)
+        batch = self._converted(mel if counts is None else pad_mel(mel, counts), given).to(self.device)
         seeds = check_seeds(seed, len(batch), "mels")
-        plan = self.plan(num_steps, schedule, sampler)
-        bound = self.bind(batch)
-        length = batch.shape[-1] * self.hop_length
-        speech = draw(bound, ItemNoise(seeds, self.device), length, plan, on_step)
-        speech = speech.clamp(-1, 1)  # the waveform, never the noisy state
+        ends = None if counts is None else Ends(counts.to(self.device))
+        stream = self._streamed(self.plan(num_steps, schedule, sampler), seeds, ends)
+        pieces = batch.split(frames_at_once(self.denoiser, self.hop_length, len(batch)), dim=-1)
+        speech, done = batch.new_empty(len(batch), batch.shape[-1] * self.hop_length), 0
+        for number, piece in enumerate(pieces, 1):
+            part = stream.push(piece, number == len(pieces))
+            if part is not None:
+                torch.clamp(part, -1, 1, out=speech[:, done : done + part.shape[1]])
+                done += part.shape[1]
+            if on_step is not None:
+                on_step(number, len(pieces))
+        if ends is not None:
+            speech = ends.clear(speech, 0, self.hop_length)
         return speech if mel.ndim == 3 else speech[0]
+
+    def stream(
+        self,
+        mel_chunks: Iterable[Tensor],
+        num_steps: int | None = None,
+        *,
+        low_latency: bool = False,
+        schedule: str | Sequence[float] | None = None,
+        sampler: str | None = None,
+        seed: int | Sequence[int] = 0,
+        mel_spec: MelSpec | str | None = None,
+    ) -> Iterator[Tensor]:
+        """Speech while the mel is still being made: the samples of `decode`, as soon as no later frame changes them.
+
+        All steps of the sampler go on at once, each a little behind the one before. How far the speech is behind
+        the mel tells `delay`. Memory does not grow with the length.
+
+        Args:
+            mel_chunks: pieces (n_mels, n) or (B, n_mels, n) of a mel, of any lengths.
+            low_latency: compute on each chunk as it comes. By default as many frames are gathered first as are
+                computed together most cheaply.
+            num_steps, schedule, sampler, seed, mel_spec: as `decode` takes them.
+
+        Yields:
+            (n,) or (B, n), in [-1, 1]; in all frames * hop_length.
+
+        Raises:
+            MelError, SamplingError: as `decode`; also a stream without frames.
+        """
+        given, plan = self._dialect(mel_spec), self.plan(num_steps, schedule, sampler)
+        stream: StreamedVocoder | None = None
+        batched, size, waiting = False, 1, DelayLine()
+
+        def speech_of(stream: StreamedVocoder, frames: Tensor | None, last: bool) -> Iterator[Tensor]:
+            with torch.inference_mode():
+                part = stream.push(None if frames is None else frames.transpose(1, 2), last)
+            if part is not None:
+                part = part.clamp(-1, 1)
+                yield part if batched else part[0]
+
+        for chunk in mel_chunks:
+            if chunk.shape[-1] == 0:
+                continue
+            frames = self._converted(chunk, given, piece=True).to(self.device)
+            if stream is None:
+                batched = chunk.ndim == 3
+                stream = self._streamed(plan, check_seeds(seed, len(frames), "mels"), None)
+                size = 1 if low_latency else frames_at_once(self.denoiser, self.hop_length, len(frames))
+            waiting.push(frames.transpose(1, 2))
+            while waiting.held >= size:
+                yield from speech_of(stream, waiting.take(waiting.held if low_latency else size), False)
+        if stream is None:
+            raise MelError("mel: the stream ended without a frame; a mel needs at least one")
+        yield from speech_of(stream, waiting.take(waiting.held) if waiting.held else None, True)
+
+    def delay(
+        self,
+        num_steps: int | None = None,
+        *,
+        low_latency: bool = False,
+        schedule: str | Sequence[float] | None = None,
+        sampler: str | None = None,
+    ) -> float:
+        """How far the speech of `stream` is behind its mel [ms], besides the time that computing takes.
+
+        A sample depends on as much of the mel after it; gathering frames (`low_latency=False`) adds to that.
+        """
+        samples = look_ahead(self.denoiser, self.plan(num_steps, schedule, sampler), self.hop_length)
+        if not low_latency:
+            samples += (frames_at_once(self.denoiser, self.hop_length, 1) - 1) * self.hop_length
+        return 1000 * samples / self.sample_rate
+
+    def _streamed(self, plan: Plan, seeds: Sequence[int], ends: Ends | None) -> StreamedVocoder:
+        return StreamedVocoder(
+            self.denoiser, plan, ItemNoise(seeds, self.device), self.hop_length, ends, self.precision
+        )
+
+    def _dialect(self, mel_spec: MelSpec | str | None) -> MelSpec:
+        if mel_spec is None:
+            return self.mel_spec
+        return MelSpec.preset(mel_spec) if isinstance(mel_spec, str) else mel_spec
+
+    def _converted(self, mel: Tensor, given: MelSpec, piece: bool = False) -> Tensor:
+        """A mel (B, n_mels, frames) of a dialect, checked, in the model's; a piece may be too short to judge."""
+        mel = check_mel(mel, given, warn=not piece)
+        return (
+            mel
+            if given == self.mel_spec
+            else check_mel(convert(mel, given, self.mel_spec), self.mel_spec, warn=not piece)
+        )
+
+    def _lengths(self, lengths: Sequence[int], batch: Tensor) -> Tensor:
+        if batch.ndim != 3:
+            raise SamplingError(f"lengths: are those of a batch (B, n_mels, frames), not of shape {tuple(batch.shape)}")
+        frames = batch.shape[-1]
+        counts = [int(length) for length in lengths]
+        if len(counts) != len(batch) or not all(1 <= count <= frames for count in counts):
+            raise SamplingError(
+                f"lengths: {counts[:8]} do not fit a batch of {len(batch)} mels of up to {frames} frames; give one "
+                "number of frames, at least 1, an item"
+            )
+        return torch.tensor(counts, device=batch.device)
 
     def bind(self, mel: Tensor) -> Bound:
         """The denoiser, told a batch of mels (B, n_mels, frames) of the model's dialect: what samplers drive."""

@@ -1,0 +1,197 @@
+"""Streams, batches of unlike items and long mels, each against the plain evaluation of the whole."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import wavediff
+from wavediff.audio import read_audio
+from wavediff.backbones import Condition, DiffWaveConfig, SpectralConfig
+from wavediff.cli.demo import CLIP
+from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig
+from wavediff.engine import streaming
+from wavediff.engine.lines import Context, DelayLine
+from wavediff.errors import ConfigError, MelError, SamplingError
+from wavediff.mel import MelSpec
+from wavediff.model import ModelConfig, build_denoiser
+from wavediff.pipelines.vocoder import Vocoder
+from wavediff.sampling import draw
+
+FRAMES = 40
+SPEC = MelSpec.preset("hifigan")
+CENTRED = dataclasses.replace(MelSpec.preset("tacotron2"), hop_length=200)  # hops that do not divide the window
+SPECTRAL = SpectralConfig(bands=16, channels=8, layers=2)
+GUESSING = PriorConfig(power=0.8, start_time=0.5, phase_iterations=4)
+CONFIGS = {
+    "diffwave": ModelConfig(DiffWaveConfig(channels=8, layers=6, dilation_cycle=5), mel=SPEC),
+    "folded, as its author's": ModelConfig(
+        DiffWaveConfig(8, 5, 3, upsampler_per_layer=True, step_in_residual=True, fold=4), mel=SPEC
+    ),
+    "spectral": ModelConfig(SPECTRAL, CosineSchedule(), "v", GUESSING, SPEC),
+    "spectral, centred": ModelConfig(SPECTRAL, CosineSchedule(), "v", GUESSING, CENTRED),
+    "diffwave, shaped noise": ModelConfig(
+        DiffWaveConfig(channels=8, layers=6, dilation_cycle=5), mel=SPEC, prior=PriorConfig(power=0.5)
+    ),
+}
+PLANS = ["ddim", "ddpm", "dpmpp-2m-sde"]
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def vocoder(request: pytest.FixtureRequest) -> Vocoder:
+    """Untrained, but with an output that depends on everything in it."""
+    torch.manual_seed(0)
+    config = CONFIGS[request.param]
+    denoiser = build_denoiser(config).eval().requires_grad_(False)
+    for parameter in denoiser.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    return Vocoder(config, denoiser)
+
+
+@pytest.fixture(scope="module")
+def mels(vocoder: Vocoder) -> Tensor:
+    """(2, n_mels, FRAMES), of speech."""
+    waveform, rate = read_audio(CLIP)
+    mel = vocoder.mel(waveform, rate)[0]
+    return torch.stack([mel[:, 20 : 20 + FRAMES], mel[:, 60 : 60 + FRAMES]])
+
+
+def whole(vocoder: Vocoder, mel: Tensor, seeds: list[int], **options: str) -> Tensor:
+    """The samplers and networks as they are, on the whole signal at once."""
+    bound = vocoder.denoiser.bind(Condition(mel))
+    speech = draw(bound, ItemNoise(seeds), mel.shape[-1] * vocoder.hop_length, vocoder.plan(3, **options))
+    return speech.clamp(-1, 1)
+
+
+@pytest.mark.parametrize("sampler", PLANS)
+def test_decode_is_the_plain_sampling(
+    vocoder: Vocoder, mels: Tensor, sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = whole(vocoder, mels, [4, 5], sampler=sampler)
+    assert expected.std() > 1e-3
+    for frames in (7, 1000):
+        monkeypatch.setattr("wavediff.pipelines.vocoder.frames_at_once", lambda *_, frames=frames: frames)
+        got = vocoder.decode(mels, 3, sampler=sampler, seed=[4, 5])
+        torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("low_latency", [False, True])
+@pytest.mark.parametrize("size", [1, 9, FRAMES])
+def test_a_stream_is_what_decode_gives(vocoder: Vocoder, mels: Tensor, size: int, low_latency: bool) -> None:
+    chunks = list(vocoder.stream(mels.split(size, -1), 3, seed=[4, 5], low_latency=low_latency))
+    torch.testing.assert_close(torch.cat(chunks, 1), vocoder.decode(mels, 3, seed=[4, 5]), atol=1e-4, rtol=0)
+    single = list(vocoder.stream(mels[0].split(size, -1), 3, seed=4, low_latency=low_latency))
+    torch.testing.assert_close(torch.cat(single), vocoder.decode(mels[0], 3, seed=4), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("lengths", [[FRAMES, 11], [1, FRAMES], [8, 23]])
+def test_an_item_of_a_batch_is_its_single(vocoder: Vocoder, mels: Tensor, lengths: list[int]) -> None:
+    """Padding is not looked at, and what is made of it is silence."""
+    padded = mels.clone()
+    for item, frames in zip(padded, lengths, strict=True):
+        item[:, frames:] = torch.nan
+    speech = vocoder.decode(padded, 3, lengths=lengths, seed=[4, 5], sampler="ddpm")
+    for index, frames in enumerate(lengths):
+        samples = frames * vocoder.hop_length
+        alone = vocoder.decode(mels[index, :, :frames], 3, seed=4 + index, sampler="ddpm")
+        torch.testing.assert_close(speech[index, :samples], alone, atol=1e-4, rtol=0)
+        assert not speech[index, samples:].any()
+
+
+def test_the_speech_is_as_late_as_delay_says(vocoder: Vocoder, mels: Tensor) -> None:
+    """And no later: with that much of the mel, and one frame, the first samples are there."""
+    late = vocoder.delay(3, low_latency=True) / 1000 * vocoder.sample_rate / vocoder.hop_length
+    frame = SPEC.hop_length if "spectral" in str(vocoder.config.backbone) else 1
+    pulled = 0
+
+    def frames() -> Iterator[Tensor]:
+        nonlocal pulled
+        for chunk in mels[0].repeat(1, 4).split(1, -1):
+            pulled += 1
+            yield chunk
+
+    next(vocoder.stream(frames(), 3, low_latency=True))
+    assert pulled - 1 <= late + 1e-6
+    assert pulled >= late - 1 or frame == 1
+
+
+def test_impossible_lengths_and_streams_are_refused(vocoder: Vocoder, mels: Tensor) -> None:
+    for lengths in ([1], [0, 3], [1, FRAMES + 1]):
+        with pytest.raises(SamplingError, match="lengths"):
+            vocoder.decode(mels, lengths=lengths)
+    with pytest.raises(SamplingError, match="lengths"):
+        vocoder.decode(mels[0], lengths=[3])
+    with pytest.raises(MelError, match="without a frame"):
+        list(vocoder.stream([]))
+    with pytest.raises(MelError, match="bands"):
+        list(vocoder.stream([mels[0, :-1]]))
+
+
+def test_the_bundled_model_streams_every_test_clip_bit_by_bit(ljspeech: Path) -> None:
+    """Griffin-Lim makes much of the smallest difference, so nothing less than equality would hold."""
+    vocoder = wavediff.Vocoder.from_pretrained(device="cpu")
+    names = [Path(line.split("|")[0]).stem for line in (ljspeech / "test.txt").read_text().split("\n") if line]
+    for name in names:
+        waveform, rate = read_audio(ljspeech / "wavs" / f"{name}.wav")
+        mel = vocoder.mel(waveform[: 4 * rate], rate)[0]
+        expected = vocoder.decode(mel)
+        assert torch.equal(torch.cat(list(vocoder.stream(mel.split(37, -1)))), expected), name
+    low = torch.cat(list(vocoder.stream(mel.split(5, -1), low_latency=True)))
+    torch.testing.assert_close(low, expected, atol=1e-4, rtol=0)
+
+
+def test_memory_does_not_grow_with_the_length(vocoder: Vocoder, mels: Tensor) -> None:
+    """What a stream still holds after a long signal is what it held after a short one."""
+
+    def held(stream: object, seen: set[int]) -> int:
+        if id(stream) in seen or isinstance(stream, nn.Module | str | int | float | type(None)):
+            return 0
+        seen.add(id(stream))
+        if isinstance(stream, Tensor):
+            return stream.untyped_storage().nbytes()
+        if isinstance(stream, dict):
+            return sum(held(value, seen) for value in stream.values())
+        if isinstance(stream, list | tuple | set) or type(stream).__name__ == "deque":
+            return sum(held(value, seen) for value in stream)
+        return sum(held(value, seen) for value in getattr(stream, "__dict__", {}).values())
+
+    sizes = []
+    with torch.inference_mode():
+        stream = streaming.StreamedVocoder(vocoder.denoiser, vocoder.plan(3), ItemNoise([0, 1]), vocoder.hop_length)
+        for _ in range(12):
+            stream.push(mels[..., :30], False)
+            sizes.append(held(stream, set()))
+    assert max(sizes[6:]) < 1.3 * max(sizes[:6])
+
+
+def test_a_network_that_no_stream_knows_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no vocoder"):
+        streaming._streams(nn.Linear(1, 1), None, torch.float32)
+
+
+def test_a_delay_line_gives_back_what_it_was_given() -> None:
+    signal, line, taken = torch.arange(20.0)[None], DelayLine(), []
+    for piece in signal.split([3, 0, 10, 7], 1):
+        line.push(piece)
+        while line.held >= 4:
+            taken.append(line.take(4))
+    assert torch.equal(torch.cat(taken, 1), signal)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "replicate"])
+@pytest.mark.parametrize("size", [1, 2, 5, 20])
+def test_a_context_gives_every_position_its_neighbours(mode: str, size: int) -> None:
+    signal = torch.arange(1.0, 21.0)[None]
+    beyond = (0.0, 0.0) if mode == "zeros" else (1.0, 20.0)
+    padded = nn.functional.pad(nn.functional.pad(signal, (2, 0), value=beyond[0]), (0, 3), value=beyond[1])
+    context, seen = Context(2, 3, mode), []  # type: ignore[arg-type]
+    pieces = signal.split(size, 1)
+    for number, piece in enumerate(pieces, 1):
+        window = context.push(piece, number == len(pieces))
+        if window is not None:
+            seen.append(window.unfold(1, 6, 1))
+    assert torch.equal(torch.cat(seen, 1), padded.unfold(1, 6, 1))

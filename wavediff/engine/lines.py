@@ -1,0 +1,116 @@
+"""Signals that arrive in pieces: what a layer needs to go on where the last piece ended."""
+
+from collections import deque
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class DelayLine:
+    """Holds pieces (B, n, ...) until they are taken, in other lengths, along dimension 1."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Tensor] = deque()
+        self.held = 0
+
+    def push(self, piece: Tensor | None) -> None:
+        """Append a piece; None is no piece."""
+        if piece is not None and piece.shape[1]:
+            self._pieces.append(piece)
+            self.held += piece.shape[1]
+
+    def take(self, count: int) -> Tensor:
+        """The oldest `count` positions, which must be held, removed."""
+        taken: list[Tensor] = []
+        self.held -= count
+        while count:
+            piece = self._pieces.popleft()
+            if piece.shape[1] > count:
+                self._pieces.appendleft(piece[:, count:])
+                piece = piece[:, :count]
+            taken.append(piece)
+            count -= piece.shape[1]
+        return taken[0] if len(taken) == 1 else torch.cat(taken, 1)
+
+
+class Context:
+    """Pieces (B, n, ...) -> windows of the same signal with neighbours on both sides, along dimension 1.
+
+    Args:
+        left, right: neighbours a position needs.
+        mode: what lies beyond the ends of the signal: zeros, or its outermost value repeated.
+    """
+
+    def __init__(self, left: int, right: int, mode: Literal["zeros", "replicate"] = "zeros") -> None:
+        self.left, self.right, self.mode = left, right, mode
+        self._kept: Tensor | None = None
+
+    def push(self, piece: Tensor | None, last: bool) -> Tensor | None:
+        """The next piece -> left + n + right positions around the n that have become complete; None for n = 0."""
+        parts = [part for part in (self._kept, piece) if part is not None]
+        if self._kept is None:
+            if piece is None:
+                return None
+            parts.insert(0, self._beyond(piece, 0, self.left))
+        if last and self.right:
+            parts.append(self._beyond(parts[-1], -1, self.right))
+        window = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        done = window.shape[1] - self.left - self.right
+        # A copy, or a few positions would keep the whole window in memory.
+        self._kept = window[:, max(done, 0) :].clone()
+        return window if done > 0 else None
+
+    def _beyond(self, signal: Tensor, index: int, count: int) -> Tensor:
+        edge = signal[:, index].unsqueeze(1).expand(-1, count, *signal.shape[2:])
+        return edge if self.mode == "replicate" else torch.zeros_like(edge)
+
+
+class Ends:
+    """Where the items of a batch end: what lies beyond is padding, and must look like silence to every layer.
+
+    Args:
+        lengths: (B,), in frames of the mel.
+    """
+
+    def __init__(self, lengths: Tensor) -> None:
+        self.lengths, self._shortest = lengths, int(lengths.min())
+
+    def mask(self, start: int, count: int, unit: int = 1, offset: int = 0) -> Tensor | None:
+        """(B, count): which of the positions from `start` on lie before their item's end.
+
+        Args:
+            start, count: positions.
+            unit: positions a frame takes.
+            offset: position of the first frame.
+
+        Returns:
+            None where all do.
+        """
+        if offset <= start and start + count <= self._shortest * unit + offset:
+            return None
+        positions = torch.arange(start, start + count, device=self.lengths.device)
+        return (positions >= offset) & (positions < self.lengths[:, None] * unit + offset)
+
+    def clear(self, piece: Tensor, start: int, unit: int = 1, offset: int = 0) -> Tensor:
+        """A piece (B, n, ...) from position `start` on, with zeros in the padding."""
+        mask = self.mask(start, piece.shape[1], unit, offset)
+        return piece if mask is None else piece * mask.reshape(*mask.shape, *[1] * (piece.ndim - 2)).to(piece.dtype)
+
+
+def pad_mel(mel: Tensor, lengths: Tensor) -> Tensor:
+    """(B, n_mels, frames): the last frame of each item repeated over its padding, as beyond the end of a signal."""
+    index = torch.arange(mel.shape[-1], device=mel.device).clamp(max=mel.shape[-1] - 1)
+    index = torch.minimum(index.expand(len(mel), -1), lengths[:, None] - 1)
+    return mel.gather(2, index[:, None].expand(-1, mel.shape[1], -1))
+
+
+def positions(piece: Tensor | None) -> int:
+    """How many a piece (B, n, ...) holds."""
+    return 0 if piece is None else piece.shape[1]
+
+
+def pad_end(piece: Tensor, count: int) -> Tensor:
+    """(B, n) -> (B, n + count), zeros."""
+    return F.pad(piece, (0, count))

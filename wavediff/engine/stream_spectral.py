@@ -1,0 +1,94 @@
+"""`SpectralNet` on signals that arrive in pieces."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from wavediff.backbones.conditioning import Condition
+from wavediff.backbones.spectral import PreparedSpectrum, SpectralBlock, SpectralNet
+from wavediff.engine.lines import Context, DelayLine, Ends
+from wavediff.engine.stream_stft import Analysis, Synthesis, analysis_look_ahead, synthesis_look_ahead
+
+
+class StreamedSpectral:
+    """One evaluation of a `SpectralNet` at one time t.
+
+    Args:
+        network: the network.
+        t: (B,)
+        ends: of the items.
+    """
+
+    def __init__(self, network: SpectralNet, t: Tensor, ends: Ends | None) -> None:
+        self.network, self.ends = network, ends
+        self._time = network.time(t)
+        self._analysis, self._synthesis = Analysis(network.stft, ends), Synthesis(network.stft, ends)
+        self._reach = network.config.kernel_frames // 2
+        self._contexts = [Context(self._reach, self._reach) for _ in network.blocks]
+        self._positions = [0] * len(self._contexts)
+        self._envelopes, self._expected = DelayLine(), DelayLine()
+        self._whitened, self._held_envelopes = DelayLine(), DelayLine()
+
+    def condition(self, prepared: PreparedSpectrum) -> None:
+        """The next piece of frames, before the samples that need it."""
+        self._envelopes.push(prepared.envelope)
+        self._expected.push(prepared.expected)
+
+    def push(self, x_t: Tensor | None, last: bool) -> Tensor | None:
+        """Noisy samples (B, n * hop_length) -> the prediction that is settled."""
+        network = self.network
+        spectra = self._analysis.push(x_t, last)
+        x: Tensor | None = None
+        if spectra is not None:
+            envelope = self._envelopes.take(spectra.shape[1])
+            whitened = spectra / envelope
+            self._whitened.push(whitened)
+            self._held_envelopes.push(envelope)
+            x = network.tokens(whitened, self._expected.take(spectra.shape[1]))
+        for index, block in enumerate(network.blocks):
+            x = self._advance(index, block, x, last)  # type: ignore[arg-type]
+        if x is None:
+            return self._synthesis.push(None, last)
+        whitened = self._whitened.take(x.shape[1])
+        return self._synthesis.push(network.masked(x, whitened) * self._held_envelopes.take(x.shape[1]), last)
+
+    def _advance(self, index: int, block: SpectralBlock, x: Tensor | None, last: bool) -> Tensor | None:
+        """Tokens (B, n, bands, channels) through one block."""
+        if x is not None and self.ends is not None:
+            x = self.ends.clear(x, self._positions[index])
+        self._positions[index] += 0 if x is None else x.shape[1]
+        window = self._contexts[index].push(x, last)
+        if window is None:
+            return None
+        return block(window, self._time, context=self._reach)
+
+
+def look_ahead(network: SpectralNet) -> int:
+    """Frames beyond its own that a prediction depends on, in one evaluation."""
+    reach = network.config.kernel_frames // 2 * len(network.blocks)
+    return analysis_look_ahead(network.stft) + reach + synthesis_look_ahead(network.stft)
+
+
+class SpectralStreams:
+    """What all evaluations of one signal share.
+
+    Args:
+        network: the network.
+        ends: of the items.
+    """
+
+    def __init__(self, network: SpectralNet, ends: Ends | None = None) -> None:
+        self.network, self.ends = network, ends
+        self._evaluations: list[StreamedSpectral] = []
+
+    def evaluation(self, t: Tensor) -> StreamedSpectral:
+        """At times t (B,); made before the first piece."""
+        self._evaluations.append(StreamedSpectral(self.network, t, self.ends))
+        return self._evaluations[-1]
+
+    def condition(self, conditions: Sequence[Condition], last: bool) -> None:
+        """Conditions of the next pieces of frames."""
+        for cond in conditions:
+            prepared = self.network.prepare(cond)
+            for evaluation in self._evaluations:
+                evaluation.condition(prepared)
