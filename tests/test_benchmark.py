@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from wavediff.benchmark import Comparison, Timing, alternate, ratios
+from wavediff.benchmark_machine import operations, peak_memory
 from wavediff.cli.main import main
 
 
@@ -32,11 +33,35 @@ def test_bench_runs_both_on_the_same_weights(capsys: pytest.CaptureFixture) -> N
     size = ["--seconds=0.1", "--batch-size=1", "--repeats=1", "--channels=8", "--layers=3", "--device=cpu"]
     assert main(["bench", *size, "--quiet", "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in results["vocoding"]] == ["wavediff", "diffwave"]
+    assert [row["name"] for row in results["vocoding"]] == ["wavediff", "wavediff bf16", "diffwave"]
     assert [row["name"] for row in results["training"]] == ["wavediff bf16", "wavediff", "diffwave"]
     assert results["vocoding_speedup"]["wavediff"] > 0
     assert main(["bench", *size, "--quiet"]) == 0
     assert "times as fast as diffwave" in capsys.readouterr().out
+
+
+def test_the_peak_of_a_call_is_what_it_allocates() -> None:
+    peak = peak_memory(lambda: torch.ones(50_000_000), torch.device("cpu"))
+    if peak is None:
+        pytest.skip("this system does not tell a process's peak memory")
+    assert 190e6 < peak < 260e6
+
+
+def test_operations_of_a_product_are_two_a_pair() -> None:
+    assert operations(lambda: torch.ones(3, 5) @ torch.ones(5, 7)) == 2 * 3 * 5 * 7
+
+
+def test_bench_by_itself_tells_growth_latency_and_roofline(capsys: pytest.CaptureFixture) -> None:
+    size = ["--against=itself", "--lengths", "0.5", "1", "--batches", "2", "--repeats=1", "--device=cpu", "--quiet"]
+    assert main(["bench", *size, "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert [row["audio_seconds"] for row in results["growth"]] == [0.5, 1.0]
+    assert [row["batch"] for row in results["batches"]] == [2]
+    assert 0 < results["roofline"]["share_of_gemm_rate_whole"] < results["roofline"]["share_of_gemm_rate_network"]
+    assert results["latency"]["gathered"]["late_milliseconds"] > results["latency"]["low latency"]["late_milliseconds"]
+    assert main(["bench", *size]) == 0
+    assert "besides the speech" in capsys.readouterr().out
+    assert main(["bench", "--against=itself", "--batches", "0"]) == 2
 
 
 def test_bench_says_how_to_get_the_reference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
+from wavediff.benchmark_machine import peak_memory
 from wavediff.diffusion import ItemNoise, NoiseRegression
 from wavediff.errors import MissingExtraError
 from wavediff.importers import import_checkpoint
@@ -31,11 +32,13 @@ class Timing:
         name: of the contender.
         seconds: one value a repeat.
         audio_seconds: sound that one repeat makes or trains on.
+        peak_bytes: memory that the untimed turn took at most, beyond what was in use; None where it cannot be told.
     """
 
     name: str
     seconds: tuple[float, ...]
     audio_seconds: float
+    peak_bytes: int | None = None
 
     @property
     def median(self) -> float:
@@ -50,6 +53,7 @@ class Timing:
             "fastest_seconds": min(self.seconds),
             "slowest_seconds": max(self.seconds),
             "rtf": self.median / self.audio_seconds,
+            "peak_bytes": self.peak_bytes,
         }
 
 
@@ -70,11 +74,13 @@ def alternate(
         on_repeat()
         return time.perf_counter() - start
 
-    for run in contenders.values():
-        once(run)
+    peaks = [peak_memory(lambda run=run: once(run), device) for run in contenders.values()]  # type: ignore[misc]
     rows = [[once(run) for run in contenders.values()] for _ in range(repeats)]
     columns = zip(*rows, strict=True)
-    return [Timing(name, seconds, audio_seconds) for name, seconds in zip(contenders, columns, strict=True)]
+    return [
+        Timing(name, seconds, audio_seconds, peak)
+        for name, seconds, peak in zip(contenders, columns, peaks, strict=True)
+    ]
 
 
 class Comparison:
@@ -118,8 +124,18 @@ class Comparison:
             return inference.predict(mel, "benchmark", device=self.device, fast_sampling=True)[0]
 
         audio_seconds = frames * self.vocoder.hop_length / self.vocoder.sample_rate
-        contenders = {"wavediff": lambda: self.vocoder.decode(mel), "diffwave": reference}
-        return alternate(contenders, repeats, audio_seconds, self.device, on_repeat)
+
+        def ours(precision: torch.dtype) -> Tensor:
+            return self.vocoder.to(self.device, precision).decode(mel)
+
+        contenders: dict[str, Callable[[], object]] = {
+            "wavediff": lambda: ours(torch.float32),
+            "wavediff bf16": lambda: ours(torch.bfloat16),
+            "diffwave": reference,
+        }
+        timings = alternate(contenders, repeats, audio_seconds, self.device, on_repeat)
+        self.vocoder.to(self.device, torch.float32)
+        return timings
 
     def training(self, batch_size: int, repeats: int, on_repeat: Callable[[], object]) -> list[Timing]:
         """Forward, backward and optimiser step of a batch of 62-frame segments.

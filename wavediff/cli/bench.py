@@ -1,15 +1,26 @@
-"""Measure speed beside the reference implementation: vocoding and training steps, the same weights in alternation."""
+"""Measure speed: beside the reference implementation or others, or as a vocoder's length and batch grow."""
 
 import argparse
 import json
 from pathlib import Path
 
+LENGTHS = [1.0, 10.0, 60.0, 600.0, 3600.0]
+BATCHES = [1, 4, 16, 64]
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
-    against_help = "the lmnt implementation of DiffWave (default), or Vocos and HiFi-GAN V1 beside a vocoder of ours"
-    parser.add_argument("--against", choices=["diffwave", "gans"], default="diffwave", help=against_help)
-    parser.add_argument("--checkpoint", type=Path, help="against gans: the vocoder (default: the bundled model)")
+    against_help = (
+        "the lmnt implementation of DiffWave (default); Vocos and HiFi-GAN V1 beside a vocoder of ours; or a vocoder "
+        "of ours by itself: growth with length and batch, memory, latency of its stream, share of the roofline"
+    )
+    parser.add_argument("--against", choices=["diffwave", "gans", "itself"], default="diffwave", help=against_help)
+    parser.add_argument(
+        "--checkpoint", type=Path, help="against gans and itself: the vocoder (default: the bundled model)"
+    )
+    numbers = {"type": float, "nargs": "+", "metavar": "N"}
+    parser.add_argument("--lengths", **numbers, default=LENGTHS, help="against itself: of the speech [s]")  # type: ignore[arg-type]
+    parser.add_argument("--batches", type=int, nargs="+", metavar="N", default=BATCHES, help="against itself: items")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--seconds", type=float, default=5.0, help="of speech to vocode (default 5)")
     parser.add_argument("--batch-size", type=int, default=4, help="of training steps (default 4)")
@@ -29,11 +40,16 @@ def run(args: argparse.Namespace) -> None:
 
     if min(args.seconds, args.batch_size, args.repeats) <= 0:
         raise ConfigError("--seconds, --batch-size and --repeats must be above zero")
+    if min([*args.lengths, *args.batches]) <= 0:
+        raise ConfigError("--lengths and --batches must be above zero")
+    if args.against == "itself":
+        _run_itself(args)
+        return
     if args.against == "gans":
         _run_gans(args)
         return
     comparison = Comparison(args.device, args.channels, args.layers)
-    turns = 5 * (args.repeats + 1)
+    turns = 6 * (args.repeats + 1)
     with tqdm(total=turns, unit="turn", disable=args.quiet) as bar:
         vocoding = comparison.vocoding(args.seconds, args.repeats, lambda: bar.update(1))
         training = comparison.training(args.batch_size, args.repeats, lambda: bar.update(1))
@@ -54,7 +70,41 @@ def run(args: argparse.Namespace) -> None:
             spread = f"{row['fastest_seconds']:.2f} to {row['slowest_seconds']:.2f} s"
             speedup = ratios(timings, args.against).get(timing.name)
             beside = f", {speedup:.2f} times as fast as {args.against}" if speedup else ""
-            print(f"{task:<9} {timing.name:<14} {row['median_seconds']:.2f} s ({spread}), rtf {row['rtf']:.2f}{beside}")
+            peak = "" if timing.peak_bytes is None else f", {timing.peak_bytes / 1e6:.0f} MB"
+            median = f"{row['median_seconds']:.2f} s ({spread})"
+            print(f"{task:<9} {timing.name:<14} {median}, rtf {row['rtf']:.2f}{peak}{beside}")
+
+
+def _run_itself(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from wavediff.benchmark import machine
+    from wavediff.benchmark_vocoder import measure
+    from wavediff.pipelines.vocoder import Vocoder
+
+    vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
+    with tqdm(total=len(args.lengths) + len(args.batches), unit="row", disable=args.quiet) as bar:
+        results = measure(vocoder, args.lengths, args.batches, args.repeats, lambda: bar.update(1))
+    results["machine"] = machine(vocoder.device)
+    if args.json:
+        print(json.dumps(results))
+        return
+    print(results["machine"])
+    for row in (*results["growth"], *results["batches"]):
+        what = f"{row['audio_seconds']:g} s" if "audio_seconds" in row else f"{row['batch']} x 5 s"
+        spread = f"{row['fastest_seconds']:.3f} to {row['slowest_seconds']:.3f} s"
+        peak = row["peak_bytes_besides_speech"]
+        memory = "" if peak is None else f", {peak / 1e6:.0f} MB besides the speech"
+        print(f"{what:<10} {row['median_seconds']:.3f} s ({spread}), rtf {row['rtf']:.4f}{memory}")
+    for name, row in results["latency"].items():
+        compute = 1000 * row["compute_seconds_to_first_chunk"]
+        print(f"stream, {name}: {compute:.0f} ms of compute to the first chunk, {row['late_milliseconds']:.0f} ms late")
+    roof = results["roofline"]
+    print(
+        f"matrix products {roof['gemm_rate'] / 1e9:.0f} GFLOP/s, copies {roof['copy_rate'] / 1e9:.0f} GB/s; network "
+        f"{roof['operations_per_audio_second'] / 1e9:.2f} GFLOP per second of speech, at "
+        f"{roof['share_of_gemm_rate_network']:.0%} of that rate, with all else {roof['share_of_gemm_rate_whole']:.0%}"
+    )
 
 
 def _run_gans(args: argparse.Namespace) -> None:

@@ -88,5 +88,6 @@ def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int, m
 
 def with_magnitude(spectrum: Tensor, magnitude: Tensor) -> Tensor:
     """The phase of `spectrum` with another magnitude; in real numbers, which are faster than complex ones here."""
-    power = torch.view_as_real(spectrum).square().sum(-1)
+    real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+    power = real.square().addcmul_(imaginary, imaginary)
     return spectrum * power.add_(1e-18).rsqrt_().mul_(magnitude)

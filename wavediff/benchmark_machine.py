@@ -1,0 +1,71 @@
+"""What a machine can do at most, and what a call takes of it."""
+
+import gc
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+_SIZE = 2_048  # of the square matrices
+_COPIED = 64 << 20  # float32 values: larger than any cache
+
+
+def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:
+    """Operations per second of a product of two large matrices: the roof that networks are held against."""
+    a = torch.randn(_SIZE, _SIZE, device=device).to(dtype)
+    return 2 * _SIZE**3 / _fastest(lambda: a @ a, device, repeats)
+
+
+def copy_rate(device: torch.device, repeats: int = 3) -> float:
+    """Bytes per second read and written by a copy in memory."""
+    source = torch.zeros(_COPIED, device=device)
+    target = torch.empty_like(source)
+    return 2 * 4 * _COPIED / _fastest(lambda: target.copy_(source), device, repeats)
+
+
+def operations(run: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products and convolutions in a call."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def peak_memory(run: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes that a call takes at most, beyond what is in use before it; None where the system does not tell."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    gc.collect()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak begins anew
+    except OSError:
+        run()
+        return None
+    before = _status("VmRSS")
+    run()
+    return max(_status("VmHWM") - before, 0)
+
+
+def _status(field: str) -> int:
+    """Of this process [bytes]."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def _fastest(run: Callable[[], object], device: torch.device, repeats: int) -> float:
+    def once() -> float:
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    once()
+    return min(once() for _ in range(repeats))
