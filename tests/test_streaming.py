@@ -13,7 +13,8 @@ from wavediff.audio import read_audio
 from wavediff.backbones import Condition, DiffWaveConfig, SpectralConfig
 from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig
-from wavediff.engine import streaming
+from wavediff.engine import accelerate, streaming
+from wavediff.engine.graphed_network import GraphedNetwork
 from wavediff.engine.lines import Context, DelayLine
 from wavediff.errors import ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec
@@ -195,3 +196,30 @@ def test_a_context_gives_every_position_its_neighbours(mode: str, size: int) -> 
         if window is not None:
             seen.append(window.unfold(1, 6, 1))
     assert torch.equal(torch.cat(seen, 1), padded.unfold(1, 6, 1))
+
+
+def test_a_network_as_graphs_is_the_network(vocoder: Vocoder, mels: Tensor) -> None:
+    """On a CPU there are no graphs, but what is taken apart for them must come together again."""
+    denoiser = vocoder.denoiser
+    plain, graphed = (denoiser.bind(Condition(mels), network) for network in (None, GraphedNetwork(denoiser.backbone)))
+    x_t, t = torch.randn(2, FRAMES * vocoder.hop_length), torch.tensor([0.2, 0.7])
+    assert torch.equal(graphed.predict(x_t, t), plain.predict(x_t, t))
+
+
+def test_layers_in_bfloat16_stay_near_those_in_float32(vocoder: Vocoder, mels: Tensor) -> None:
+    """Of one evaluation, root mean square against that of the output."""
+    network = vocoder.denoiser.backbone
+    outputs = []
+    for dtype in (torch.float32, torch.bfloat16):
+        bound = vocoder.denoiser.bind(Condition(mels), accelerate(network, dtype))
+        generator = torch.Generator().manual_seed(0)
+        x_t = torch.randn(2, FRAMES * vocoder.hop_length, generator=generator)
+        outputs.append(bound.predict(x_t, torch.tensor([0.2, 0.7])))
+    exact, rounded = outputs
+    assert (rounded - exact).square().mean().sqrt() < 1.6e-2 * exact.square().mean().sqrt()
+    assert torch.equal(rounded, exact) == ("spectral" in str(vocoder.config.backbone).lower())
+
+
+def test_another_precision_is_refused(vocoder: Vocoder) -> None:
+    with pytest.raises(ConfigError, match="float16"):
+        vocoder.to("cpu", torch.float16)

@@ -17,7 +17,7 @@ from wavediff.errors import AudioError, ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, MelTransform, check_mel, convert
 from wavediff.model import ModelConfig
 from wavediff.pipelines.pipeline import Pipeline
-from wavediff.sampling import OnStep, check_seeds
+from wavediff.sampling import OnStep, check_seeds, draw
 
 DISCRETE_STEPS, CONTINUOUS_STEPS = 6, 2  # by default
 
@@ -45,27 +45,29 @@ class Vocoder(Pipeline):
             )
         super().__init__(config, denoiser, facts)
         self.mel_spec: MelSpec = config.mel
+        self.precision, self.fused = torch.float32, False
         self._network = accelerate(denoiser.backbone)
-        self.precision = torch.float32
 
-    def to(self, device: str | torch.device, precision: torch.dtype | None = None) -> Self:
+    def to(self, device: str | torch.device, precision: torch.dtype | None = None, fused: bool | None = None) -> Self:
         """Move the model; "auto" takes a GPU where there is one.
 
         Args:
             device: "auto", "cpu", "cuda" or "cuda:N".
-            precision: of the matrix products in DiffWave's layers, torch.float32 (default) or torch.bfloat16, which
-                is twice as fast on processors that have it and within 1.6e-2 of the network's output, root mean
-                square. The network at frame rate is computed in float32.
+            precision: of the matrix products in DiffWave's layers, torch.float32 (default) or torch.bfloat16: twice as
+                fast on processors that have it, within 1.6e-2 of the network's output (root mean square).
+            fused: on a GPU, one Triton kernel a layer of DiffWave, and CUDA graphs; off by default.
 
         Raises:
             ConfigError: the device is not there, or another precision.
         """
         super().to(device)
-        self._network = accelerate(self.denoiser.backbone)
         if precision is not None:
             if precision not in (torch.float32, torch.bfloat16):
                 raise ConfigError(f"precision: {precision} is neither torch.float32 nor torch.bfloat16")
             self.precision = precision
+        if fused is not None:
+            self.fused = fused
+        self._network = accelerate(self.denoiser.backbone, self.precision, self.fused)
         return self
 
     def with_plans(self, plans: Sequence[tuple[int, Plan]]) -> Self:
@@ -144,8 +146,14 @@ class Vocoder(Pipeline):
         batch = self._converted(mel if counts is None else pad_mel(mel, counts), given).to(self.device)
         seeds = check_seeds(seed, len(batch), "mels")
         ends = None if counts is None else Ends(counts.to(self.device))
-        stream = self._streamed(self.plan(num_steps, schedule, sampler), seeds, ends)
-        pieces = batch.split(frames_at_once(self.denoiser, self.hop_length, len(batch)), dim=-1)
+        plan = self.plan(num_steps, schedule, sampler)
+        at_once = frames_at_once(self.denoiser, self.hop_length, len(batch))
+        if self.fused and self.device.type != "cpu" and ends is None and batch.shape[-1] <= at_once:
+            samples = batch.shape[-1] * self.hop_length
+            speech = draw(self.bind(batch), ItemNoise(seeds, self.device), samples, plan, on_step).clamp(-1, 1)
+            return speech if mel.ndim == 3 else speech[0]
+        stream = self._streamed(plan, seeds, ends)
+        pieces = batch.split(at_once, dim=-1)
         speech, done = batch.new_empty(len(batch), batch.shape[-1] * self.hop_length), 0
         for number, piece in enumerate(pieces, 1):
             part = stream.push(piece, number == len(pieces))
@@ -171,13 +179,11 @@ class Vocoder(Pipeline):
     ) -> Iterator[Tensor]:
         """Speech while the mel is still being made: the samples of `decode`, as soon as no later frame changes them.
 
-        All steps of the sampler go on at once, each a little behind the one before. How far the speech is behind
-        the mel tells `delay`. Memory does not grow with the length.
+        All steps of the sampler go on at once. How far the speech is behind the mel tells `delay`.
 
         Args:
             mel_chunks: pieces (n_mels, n) or (B, n_mels, n) of a mel, of any lengths.
-            low_latency: compute on each chunk as it comes. By default as many frames are gathered first as are
-                computed together most cheaply.
+            low_latency: compute on each chunk as it comes; by default frames are gathered, which is cheaper.
             num_steps, schedule, sampler, seed, mel_spec: as `decode` takes them.
 
         Yields:
@@ -220,10 +226,8 @@ class Vocoder(Pipeline):
         schedule: str | Sequence[float] | None = None,
         sampler: str | None = None,
     ) -> float:
-        """How far the speech of `stream` is behind its mel [ms], besides the time that computing takes.
-
-        A sample depends on as much of the mel after it; gathering frames (`low_latency=False`) adds to that.
-        """
+        """How far the speech of `stream` is behind its mel [ms], besides what computing takes: a sample depends on that
+        much of the mel after it, and gathering frames (`low_latency=False`) adds to it."""
         samples = look_ahead(self.denoiser, self.plan(num_steps, schedule, sampler), self.hop_length)
         if not low_latency:
             samples += (frames_at_once(self.denoiser, self.hop_length, 1) - 1) * self.hop_length
