@@ -1,6 +1,7 @@
 """A network's evaluations as CUDA graphs."""
 
 import dataclasses
+from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -21,8 +22,7 @@ class GraphedNetwork:
     def __init__(self, network: Any) -> None:
         self.network = network
         self._structure: Any = None
-        refresh = getattr(network, "refresh", None)
-        self._call = GraphedCall(self._evaluate, refresh) if refresh is not None else GraphedCall(self._evaluate)
+        self._call = GraphedCall(self._evaluate, getattr(network, "refresh", self._places))
 
     @torch.inference_mode()
     def prepare(self, cond: Condition) -> Any:
@@ -38,6 +38,10 @@ class GraphedNetwork:
             value = getattr(prepared, field.name)
             tensors += value if isinstance(value, tuple) else [] if value is None else [value]
         return self._call(x_t, t, *tensors)
+
+    def _places(self) -> Hashable:
+        """Where all weights lie: a graph reads them there."""
+        return tuple(parameter.data_ptr() for parameter in self.network.parameters())
 
     def _evaluate(self, x_t: Tensor, t: Tensor, *tensors: Tensor) -> Tensor:
         rest = list(tensors)

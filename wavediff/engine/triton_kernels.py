@@ -121,7 +121,8 @@ def configs(width: int, bands: int, kind: str) -> list[triton.Config]:
     """
     shapes = {  # TILE, CHUNK, warps, stages
         "half": [(64, 64, 4, 3), (64, 64, 8, 3), (128, 64, 8, 3), (128, 32, 8, 4)],
-        "ieee": [(32, 16, 4, 2), (32, 16, 8, 2), (64, 16, 8, 2)],  # without tensor cores registers are what is short
+        # Without tensor cores registers are what is short.
+        "ieee": [(32, 16, 4, 2), (32, 16, 8, 2), (64, 16, 8, 2)] if width <= 64 else [(16, 16, 4, 2), (32, 16, 8, 2)],
     }
     chosen = shapes.get(kind, [(64, 32, 4, 2), (64, 32, 8, 3), (128, 32, 8, 2)])
     if triton.knobs.runtime.interpret:
