@@ -1,5 +1,6 @@
 """Speed, measured side by side: the same weights, input and machine, in alternation."""
 
+import functools
 import platform
 import statistics
 import tempfile
@@ -125,17 +126,22 @@ class Comparison:
 
         audio_seconds = frames * self.vocoder.hop_length / self.vocoder.sample_rate
 
-        def ours(precision: torch.dtype) -> Tensor:
-            return self.vocoder.to(self.device, precision).decode(mel)
-
-        contenders: dict[str, Callable[[], object]] = {
-            "wavediff": lambda: ours(torch.float32),
-            "wavediff bf16": lambda: ours(torch.bfloat16),
-            "diffwave": reference,
+        modes: dict[str, tuple[torch.dtype, bool]] = {
+            "wavediff": (torch.float32, False),
+            "wavediff bf16": (torch.bfloat16, False),
         }
-        timings = alternate(contenders, repeats, audio_seconds, self.device, on_repeat)
-        self.vocoder.to(self.device, torch.float32)
-        return timings
+        if self.device.type == "cuda":
+            modes |= {"wavediff fused": (torch.float32, True), "wavediff fused bf16": (torch.bfloat16, True)}
+        # One pipeline each, on the same weights: a change of mode would capture graphs anew.
+        vocoders = {
+            name: Vocoder(self.vocoder.config, self.vocoder.denoiser).to(self.device, precision, fused)
+            for name, (precision, fused) in modes.items()
+        }
+        contenders: dict[str, Callable[[], object]] = {
+            name: functools.partial(vocoder.decode, mel) for name, vocoder in vocoders.items()
+        }
+        contenders["diffwave"] = reference
+        return alternate(contenders, repeats, audio_seconds, self.device, on_repeat)
 
     def training(self, batch_size: int, repeats: int, on_repeat: Callable[[], object]) -> list[Timing]:
         """Forward, backward and optimiser step of a batch of 62-frame segments.

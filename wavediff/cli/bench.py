@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
         _run_gans(args)
         return
     comparison = Comparison(args.device, args.channels, args.layers)
-    turns = 6 * (args.repeats + 1)
+    turns = (8 if comparison.device.type == "cuda" else 6) * (args.repeats + 1)
     with tqdm(total=turns, unit="turn", disable=args.quiet) as bar:
         vocoding = comparison.vocoding(args.seconds, args.repeats, lambda: bar.update(1))
         training = comparison.training(args.batch_size, args.repeats, lambda: bar.update(1))
