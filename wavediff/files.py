@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from wavediff.errors import OutputError
@@ -22,7 +22,7 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
             disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f".{_stem(path)}.{os.getpid()}{TEMPORARY_SUFFIX}")
     check_output(path, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,10 +76,25 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def sweep_temporaries(directory: str | os.PathLike[str]) -> int:
-    """Remove what killed writers left in `directory`; returns how many files went."""
-    stale = list(Path(directory).glob(f".*{TEMPORARY_SUFFIX}"))
+def sweep_temporaries(directory: str | os.PathLike[str], of: Iterable[Path] | None = None) -> int:
+    """Remove what killed writers left in `directory`; returns how many files went.
+
+    Args:
+        directory: the folder itself, not those in it.
+        of: what was being written, in whichever folder; anything if None. Others may be writing there.
+    """
+    stems = None if of is None else {_stem(path) for path in of}
+    stale = [
+        path
+        for path in Path(directory).glob(f".*{TEMPORARY_SUFFIX}")
+        if stems is None or path.name[1:].removesuffix(TEMPORARY_SUFFIX).rpartition(".")[0] in stems
+    ]
     for path in stale:
         with contextlib.suppress(OSError):
             path.unlink()
     return len(stale)
+
+
+def _stem(path: Path) -> str:
+    """What a temporary is recognised by; cut, because a file system limits names."""
+    return path.name[:50]

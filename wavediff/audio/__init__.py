@@ -4,7 +4,6 @@ WAV, FLAC and OGG are told apart by their first bytes, never by their name, and 
 trusted before it is compared with the file. Samples are float32, full scale is ±1.
 """
 
-import io
 import os
 import warnings
 from collections.abc import Iterator
@@ -15,33 +14,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavediff.audio.containers import EXTENSIONS, MAX_CHANNELS, AudioInfo, opened
-from wavediff.audio.resampling import check_sample_rate, resample
+from wavediff.audio.containers import EXTENSIONS, AudioInfo, opened
+from wavediff.audio.resampling import resample
 from wavediff.audio.trim import trim_end
+from wavediff.audio.writing import SUBTYPES, AudioWriter, write_audio
 from wavediff.errors import AudioError
-from wavediff.files import atomic_write
 
-__all__ = ["AudioInfo", "iter_audio_files", "read_audio", "read_info", "resample", "trim_end", "write_audio"]
+__all__ = [
+    "SUBTYPES",
+    "AudioInfo",
+    "AudioWriter",
+    "iter_audio_files",
+    "read_audio",
+    "read_info",
+    "resample",
+    "trim_end",
+    "write_audio",
+]
 
 MAX_DECODED_BYTES = 2**31  # of one call, as float32 over all channels; an hour of 48 kHz stereo is 1.4e9
 LARGEST_SAMPLE = 2.0**32  # int32 samples stored as float lie below; anything above is damage
 BLOCK_FRAMES, RESCUE_FRAMES = 65_536, 1_024
-MAX_OGG_SAMPLE_RATE = 200_000  # Hz; libsndfile crashes on writing Vorbis beyond
-SUBTYPES = {
-    "WAV": ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"),
-    "FLAC": ("PCM_S8", "PCM_16", "PCM_24"),
-    "OGG": ("VORBIS",),
-}
-_PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
-def read_info(path: str | os.PathLike[str]) -> AudioInfo:
+def read_info(path: str | os.PathLike[str], *, lenient: bool = False) -> AudioInfo:
     """Read what an audio file holds from its header (and, of OGG, the last page), without decoding it.
+
+    A cut file is an error, or with `lenient` a warning.
 
     Raises:
         AudioError: as `read_audio`, for everything that shows before decoding.
     """
-    with opened(Path(path), lenient=False) as (_, info):
+    with opened(Path(path), lenient=lenient) as (_, info):
         return info
 
 
@@ -89,59 +93,6 @@ def read_audio(
     if sample_rate is None:
         return waveform, info.sample_rate
     return resample(waveform, info.sample_rate, sample_rate), sample_rate
-
-
-def write_audio(
-    path: str | os.PathLike[str],
-    waveform: Tensor,
-    sample_rate: int,
-    *,
-    subtype: str = "PCM_16",
-    overwrite: bool = False,
-) -> None:
-    """Write a waveform in the format its extension names: .wav, .flac, .ogg.
-
-    Samples beyond ±1 are clipped, with a warning that counts them, unless the subtype is FLOAT or DOUBLE.
-    What `read_audio` gave of a mono PCM file of up to 24 bits is written back bit for bit in the same subtype.
-
-    Args:
-        path: The file to write; missing folders are made.
-        waveform: (N,) or (channels, N), floating point, full scale ±1.
-        sample_rate: 4,000 to 384,000 Hz.
-        subtype: One of `SUBTYPES` of the format; OGG is always VORBIS.
-        overwrite: Replace an existing file.
-
-    Raises:
-        AudioError: Another extension or subtype, a wrong shape, no samples, NaN or infinite samples.
-        OutputError: The file exists or cannot be written.
-    """
-    import soundfile
-
-    path = Path(path)
-    format_ = next((name for name, suffixes in EXTENSIONS.items() if path.suffix.lower() in suffixes), None)
-    if format_ is None:
-        raise AudioError(f"{path}: '{path.suffix}' is not written; name it .wav, .flac or .ogg")
-    if format_ == "OGG" and subtype == "PCM_16":
-        subtype = "VORBIS"
-    if subtype not in SUBTYPES[format_]:
-        raise AudioError(f"{path}: {format_} does not hold {subtype}; choose from {', '.join(SUBTYPES[format_])}")
-    if format_ == "OGG" and sample_rate > MAX_OGG_SAMPLE_RATE:
-        raise AudioError(f"{path}: OGG holds up to {MAX_OGG_SAMPLE_RATE} Hz, not {sample_rate}; use .wav or resample")
-    samples = _samples_to_write(path, waveform, sample_rate)  # (N, channels)
-    beyond = np.count_nonzero(np.abs(samples) > 1)
-    if beyond and subtype not in ("FLOAT", "DOUBLE"):
-        warnings.warn(f"{path}: clipped {beyond} of {samples.size} samples, they were beyond ±1", stacklevel=2)
-        samples = samples.clip(-1, 1)
-    encoded = io.BytesIO()  # in memory, because libsndfile does not say that a disk is full
-    try:
-        with soundfile.SoundFile(encoded, "w", sample_rate, samples.shape[1], subtype, format=format_) as file:
-            for first in range(0, len(samples), BLOCK_FRAMES):
-                file.write(_quantised(samples[first : first + BLOCK_FRAMES], _PCM_BITS.get(subtype)))
-    except soundfile.LibsndfileError as error:
-        what = f"{format_} cannot hold this at {sample_rate} Hz ({error.error_string})"
-        raise AudioError(f"{path}: {what}; use .wav") from error
-    with atomic_write(path, overwrite=overwrite) as temporary:
-        temporary.write_bytes(encoded.getbuffer())
 
 
 def iter_audio_files(root: str | os.PathLike[str]) -> Iterator[Path]:
@@ -220,32 +171,3 @@ def _skip(file: Any, info: AudioInfo, frames: int) -> None:
             file.read(min(BLOCK_FRAMES, frames - first), dtype="float32")
     elif frames:  # even a seek to 0 fails in a damaged FLAC that can be read
         file.seek(frames)
-
-
-def _samples_to_write(path: Path, waveform: Tensor, sample_rate: int) -> np.ndarray:
-    """(N, channels), float64 where that loses nothing, float32 otherwise."""
-    check_sample_rate(sample_rate)
-    if waveform.ndim not in (1, 2) or not waveform.is_floating_point() or not waveform.numel():
-        what = f"a waveform of shape {tuple(waveform.shape)} and {waveform.dtype} is not written"
-        raise AudioError(f"{path}: {what}; give floating point (N,) or (channels, N), N > 0")
-    if waveform.ndim == 2 and len(waveform) > MAX_CHANNELS:
-        raise AudioError(f"{path}: {len(waveform)} channels, at most {MAX_CHANNELS} are written; transposed?")
-    dtype = torch.float64 if waveform.dtype == torch.float64 else torch.float32
-    samples = torch.atleast_2d(waveform.detach()).to("cpu", dtype).numpy().T
-    finite = np.isfinite(samples).all(axis=1)
-    if not finite.all():
-        what = f"{np.count_nonzero(~finite)} samples are NaN or infinite, the first at {finite.argmin()}"
-        raise AudioError(f"{path}: {what}; nothing was written, repair the waveform")
-    return samples
-
-
-def _quantised(samples: np.ndarray, bits: int | None) -> np.ndarray:
-    """Samples as soundfile writes them unchanged: integers in the upper `bits` of int32, or floating point.
-
-    libsndfile's own conversion scales by 2^(bits-1) - 1 but reads with 2^(bits-1), so a copy would differ.
-    """
-    if bits is None:
-        return samples
-    full_scale = 2 ** (bits - 1)
-    steps = np.rint(samples * np.float64(full_scale)).clip(-full_scale, full_scale - 1)
-    return steps.astype(np.int32) << (32 - bits)

@@ -1,19 +1,21 @@
-"""Turn recordings (copy synthesis) or mel spectrograms (.npy, .safetensors) into speech."""
+"""Turn recordings (copy synthesis) or mel spectrograms (.npy, .safetensors) into speech: one, or thousands."""
 
 import argparse
-import json
-import sys
+import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from wavediff.diffusion import PUBLISHED, SAMPLERS, SPACINGS
-from wavediff.errors import OutputError, WavediffError
-from wavediff.files import check_output
+from wavediff.errors import ConfigError, WavediffError
 
-MEL_SUFFIXES = (".npy", ".safetensors")
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
-OTHER_AUDIO_SUFFIXES = (".mp3", ".m4a", ".aac", ".opus", ".aif", ".aiff", ".wma")
+if TYPE_CHECKING:
+    from wavediff.bulk import Batch, Job, Processes, Settings, Work
+    from wavediff.pipelines.vocoder import Vocoder
+
+GPU_BATCH, GPU_SECONDS = 32, 240.0  # files, and their audio
+CPU_BATCH, CPU_SECONDS = 16, 4.0  # a CPU is kept busy by one file, unless it is very short
+FEW_BATCHES = 8  # not worth starting processes for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,80 +28,151 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     schedule_help = f"for experts: {', '.join([*SPACINGS, *PUBLISHED])}, full, or ascending betas: 0.0001,0.01,0.2"
     parser.add_argument("--schedule", help=schedule_help)
     parser.add_argument("--sampler", help=f"for experts: {', '.join(SAMPLERS)}, with options as in ddim:eta=0.5")
-    parser.add_argument("--seed", type=int, default=0, metavar="K", help="decides the noise (default 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="K", help="decides the noise of each file (default 0)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--mel-spec", metavar="PRESET", help="dialect of the mels, if it may not be the model's")
     parser.add_argument("--lenient", action="store_true", help="take what is left of cut or damaged audio")
-    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    parser.add_argument("--keep-folders", action="store_true", help="mirror the folders below each input folder")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    existing.add_argument("--resume", action="store_true", help="go on with a run that stopped: skip existing outputs")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--json", action="store_true", help="one JSON object per file on standard output")
+    many = parser.add_argument_group("many files")
+    size_help = f"files decoded together (default: {GPU_BATCH} on a GPU, {CPU_BATCH} on a CPU)"
+    many.add_argument("--batch-size", type=int, metavar="N", help=size_help)
+    seconds_help = f"audio decoded together, at most (default {GPU_SECONDS:g}; on a CPU, without --batch-size, "
+    seconds_help += f"{CPU_SECONDS:g}); lower it if memory runs out"
+    many.add_argument("--batch-seconds", type=float, metavar="S", help=seconds_help)
+    workers_help = "processes that read ahead; 0 reads in this one (default: by the number of files)"
+    many.add_argument("--workers", type=int, metavar="N", help=workers_help)
+    many.add_argument("--devices", type=int, metavar="N", help="GPUs, or with --device cpu processes, of each node")
+    many.add_argument("--nodes", type=int, metavar="M", help="machines; started by srun or torchrun, both are known")
+    many.add_argument("--strategy", default="ddp", help="for experts: Lightning's, for several devices (default ddp)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Vocode each input; those that cannot be are reported, the others are not lost."""
-    from tqdm import tqdm
+    from wavediff.bulk import find_processes
 
+    for name, least in (("batch_size", 1), ("workers", 0)):
+        if (value := getattr(args, name)) is not None and value < least:
+            raise ConfigError(f"--{name.replace('_', '-')}: {value} is below {least}")
+    if args.batch_seconds is not None and not args.batch_seconds > 0:
+        raise ConfigError(f"--batch-seconds: {args.batch_seconds:g} is not above 0")
+    processes = find_processes(args.devices, args.nodes)
+    if processes is None:
+        _run_alone(args)
+    else:
+        _run_shared(args, processes)
+
+
+def _run_alone(args: argparse.Namespace) -> None:
+    from wavediff.bulk import Decoder, read_batches
+    from wavediff.cli.vocode_report import Report, complain, conclude, seconds_bar
     from wavediff.pipelines.vocoder import Vocoder
 
-    jobs = plan(args.inputs, args.output, args.overwrite)
+    jobs, settings = _plan(args), _settings(args)
     vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
+    decoder = Decoder(vocoder, settings)
+    work = _find_work(args, jobs, vocoder, vocoder.device.type, 1)
+    report, start = Report(args, alone=len(jobs) == 1), time.perf_counter()
+    report.begin(work)
+    try:
+        with seconds_bar(work.batches, quiet=args.quiet) as bar:
+            decoder.advance = bar.update
+            for batch in read_batches(work.batches, lenient=args.lenient, workers=_workers(args, work.batches, 1)):
+                for outcome in decoder(batch):
+                    report.tell(outcome)
+    except BaseException:
+        complain(report.faults)
+        raise
+    conclude(args, [report.summary()], len(jobs), len(work.done), time.perf_counter() - start)
+
+
+def _run_shared(args: argparse.Namespace, processes: "Processes") -> None:
+    from wavediff.bulk import Decoder
+    from wavediff.bulk.distributed import Shared, make_trainer, predict
+    from wavediff.cli.vocode_report import Report, conclude, seconds_bar
+    from wavediff.pipelines.vocoder import Vocoder
+
+    trainer, settings = make_trainer(processes, args.device, args.strategy), _settings(args)
+    vocoder = Vocoder.from_pretrained(args.checkpoint, "cpu")
+    device, first = trainer.strategy.root_device, trainer.is_global_zero
+    report, start = Report(args), time.perf_counter()
+    jobs: list[Job] = []
+    work: Work | None = None
+    failure: WavediffError | None = None
+    if first:
+        try:
+            jobs = _plan(args)
+            Decoder(vocoder, settings)  # refuses what cannot be sampled
+            work = _find_work(args, jobs, vocoder, device.type, processes.count)
+            report.begin(work)
+        except WavediffError as error:
+            if not processes.starter and processes.nodes == 1:
+                raise  # nobody else has been started yet
+            failure = error
+
+    def decoder(mine: "list[Batch]") -> Decoder:
+        bar = seconds_bar(mine, quiet=args.quiet or not first)
+        return Decoder(vocoder.to(device), settings, bar.update)
+
+    module = Shared(
+        failure if work is None else work.batches,
+        decoder,
+        tell=report.tell,
+        summary=report.summary,
+        workers=lambda mine: _workers(args, mine, processes.devices),
+        lenient=args.lenient,
+    )
+    summaries = predict(trainer, module)
+    if work is not None:
+        conclude(args, summaries, len(jobs), len(work.done), time.perf_counter() - start)
+
+
+def _plan(args: argparse.Namespace) -> "list[Job]":
+    from wavediff.bulk import plan_jobs
+
+    options = {name: getattr(args, name) for name in ("overwrite", "resume", "keep_folders")}
+    return plan_jobs(args.inputs, args.output, **options)
+
+
+def _settings(args: argparse.Namespace) -> "Settings":
+    from wavediff.bulk import Settings
+    from wavediff.mel import MelSpec
+
+    mel_spec = None if args.mel_spec is None else MelSpec.preset(args.mel_spec)
     schedule = parse_schedule(args.schedule)
-    steps = len(vocoder.plan(args.num_steps, schedule, args.sampler).times) - 1
-    failures = 0
-    with tqdm(total=steps * len(jobs), unit="step", disable=args.quiet) as bar:
-        for number, (source, target) in enumerate(jobs):
-            try:
-                row = _vocode(vocoder, source, target, args, schedule, lambda done, _: bar.update(1))
-            except WavediffError as error:
-                if len(jobs) == 1:
-                    raise
-                failures += 1
-                tqdm.write(f"wavediff vocode: {' '.join(str(error).split())}", file=sys.stderr)
-                bar.update(steps * (number + 1) - bar.n)
-            else:
-                if args.json:
-                    print(json.dumps(row), flush=True)
-                elif not args.quiet:
-                    tqdm.write(f"{row['output']}: {row['seconds']:.2f} s of speech, real-time factor {row['rtf']:.2f}")
-    if failures:
-        raise WavediffError(f"{failures} of {len(jobs)} inputs could not be vocoded, for the reasons above")
+    return Settings(args.num_steps, schedule, args.sampler, args.seed, mel_spec, args.lenient, args.overwrite)
 
 
-def plan(inputs: list[Path], output: Path, overwrite: bool) -> list[tuple[Path, Path]]:
-    """Which input becomes which output, settled before any work.
+def _find_work(args: argparse.Namespace, jobs: "list[Job]", vocoder: "Vocoder", device: str, processes: int) -> "Work":
+    from wavediff.bulk import find_work
 
-    Raises:
-        OutputError: two inputs would become one file, or an output exists.
-    """
-    from wavediff.audio import iter_audio_files
-    from wavediff.data.manifest import read_manifest
+    size, seconds = (
+        (CPU_BATCH, CPU_SECONDS) if device == "cpu" and args.batch_size is None else (GPU_BATCH, GPU_SECONDS)
+    )
+    return find_work(
+        jobs,
+        vocoder.mel_spec,
+        max_seconds=seconds if args.batch_seconds is None else args.batch_seconds,
+        max_items=size if args.batch_size is None else args.batch_size,
+        resume=args.resume,
+        lenient=args.lenient,
+        processes=processes,
+    )
 
-    sources: list[Path] = []
-    for path in inputs:
-        if path.is_dir():
-            mels = (found for found in path.rglob("*") if found.suffix.lower() in MEL_SUFFIXES and found.is_file())
-            sources += sorted([*iter_audio_files(path), *mels])
-        elif path.suffix.lower() == ".jsonl":
-            sources += [utterance.path for utterance in read_manifest(path)]
-        else:
-            sources.append(path)
-    if not sources:
-        raise OutputError(f"{inputs[0]}: holds neither audio nor mel files; check the folder")
-    if output.suffix.lower() in OTHER_AUDIO_SUFFIXES and not output.is_dir():
-        raise OutputError(f"{output}: {output.suffix} is not written; choose {', '.join(AUDIO_SUFFIXES)} or a folder")
-    if len(sources) == 1 and output.suffix.lower() in AUDIO_SUFFIXES and not output.is_dir():
-        jobs = [(sources[0], output)]
-    elif output.suffix.lower() in AUDIO_SUFFIXES and not output.is_dir():
-        raise OutputError(f"{output}: is one file for {len(sources)} inputs; name a folder")
-    else:
-        jobs = [(source, output / f"{source.stem}.wav") for source in sources]
-    taken: dict[Path, Path] = {}
-    for source, target in jobs:
-        if target in taken:
-            raise OutputError(f"{source} and {taken[target]}: would both become {target}; vocode them apart")
-        taken[target] = source
-        check_output(target, overwrite=overwrite)
-    return jobs
+
+def _workers(args: argparse.Namespace, batches: "list[Batch]", sharing: int) -> int:
+    """Processes that read ahead; `sharing` runs share the cores of this machine."""
+    if args.workers is not None:
+        workers: int = args.workers
+        return workers
+    if len(batches) < FEW_BATCHES:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, max(1, cores // (2 * sharing)))
 
 
 def parse_schedule(text: str | None) -> str | list[float] | None:
@@ -108,34 +181,3 @@ def parse_schedule(text: str | None) -> str | list[float] | None:
         return None if text is None else [float(beta) for beta in text.split(",")]
     except ValueError:
         return text
-
-
-def _vocode(
-    vocoder: Any, source: Path, target: Path, args: argparse.Namespace, schedule: str | list[float] | None, on_step: Any
-) -> dict[str, Any]:
-    from wavediff.audio import read_audio, write_audio
-    from wavediff.mel import read_mel
-
-    options = {"schedule": schedule, "sampler": args.sampler, "seed": args.seed, "on_step": on_step}
-    if source.suffix.lower() in MEL_SUFFIXES:
-        mel, spec = read_mel(source)
-        spec = args.mel_spec or spec
-    else:
-        waveform, sample_rate = read_audio(source, lenient=args.lenient)
-        mel, spec = vocoder.mel(waveform, sample_rate)[0], None
-    start = time.perf_counter()
-    try:
-        speech = vocoder.decode(mel, args.num_steps, mel_spec=spec, **options).cpu()
-    except WavediffError as error:
-        raise type(error)(f"{source}: {error}") from error
-    elapsed = time.perf_counter() - start
-    write_audio(target, speech, vocoder.sample_rate, overwrite=args.overwrite)
-    seconds = len(speech) / vocoder.sample_rate
-    return {
-        "input": str(source),
-        "output": str(target),
-        "seconds": seconds,
-        "sample_rate": vocoder.sample_rate,
-        "nfe": vocoder.plan(args.num_steps, schedule, args.sampler).evaluations,
-        "rtf": elapsed / seconds,
-    }

@@ -2,13 +2,13 @@
 
 `MelSpec` says what the numbers mean, `MelTransform` computes them from a waveform and `pseudo_inverse` goes back to
 a linear magnitude; `convert` takes one dialect to another where that loses nothing; `check_mel` refuses what a
-model could not use; `read_mel` and `write_mel` keep mels in files.
+model could not use; `read_mel`, `read_mel_pieces` and `write_mel` keep mels in files.
 """
 
 from wavediff.mel.check import check_mel, likely_dialects
 from wavediff.mel.dialects import Conversion, can_convert, convert
 from wavediff.mel.envelope import SpectralEnvelope
-from wavediff.mel.files import read_mel, write_mel
+from wavediff.mel.files import MelInfo, read_mel, read_mel_info, read_mel_pieces, write_mel
 from wavediff.mel.spec import PRESETS, MelSpec
 from wavediff.mel.stft import FrameSTFT
 from wavediff.mel.transform import MelTransform, pseudo_inverse
@@ -17,6 +17,7 @@ __all__ = [
     "PRESETS",
     "Conversion",
     "FrameSTFT",
+    "MelInfo",
     "MelSpec",
     "MelTransform",
     "SpectralEnvelope",
@@ -26,5 +27,7 @@ __all__ = [
     "likely_dialects",
     "pseudo_inverse",
     "read_mel",
+    "read_mel_info",
+    "read_mel_pieces",
     "write_mel",
 ]

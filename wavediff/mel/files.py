@@ -1,22 +1,35 @@
 """Mels in files: `.npy`, which other projects write, and `.safetensors`, which also says the dialect."""
 
+import contextlib
 import json
 import math
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from torch import Tensor
 
 from wavediff.errors import ConfigError, MelError
 from wavediff.files import atomic_write
-from wavediff.mel.check import check_shape
+from wavediff.mel.check import check_dimensions, check_shape
 from wavediff.mel.spec import MelSpec
 
 _TENSOR_KEY = "mel"
 _SPEC_KEY = "mel_spec"
 # A mel's header is a few KiB; the parser of a larger one can need sixty times its size in memory.
 _MAX_HEADER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class MelInfo:
+    """What a mel file says before its values are read; `spec` is None where it does not say its dialect."""
+
+    n_mels: int
+    frames: int
+    spec: MelSpec | None
 
 
 def read_mel(path: str | os.PathLike[str]) -> tuple[Tensor, MelSpec | None]:
@@ -32,25 +45,38 @@ def read_mel(path: str | os.PathLike[str]) -> tuple[Tensor, MelSpec | None]:
     Raises:
         MelError: Missing, damaged, hostile, or not one mel. Values are not judged: see `check_mel`.
     """
-    path = Path(path)
-    _require_known(path)
-    if not path.is_file():
-        raise MelError(f"{path}: no such file; give a .npy or .safetensors file")
-    mel: Tensor | np.ndarray
-    spec: MelSpec | None = None
-    try:
-        if path.suffix.lower() == ".npy":
-            mel = _read_npy(path)
-        else:
-            mel, spec = _read_safetensors(path)
-    except OSError as error:
-        raise MelError(
-            f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions"
-        ) from error
-    batch = check_shape(mel, spec, source=str(path))
-    if len(batch) != 1:
-        raise MelError(f"{path}: holds a batch of {len(batch)}; write one mel per file")
-    return batch[0], spec
+    stored = _stored(path)
+    with _reading(stored.path):
+        mel = stored.read(0, stored.shape[-1])
+    return check_shape(mel, stored.spec, source=str(path))[0], stored.spec
+
+
+def read_mel_info(path: str | os.PathLike[str]) -> MelInfo:
+    """Read the header of one mel's file.
+
+    Raises:
+        MelError: As `read_mel`, for everything that shows without the values.
+    """
+    stored = _stored(path)
+    n_mels, frames = stored.shape[-2:]
+    return MelInfo(n_mels, frames, stored.spec)
+
+
+def read_mel_pieces(path: str | os.PathLike[str], frames: int) -> tuple[Iterator[Tensor], MelSpec | None]:
+    """Read one mel piece by piece, in memory that does not grow with its length.
+
+    Args:
+        path: As of `read_mel`.
+        frames: Of a piece; the last may have fewer.
+
+    Returns:
+        Pieces (n_mels, n) in float32, and the mel's dialect where the file says it.
+
+    Raises:
+        MelError: As `read_mel`; of the values, when their piece is reached.
+    """
+    stored = _stored(path)
+    return _pieces(stored, frames), stored.spec
 
 
 def write_mel(path: str | os.PathLike[str], mel: Tensor, spec: MelSpec, *, overwrite: bool = False) -> None:
@@ -84,42 +110,108 @@ def _require_known(path: Path) -> None:
         raise MelError(f"{path}: mels are kept in .npy or .safetensors files; convert it to one of these")
 
 
-def _read_npy(path: Path) -> np.ndarray:
-    with open(path, "rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-            shape, fortran_order, dtype = reader(file)
-        except Exception as error:  # the header is a Python literal: its parser can raise nearly anything
-            raise MelError(f"{path}: not a .npy file of plain numbers; save it with numpy.save") from error
-        if dtype.kind != "f":
-            raise MelError(f"{path}: holds {dtype} values; a mel holds floats (16, 32 or 64 bit), never pickles")
-        held = path.stat().st_size - file.tell()
-        claimed = math.prod(shape) * dtype.itemsize
-        if min(shape, default=1) < 0 or claimed != held:
-            raise MelError(
-                f"{path}: its header claims {claimed} bytes of shape {shape}, the file holds {held}; copy it again"
-            )
-        array = np.fromfile(file, dtype=dtype)
-    return array.reshape(shape, order="F" if fortran_order else "C")
+def _stored(path: str | os.PathLike[str]) -> "_Npy | _Safetensors":
+    """One mel in a file, its header checked."""
+    path = Path(path)
+    _require_known(path)
+    if not path.is_file():
+        raise MelError(f"{path}: no such file; give a .npy or .safetensors file")
+    with _reading(path):
+        stored: _Npy | _Safetensors = _Npy(path) if path.suffix.lower() == ".npy" else _Safetensors(path)
+    check_dimensions(stored.shape, stored.spec, source=str(path))
+    if len(stored.shape) == 3 and stored.shape[0] != 1:
+        raise MelError(f"{path}: holds a batch of {stored.shape[0]}; write one mel per file")
+    return stored
 
 
-def _read_safetensors(path: Path) -> tuple[Tensor, MelSpec | None]:
-    from safetensors import SafetensorError, safe_open
+def _pieces(stored: "_Npy | _Safetensors", frames: int) -> Iterator[Tensor]:
+    total = stored.shape[-1]
+    for first in range(0, total, frames):
+        with _reading(stored.path):
+            piece = stored.read(first, min(frames, total - first))
+        yield check_shape(piece, stored.spec, source=f"{stored.path}, from frame {first}")[0]
 
-    with open(path, "rb") as file:
-        header_bytes = int.from_bytes(file.read(8), "little")
-    if header_bytes > _MAX_HEADER_BYTES:
-        raise MelError(f"{path}: its header claims {header_bytes} bytes, over {_MAX_HEADER_BYTES}; not a mel file")
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
     try:
-        with safe_open(path, framework="pt") as file:
-            if list(file.keys()) != [_TENSOR_KEY]:
-                raise MelError(f"{path}: does not hold one tensor named {_TENSOR_KEY!r}; write it with write_mel")
-            mel = file.get_tensor(_TENSOR_KEY)
-            metadata = file.metadata() or {}
+        yield
+    except OSError as error:
+        raise MelError(
+            f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions"
+        ) from error
     except SafetensorError as error:
         raise MelError(f"{path}: not a whole .safetensors file ({error}); copy it again") from error
-    return mel, _parse_spec(metadata[_SPEC_KEY], path) if _SPEC_KEY in metadata else None
+
+
+class _Npy:
+    shape: tuple[int, ...]
+    spec: MelSpec | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with open(path, "rb") as file:
+            try:
+                version = np.lib.format.read_magic(file)
+                readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                self.shape, self.fortran_order, self.dtype = readers[version](file)
+            except Exception as error:  # the header is a Python literal: its parser can raise nearly anything
+                raise MelError(f"{path}: not a .npy file of plain numbers; save it with numpy.save") from error
+            self.start = file.tell()
+        if self.dtype.kind != "f":
+            raise MelError(f"{path}: holds {self.dtype} values; a mel holds floats (16, 32 or 64 bit), never pickles")
+        held = path.stat().st_size - self.start
+        claimed = math.prod(self.shape) * self.dtype.itemsize
+        if min(self.shape, default=1) < 0 or claimed != held:
+            raise MelError(
+                f"{path}: its header claims {claimed} bytes of shape {self.shape}, the file holds {held}; copy it again"
+            )
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        """Frames (n_mels, count)."""
+        bands, frames = self.shape[-2:]
+        # Not through a memory map, which kills the process where the file has become shorter.
+        with open(self.path, "rb") as file:
+            if self.fortran_order:
+                return self._values(file, first * bands, count * bands).reshape(count, bands).T
+            if count == frames:
+                return self._values(file, 0, bands * frames).reshape(bands, frames)
+            return np.stack([self._values(file, band * frames + first, count) for band in range(bands)])
+
+    def _values(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
+        file.seek(self.start + first * self.dtype.itemsize)
+        values = np.fromfile(file, self.dtype, count)
+        if len(values) != count:
+            raise MelError(f"{self.path}: has become shorter while it was read; copy it again")
+        return values
+
+
+class _Safetensors:
+    def __init__(self, path: Path) -> None:
+        from safetensors import safe_open
+
+        self.path = path
+        with open(path, "rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+        if header_bytes > _MAX_HEADER_BYTES:
+            raise MelError(f"{path}: its header claims {header_bytes} bytes, over {_MAX_HEADER_BYTES}; not a mel file")
+        with safe_open(path, framework="pt") as tensors:
+            if list(tensors.keys()) != [_TENSOR_KEY]:
+                raise MelError(f"{path}: does not hold one tensor named {_TENSOR_KEY!r}; write it with write_mel")
+            self.shape = tuple(tensors.get_slice(_TENSOR_KEY).get_shape())
+            metadata = tensors.metadata() or {}
+        self.spec = _parse_spec(metadata[_SPEC_KEY], path) if _SPEC_KEY in metadata else None
+
+    def read(self, first: int, count: int) -> Tensor:
+        """Frames (n_mels, count) or (1, n_mels, count)."""
+        from safetensors import safe_open
+
+        with safe_open(self.path, framework="pt") as tensors:
+            frames = slice(first, first + count)
+            stored = tensors.get_slice(_TENSOR_KEY)
+            return stored[:, frames] if len(self.shape) == 2 else stored[:, :, frames]
 
 
 def _parse_spec(text: str, path: Path) -> MelSpec:

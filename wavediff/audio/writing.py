@@ -1,0 +1,210 @@
+"""Writing audio: a waveform at once, or piece by piece in memory that does not grow with its length."""
+
+import contextlib
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavediff.audio.containers import EXTENSIONS, MAX_CHANNELS
+from wavediff.audio.resampling import check_sample_rate
+from wavediff.errors import AudioError
+from wavediff.files import atomic_write
+
+BLOCK_FRAMES = 65_536
+MAX_OGG_SAMPLE_RATE = 200_000  # Hz; libsndfile crashes on writing Vorbis beyond
+MAX_WAV_BYTES = 2**32 - 4096  # its sizes have 32 bits, and libsndfile lets them overflow
+SUBTYPES = {
+    "WAV": ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"),
+    "FLAC": ("PCM_S8", "PCM_16", "PCM_24"),
+    "OGG": ("VORBIS",),
+}
+_PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+
+
+def write_audio(
+    path: str | os.PathLike[str],
+    waveform: Tensor,
+    sample_rate: int,
+    *,
+    subtype: str = "PCM_16",
+    overwrite: bool = False,
+) -> None:
+    """Write a waveform in the format its extension names: .wav, .flac, .ogg.
+
+    Samples beyond ±1 are clipped, with a warning that counts them, unless the subtype is FLOAT or DOUBLE.
+    What `read_audio` gave of a mono PCM file of up to 24 bits is written back bit for bit in the same subtype.
+
+    Args:
+        path: The file to write; missing folders are made.
+        waveform: (N,) or (channels, N), floating point, full scale ±1.
+        sample_rate: 4,000 to 384,000 Hz.
+        subtype: One of `SUBTYPES` of the format; OGG is always VORBIS.
+        overwrite: Replace an existing file.
+
+    Raises:
+        AudioError: Another extension or subtype, a wrong shape, no samples, NaN or infinite samples.
+        OutputError: The file exists or cannot be written.
+    """
+    channels = len(waveform) if waveform.ndim == 2 else 1
+    writer = AudioWriter(path, sample_rate, channels=channels, subtype=subtype, overwrite=overwrite)
+    _samples_of(waveform, writer.path, 0)  # or a folder would be made for nothing
+    with writer:
+        writer.write(waveform)
+
+
+class AudioWriter:
+    """Writes a waveform that arrives in pieces, by the rules of `write_audio`.
+
+        with AudioWriter("speech.wav", 22050) as writer:
+            for piece in pieces:  # (n,) or (channels, n)
+                writer.write(piece)
+
+    The file is there once the block is left; an exception in it leaves none, and an existing one as it was.
+
+    Args:
+        path, sample_rate, subtype, overwrite: As of `write_audio`.
+        channels: How many the pieces have.
+
+    Raises:
+        AudioError, OutputError: As `write_audio`; at the end of the block too.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        sample_rate: int,
+        *,
+        channels: int = 1,
+        subtype: str = "PCM_16",
+        overwrite: bool = False,
+    ) -> None:
+        self.path, self.sample_rate, self.channels, self.overwrite = Path(path), sample_rate, channels, overwrite
+        self.format, self.subtype = _format(self.path, sample_rate, subtype)
+        self.frames = 0
+        """Samples written so far, of each channel."""
+        self._clipped = 0
+
+    def __enter__(self) -> Self:
+        self._context = self._opened()
+        self._context.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._context.__exit__(kind, error, trace)
+
+    def write(self, waveform: Tensor) -> None:
+        """Append a piece (n,) or (channels, n)."""
+        samples = _samples_of(waveform, self.path, self.frames)  # (n, channels)
+        if samples.shape[1] != self.channels:
+            raise AudioError(
+                f"{self.path}: a piece of {samples.shape[1]} channels is not written to a file of {self.channels}; "
+                "give pieces of one shape"
+            )
+        if self.subtype not in ("FLOAT", "DOUBLE"):
+            self._clipped += int(np.count_nonzero(np.abs(samples) > 1))
+            samples = samples.clip(-1, 1)
+        for first in range(0, len(samples), BLOCK_FRAMES):
+            self._sound.write(_quantised(samples[first : first + BLOCK_FRAMES], _PCM_BITS.get(self.subtype)))
+            self._file.check()
+            if self.format == "WAV" and self._file.tell() > MAX_WAV_BYTES:
+                raise AudioError(f"{self.path}: WAV holds up to 4 GiB; name it .flac")
+        self.frames += len(samples)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[None]:
+        import soundfile
+
+        with atomic_write(self.path, overwrite=self.overwrite) as temporary, _Checked(temporary) as self._file:
+            try:
+                with soundfile.SoundFile(
+                    self._file, "w", self.sample_rate, self.channels, self.subtype, format=self.format
+                ) as self._sound:
+                    yield
+            except soundfile.LibsndfileError as error:
+                self._file.check()
+                what = f"{self.format} cannot hold this at {self.sample_rate} Hz ({error.error_string})"
+                raise AudioError(f"{self.path}: {what}; use .wav") from error
+            if not self.frames:
+                raise AudioError(f"{self.path}: no samples came; nothing was written")
+        if self._clipped:
+            total = self.frames * self.channels
+            warnings.warn(f"{self.path}: clipped {self._clipped} of {total} samples, they were beyond ±1", stacklevel=4)
+
+
+class _Checked(io.FileIO):
+    """A file to write that remembers its first failure: libsndfile does not say that a disk is full."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        done, rest = 0, memoryview(data)
+        try:
+            while done < len(rest):
+                done += super().write(rest[done:])
+        except OSError as error:
+            self.failure = self.failure or error
+        return done
+
+    def check(self) -> None:
+        """Raise what went wrong so far."""
+        if self.failure is not None:
+            raise self.failure
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+        self.check()
+
+
+def _format(path: Path, sample_rate: int, subtype: str) -> tuple[str, str]:
+    """Format and subtype of libsndfile for a file of that name."""
+    format_ = next((name for name, suffixes in EXTENSIONS.items() if path.suffix.lower() in suffixes), None)
+    if format_ is None:
+        raise AudioError(f"{path}: '{path.suffix}' is not written; name it .wav, .flac or .ogg")
+    if format_ == "OGG" and subtype == "PCM_16":
+        subtype = "VORBIS"
+    if subtype not in SUBTYPES[format_]:
+        raise AudioError(f"{path}: {format_} does not hold {subtype}; choose from {', '.join(SUBTYPES[format_])}")
+    check_sample_rate(sample_rate)
+    if format_ == "OGG" and sample_rate > MAX_OGG_SAMPLE_RATE:
+        raise AudioError(f"{path}: OGG holds up to {MAX_OGG_SAMPLE_RATE} Hz, not {sample_rate}; use .wav or resample")
+    return format_, subtype
+
+
+def _samples_of(waveform: Tensor, path: Path, written: int) -> np.ndarray:
+    """(n, channels), float64 where that loses nothing, float32 otherwise; `written` samples came before."""
+    if waveform.ndim not in (1, 2) or not waveform.is_floating_point() or not waveform.numel():
+        what = f"a waveform of shape {tuple(waveform.shape)} and {waveform.dtype} is not written"
+        raise AudioError(f"{path}: {what}; give floating point (N,) or (channels, N), N > 0")
+    if waveform.ndim == 2 and len(waveform) > MAX_CHANNELS:
+        raise AudioError(f"{path}: {len(waveform)} channels, at most {MAX_CHANNELS} are written; transposed?")
+    dtype = torch.float64 if waveform.dtype == torch.float64 else torch.float32
+    samples = torch.atleast_2d(waveform.detach()).to("cpu", dtype).numpy().T
+    finite = np.isfinite(samples).all(axis=1)
+    if not finite.all():
+        what = f"{np.count_nonzero(~finite)} samples are NaN or infinite, the first at {written + finite.argmin()}"
+        raise AudioError(f"{path}: {what}; nothing was written, repair the waveform")
+    return samples
+
+
+def _quantised(samples: np.ndarray, bits: int | None) -> np.ndarray:
+    """Samples as soundfile writes them unchanged: integers in the upper `bits` of int32, or floating point.
+
+    libsndfile's own conversion scales by 2^(bits-1) - 1 but reads with 2^(bits-1), so a copy would differ.
+    """
+    if bits is None:
+        return samples
+    full_scale = 2 ** (bits - 1)
+    steps = np.rint(samples * np.float64(full_scale)).clip(-full_scale, full_scale - 1)
+    return steps.astype(np.int32) << (32 - bits)

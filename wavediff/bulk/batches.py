@@ -1,0 +1,106 @@
+"""Files of like length, decoded together."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wavediff.audio import read_info
+from wavediff.bulk.jobs import Job
+from wavediff.mel import MelSpec, read_mel_info
+
+LONG_SECONDS = 600.0
+"""From here on a file goes alone, and through in pieces."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A job as part of a batch.
+
+    Attributes:
+        job: what becomes what.
+        seconds: of audio, from the header.
+        done: its output is there already; it is decoded once more only for the sake of the others in its batch.
+    """
+
+    job: Job
+    seconds: float
+    done: bool = False
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is too long to be held in memory whole."""
+        return self.seconds >= LONG_SECONDS
+
+
+Batch = tuple[Item, ...]
+
+
+def measure(job: Job, spec: MelSpec, *, lenient: bool = False) -> float:
+    """Seconds of audio a job makes, from the header of its source.
+
+    Args:
+        job: what becomes what.
+        spec: dialect of the model.
+        lenient: cut recordings will do.
+
+    Raises:
+        AudioError, MelError: the source is missing, or its header shows that it cannot be used.
+    """
+    if job.is_mel:
+        return read_mel_info(job.source).frames * spec.hop_length / spec.sample_rate
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come again when the file is read
+        return read_info(job.source, lenient=lenient).seconds
+
+
+def make_batches(items: Sequence[Item], max_seconds: float, max_items: int) -> list[Batch]:
+    """Batches of like length, longest first, so that what memory is needed shows at once.
+
+    Args:
+        items: in any order, which does not matter.
+        max_seconds: of a batch, padding included; an item beyond it is alone.
+        max_items: of a batch.
+    """
+    rest = sorted(items, key=lambda item: (-item.seconds, str(item.job.source)))
+    batches = []
+    while rest:
+        longest = rest[0]
+        fitting = max_items if longest.seconds * max_items <= max_seconds else int(max_seconds / longest.seconds)
+        count = 1 if longest.is_long else max(fitting, 1)
+        batches.append(tuple(rest[:count]))
+        rest = rest[count:]
+    return batches
+
+
+def remaining(items: Sequence[Item], max_seconds: float, max_items: int, processes: int = 1) -> list[Batch]:
+    """The batches of which not all is done.
+
+    What is in a batch shows in the last bits of its samples. So the batches are those of all items, whatever is done:
+    a run that was killed comes to the same samples as one that was not. But where that would repeat more work
+    than is left (new files came to many done ones), they are made of what is missing.
+
+    Args:
+        items, max_seconds, max_items: see `make_batches`.
+        processes: how many share the work: each may have been killed in the middle of a batch.
+    """
+    unfinished = [batch for batch in make_batches(items, max_seconds, max_items) if not all(i.done for i in batch)]
+    missing = [item for batch in unfinished for item in batch if not item.done]
+    again = sum(item.seconds for batch in unfinished for item in batch if item.done)
+    if again > sum(item.seconds for item in missing) + processes * max_seconds:
+        return make_batches(missing, max_seconds, max_items)
+    return unfinished
+
+
+def share(batches: Sequence[Batch], processes: int) -> list[list[Batch]]:
+    """The batches of each process, about equally long in all: the longest first, to whoever has least."""
+    shares: list[list[Batch]] = [[] for _ in range(processes)]
+    loads = [0.0] * processes
+    for batch in sorted(batches, key=_cost, reverse=True):
+        least = loads.index(min(loads))
+        shares[least].append(batch)
+        loads[least] += _cost(batch)
+    return shares
+
+
+def _cost(batch: Batch) -> float:
+    return batch[0].seconds * len(batch)

@@ -1,0 +1,178 @@
+"""What was read becomes speech in files."""
+
+import errno
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavediff.audio import AudioWriter, write_audio
+from wavediff.bulk.batches import Item
+from wavediff.bulk.pieces import checked_mel, mel_file_pieces, recording_pieces
+from wavediff.bulk.reading import Fault, Loaded
+from wavediff.diffusion import ItemNoise
+from wavediff.errors import OutputError, WavediffError
+from wavediff.mel import MelSpec
+from wavediff.pipelines.vocoder import Vocoder
+
+Outcome = dict[str, Any] | Fault
+"""Of a file: a row (input, output, seconds, sample_rate, nfe, rtf), or why there is none."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How every file of a run is treated; what is not said here is said at `Vocoder.decode` and `read_audio`.
+
+    Attributes:
+        mel_spec: dialect of the mels; None for what a file says, or for the model's.
+    """
+
+    num_steps: int | None = None
+    schedule: str | Sequence[float] | None = None
+    sampler: str | None = None
+    seed: int = 0
+    mel_spec: MelSpec | None = None
+    lenient: bool = False
+    overwrite: bool = False
+
+
+class Decoder:
+    """Turns batches into files.
+
+    Args:
+        vocoder: the model, on its device.
+        settings: of the run.
+        advance: called with seconds of audio as they are done.
+
+    Raises:
+        SamplingError: steps, schedule, sampler or seed are not possible.
+    """
+
+    def __init__(self, vocoder: Vocoder, settings: Settings, advance: Callable[[float], object] = lambda _: None):
+        self.vocoder, self.settings, self.advance = vocoder, settings, advance
+        self.sampling: dict[str, Any] = {
+            "num_steps": settings.num_steps,
+            "schedule": settings.schedule,
+            "sampler": settings.sampler,
+            "seed": settings.seed,  # of every file: neither order nor company changes what becomes of it
+        }
+        ItemNoise([settings.seed])  # an impossible seed is one fault, not one of each file
+        self.nfe = vocoder.plan(settings.num_steps, settings.schedule, settings.sampler).evaluations
+
+    def __call__(self, batch: Sequence[Loaded | Fault]) -> Iterator[Outcome]:
+        """The outcomes of a batch; of what was done before, none.
+
+        Raises:
+            OutputError: the disk is full, so that nothing that follows could be written either.
+        """
+        mels: list[tuple[Item, Tensor]] = []
+        for loaded in batch:
+            if isinstance(loaded, Fault):
+                yield loaded
+                continue
+            for text in loaded.warnings:
+                warnings.warn(text, stacklevel=2)
+            try:
+                if loaded.values is None:
+                    yield self._in_pieces(loaded.item)
+                else:
+                    mels.append((loaded.item, self._mel(loaded)))
+            except WavediffError as error:
+                yield self._fault(loaded.item, error)
+        yield from self._together(mels)
+
+    def _mel(self, loaded: Loaded) -> Tensor:
+        """(n_mels, frames), in the model's dialect."""
+        source, own = loaded.item.job.source, self.vocoder.mel_spec
+        values = torch.from_numpy(loaded.values)
+        if loaded.sample_rate is None:
+            return checked_mel(values, self.settings.mel_spec or loaded.spec, own, source)
+        try:
+            mel = self.vocoder.mel(values, loaded.sample_rate)[0]
+        except WavediffError as error:
+            raise type(error)(f"{source}: {error}") from error
+        return checked_mel(mel, None, own, source)
+
+    def _together(self, mels: list[tuple[Item, Tensor]]) -> Iterator[Outcome]:
+        if all(item.done for item, _ in mels):
+            return
+        start = time.perf_counter()
+        try:
+            speech = self._decode([mel for _, mel in mels], [item for item, _ in mels])
+        except (WavediffError, torch.OutOfMemoryError) as error:
+            if len(mels) == 1:
+                yield self._fault(mels[0][0], error)
+                return
+            if isinstance(error, torch.OutOfMemoryError):
+                advice = "lower --batch-seconds or --batch-size"
+                warnings.warn(f"no memory for {len(mels)} files at once, they go one by one; {advice}", stacklevel=2)
+            for pair in mels:
+                yield from self._together([pair])
+            return
+        elapsed = time.perf_counter() - start
+        rtf = elapsed / sum(map(len, speech)) * self.vocoder.sample_rate
+        for (item, _), waveform in zip(mels, speech, strict=True):
+            if not item.done:
+                yield self._written(item, waveform, rtf)
+
+    def _decode(self, mels: list[Tensor], items: list[Item]) -> list[Tensor]:
+        """The speech (N,) of each mel, on the CPU."""
+        lengths = [mel.shape[1] for mel in mels]
+        padded = mels[0].new_zeros(len(mels), len(mels[0]), max(lengths))
+        for row, mel in zip(padded, mels, strict=True):
+            row[:, : mel.shape[1]] = mel
+        seconds, told = sum(item.seconds for item in items if not item.done), 0.0
+
+        def on_step(done: int, total: int) -> None:
+            nonlocal told
+            self.advance(seconds * done / total - told)
+            told = seconds * done / total
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "mel: values span")  # each mel has been judged under its own name
+            speech = self.vocoder.decode(padded, lengths=lengths, on_step=on_step, **self.sampling).cpu()
+        return [row[: length * self.vocoder.hop_length] for row, length in zip(speech, lengths, strict=True)]
+
+    def _written(self, item: Item, waveform: Tensor, rtf: float) -> Outcome:
+        try:
+            write_audio(item.job.target, waveform, self.vocoder.sample_rate, overwrite=self.settings.overwrite)
+        except WavediffError as error:
+            return self._fault(item, error)
+        return self._row(item, len(waveform), rtf)
+
+    def _in_pieces(self, item: Item) -> Outcome:
+        """From file to file, in memory that does not grow with the length."""
+        source, own, settings = item.job.source, self.vocoder.mel_spec, self.settings
+        if item.job.is_mel:
+            pieces = mel_file_pieces(source, settings.mel_spec, own)
+        else:
+            pieces = recording_pieces(source, own, self.vocoder.device, lenient=settings.lenient)
+        start, rate = time.perf_counter(), self.vocoder.sample_rate
+        with AudioWriter(item.job.target, rate, overwrite=settings.overwrite) as writer:
+            for part in self.vocoder.stream(pieces, **self.sampling):
+                writer.write(part)
+                self.advance(len(part) / rate)
+        return self._row(item, writer.frames, (time.perf_counter() - start) * rate / writer.frames)
+
+    def _row(self, item: Item, samples: int, rtf: float) -> dict[str, Any]:
+        return {
+            "input": str(item.job.source),
+            "output": str(item.job.target),
+            "seconds": samples / self.vocoder.sample_rate,
+            "sample_rate": self.vocoder.sample_rate,
+            "nfe": self.nfe,
+            "rtf": rtf,
+        }
+
+    def _fault(self, item: Item, error: WavediffError | torch.OutOfMemoryError) -> Fault:
+        if isinstance(error, torch.OutOfMemoryError):
+            return Fault(item.job, f"{item.job.source}: no memory for {item.seconds:.0f} s; use another --device")
+        if isinstance(error, OutputError) and getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise error
+        text = str(error)
+        named = text.startswith((str(item.job.source), str(item.job.target)))
+        return Fault(item.job, text if named else f"{item.job.source}: {text}")

@@ -1,0 +1,98 @@
+"""Which input becomes which output, settled before any work."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wavediff.audio import iter_audio_files
+from wavediff.data.manifest import read_manifest
+from wavediff.errors import OutputError
+from wavediff.files import check_output, sweep_temporaries
+
+MEL_SUFFIXES = (".npy", ".safetensors")
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+OTHER_AUDIO_SUFFIXES = (".mp3", ".m4a", ".aac", ".opus", ".aif", ".aiff", ".wma")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to be made of another."""
+
+    source: Path
+    target: Path
+
+    @property
+    def is_mel(self) -> bool:
+        """Whether the source is a mel; otherwise it is a recording."""
+        return self.source.suffix.lower() in MEL_SUFFIXES
+
+
+def plan_jobs(
+    inputs: Iterable[Path], output: Path, *, overwrite: bool = False, resume: bool = False, keep_folders: bool = False
+) -> list[Job]:
+    """The jobs of a run.
+
+    Args:
+        inputs: recordings, mels, folders of them, manifests (.jsonl).
+        output: a file for a single input, or a folder.
+        overwrite: replace existing outputs.
+        resume: existing outputs are no fault; they are done.
+        keep_folders: mirror the tree below each input folder; otherwise all outputs lie in one folder.
+
+    Raises:
+        AudioError, DataError: a folder cannot be listed, a manifest not be read.
+        OutputError: nothing to do, two inputs would become one file, or an output exists.
+    """
+    sources = [pair for path in inputs for pair in _sources(path, output)]
+    is_file = output.suffix.lower() in AUDIO_SUFFIXES and not output.is_dir()
+    if not sources:
+        raise OutputError(f"{', '.join(map(str, inputs))}: no audio or mel file there; check the folder")
+    if output.suffix.lower() in OTHER_AUDIO_SUFFIXES and not output.is_dir():
+        raise OutputError(f"{output}: {output.suffix} is not written; choose {', '.join(AUDIO_SUFFIXES)} or a folder")
+    if is_file and len(sources) > 1:
+        raise OutputError(f"{output}: is one file for {len(sources)} inputs; name a folder")
+    taken: dict[Path, Path] = {}
+    for source, below in sources:
+        folder = output / below if keep_folders else output
+        target = output if is_file else folder / f"{source.stem}.wav"
+        if target in taken:
+            cure = "vocode them apart" if keep_folders else "vocode them apart, or pass --keep-folders"
+            raise OutputError(f"{source} and {taken[target]}: would both become {target}; {cure}")
+        taken[target] = source
+        check_output(target, overwrite=True)
+    existing = [] if overwrite else [target for target in taken if target.exists()]
+    if existing and not resume:
+        more = f", and {len(existing) - 1} more outputs" if len(existing) > 1 else ""
+        raise OutputError(
+            f"{existing[0]}: already exists{more}; pass --resume to go on where a run stopped, or --overwrite"
+        )
+    for target in existing:
+        if taken[target].exists() and target.samefile(taken[target]):
+            raise OutputError(f"{target}: is an input and would be its own output; choose another folder")
+    return [Job(source, target) for target, source in taken.items()]
+
+
+def sweep(jobs: Iterable[Job]) -> None:
+    """Remove the halves of these outputs that a killed run has left."""
+    targets: dict[Path, list[Path]] = {}
+    for job in jobs:
+        targets.setdefault(job.target.parent, []).append(job.target)
+    for folder, of in targets.items():
+        sweep_temporaries(folder, of)
+
+
+def _sources(path: Path, output: Path) -> Iterator[tuple[Path, Path]]:
+    """The files that an input stands for, each with its folder below the input."""
+    if path.is_dir():
+        mels = (found for found in path.rglob("*") if found.suffix.lower() in MEL_SUFFIXES and found.is_file())
+        own = output.absolute() if path.absolute() in output.absolute().parents else None
+        for found in sorted([*iter_audio_files(path), *mels]):
+            if own is None or own not in found.absolute().parents:  # what an earlier run has made is no input
+                yield found, found.parent.relative_to(path)
+    elif path.suffix.lower() == ".jsonl":
+        folder = path.parent.absolute()
+        for utterance in read_manifest(path):
+            within = utterance.path.is_relative_to(folder)
+            yield utterance.path, utterance.path.parent.relative_to(folder) if within else Path()
+    else:
+        yield path, Path()

@@ -1,0 +1,88 @@
+"""Mels of any length, piece by piece, in the dialect of a model."""
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wavediff.audio import read_audio, resample
+from wavediff.errors import MelError
+from wavediff.mel import MelSpec, MelTransform, check_mel, convert, read_mel_pieces
+
+FRAMES = 2048  # of a piece: half a minute, enough to tell whether it can be of its dialect
+
+
+def checked_mel(mel: Tensor, given: MelSpec | None, wanted: MelSpec, source: Path) -> Tensor:
+    """A mel (n_mels, frames), taken for one of dialect `given`, in the dialect `wanted` (as if None was given).
+
+    Raises:
+        MelError: it cannot be of that dialect, or not be converted; names `source`.
+    """
+    return _checked(mel, given or wanted, wanted, str(source), warn=True)
+
+
+def mel_file_pieces(path: Path, given: MelSpec | None, wanted: MelSpec) -> Iterator[Tensor]:
+    """A mel's file as pieces (n_mels, n) in the dialect `wanted`, each checked; memory does not grow with its length.
+
+    Args:
+        path: `.npy` or `.safetensors`.
+        given: its dialect; None for what the file says, or for `wanted`.
+        wanted: the dialect wanted.
+
+    Raises:
+        MelError: as `read_mel` and `check_mel`, some when the piece is reached.
+    """
+    pieces, said = read_mel_pieces(path, FRAMES)
+    given, before = given or said or wanted, None
+    for piece, last in _marked(pieces):
+        # A change of framing drops the last frame or repeats it; of the pieces but the last that must not show.
+        if given.framing == wanted.framing or (last and before is None):
+            converted = _checked(piece, given, wanted, str(path), warn=False)
+        elif last and before is not None:
+            converted = _checked(torch.cat([before, piece], -1), given, wanted, str(path), warn=False)[:, 1:]
+        else:
+            longer = torch.cat([piece, piece[:, -1:]], -1)
+            converted = _checked(longer, given, wanted, str(path), warn=False)[:, : piece.shape[-1]]
+        before = piece[:, -1:]
+        if converted.shape[-1]:
+            yield converted
+
+
+def recording_pieces(path: Path, spec: MelSpec, device: torch.device, *, lenient: bool = False) -> Iterator[Tensor]:
+    """A recording's mel as pieces (n_mels, n). The recording itself is read whole, which `read_audio` limits.
+
+    Raises:
+        AudioError: as `read_audio`, or too short for a mel.
+    """
+    waveform, sample_rate = read_audio(path, lenient=lenient)
+    waveform = resample(waveform, sample_rate, spec.sample_rate)[None]
+    transform, total = MelTransform(spec).to(device), spec.frames(waveform.shape[1])
+    margin = math.ceil(spec.n_fft / spec.hop_length)  # frames at the ends of a part that its own ends would change
+    for first in range(0, total, FRAMES):
+        last, begin = min(first + FRAMES, total), max(first - margin, 0)
+        part = waveform[:, begin * spec.hop_length : (last + margin) * spec.hop_length]
+        yield transform(part.to(device))[0, :, first - begin : last - begin]
+
+
+def _checked(mel: Tensor, given: MelSpec, wanted: MelSpec, source: str, *, warn: bool) -> Tensor:
+    mel = check_mel(mel, given, source=source, warn=warn)
+    if given != wanted:
+        try:
+            mel = convert(mel, given, wanted)
+        except MelError as error:
+            raise MelError(f"{source}: {str(error).removeprefix('mel: ')}") from error
+        mel = check_mel(mel, wanted, source=source, warn=warn)
+    return mel[0]
+
+
+def _marked(pieces: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:
+    """Each piece, and whether it is the last."""
+    held: Tensor | None = None
+    for piece in pieces:
+        if held is not None:
+            yield held, False
+        held = piece
+    if held is not None:
+        yield held, True

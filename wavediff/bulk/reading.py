@@ -1,0 +1,138 @@
+"""Reading batches ahead, in other processes."""
+
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from wavediff.audio import read_audio
+from wavediff.bulk.batches import Batch, Item
+from wavediff.bulk.jobs import Job
+from wavediff.errors import DataError, WavediffError
+from wavediff.mel import MelSpec, read_mel
+
+WORKER_TIMEOUT = 600
+"""Seconds without a batch after which the reading processes are taken to hang."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file that could not be vocoded; `reason` names it, the cause and the cure."""
+
+    job: Job
+    reason: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was read of an item.
+
+    Attributes:
+        item: whose it is.
+        values: mel (n_mels, frames) or waveform (N,), float32; None of a long item, which is read in pieces later.
+            Arrays and not tensors, which would take files and shared memory, both scarce, from process to process.
+        spec: of a mel, where its file says it.
+        sample_rate: of a waveform [Hz]; None of a mel.
+        warnings: what reading it warned of.
+    """
+
+    item: Item
+    values: np.ndarray | None
+    spec: MelSpec | None = None
+    sample_rate: int | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+class BatchDataset(Dataset[list[Loaded | Fault]]):
+    """Batches as they are read; a file that cannot be is a `Fault` in its place.
+
+    Args:
+        batches: to read.
+        lenient: keep what is left of cut or damaged recordings.
+    """
+
+    def __init__(self, batches: Sequence[Batch], lenient: bool = False) -> None:
+        self.batches, self.lenient = batches, lenient
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> list[Loaded | Fault]:
+        batch = self.batches[index]
+        read = {item: self._read(item) for item in batch if not item.done}
+        if any(isinstance(result, Loaded) for result in read.values()):
+            # Of what is done already nothing is said.
+            again = {item: self._read(item) for item in batch if item.done}
+            read |= {item: result for item, result in again.items() if isinstance(result, Loaded)}
+        return [read[item] for item in batch if item in read]
+
+    def _read(self, item: Item) -> Loaded | Fault:
+        source = item.job.source
+        if item.is_long:
+            return Loaded(item, None)
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                if item.job.is_mel:
+                    mel, spec = read_mel(source)
+                    loaded = Loaded(item, mel.numpy(), spec)
+                else:
+                    waveform, sample_rate = read_audio(source, lenient=self.lenient)
+                    loaded = Loaded(item, waveform.numpy(), sample_rate=sample_rate)
+            loaded.warnings.extend(str(warning.message) for warning in caught)
+            return loaded
+        except WavediffError as error:
+            return Fault(item.job, str(error))
+        except Exception as error:  # a bug of ours; the other files are none the worse for it
+            return Fault(item.job, f"{source}: {type(error).__name__}: {error}; wavediff is at fault, report it")
+
+
+def read_batches(
+    batches: Sequence[Batch], *, lenient: bool = False, workers: int = 0
+) -> Iterator[list[Loaded | Fault]]:
+    """Each batch, in order, while `workers` processes read those that follow; 0 reads here.
+
+    Raises:
+        DataError: a process died or hangs.
+    """
+    loader: DataLoader[list[Loaded | Fault]] = DataLoader(
+        BatchDataset(batches, lenient),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_unchanged,
+        worker_init_fn=_end_with_parent,
+        timeout=WORKER_TIMEOUT if workers else 0,
+        generator=torch.Generator(),  # or it would draw from the global one
+    )
+    try:
+        yield from loader
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        if "DataLoader" not in reason:
+            raise
+        cure = "what is done stays: go on with --resume, and --workers 0 if it happens again"
+        raise DataError(f"a process that reads files died or hangs ({reason}); {cure}") from error
+
+
+def _end_with_parent(worker: int) -> None:
+    """Or a process that reads would outlive a killed run, waiting for ever for somebody to take what it has read."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who reads is stopped by who decodes
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _unchanged(batch: list[Loaded | Fault]) -> list[Loaded | Fault]:
+    return batch

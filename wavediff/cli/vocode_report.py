@@ -1,0 +1,92 @@
+"""What `wavediff vocode` prints: a row for each file, the bar, the end."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from wavediff.bulk import Batch, Fault, Outcome, Work
+from wavediff.errors import WavediffError
+
+
+class Report:
+    """What became of the files of one process.
+
+    Args:
+        args: quiet, json.
+        alone: whether there is one file, so that its fault is the command's.
+    """
+
+    def __init__(self, args: argparse.Namespace, *, alone: bool = False) -> None:
+        self.quiet, self.json, self.alone = args.quiet, args.json, alone
+        self.files, self.seconds = 0, 0.0
+        self.faults: list[str] = []
+
+    def begin(self, work: Work) -> None:
+        """Account for the files that will not be decoded."""
+        for job in work.done:
+            self._print_json({"input": str(job.source), "output": str(job.target), "skipped": True})
+        for fault in work.faults:
+            self.tell(fault)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Account for a file; of a fault more is said at the end."""
+        from tqdm import tqdm
+
+        if isinstance(outcome, Fault):
+            self.faults.append(outcome.reason)
+            if not self.alone:
+                paths = {"input": str(outcome.job.source), "output": str(outcome.job.target)}
+                self._print_json(paths | {"error": outcome.reason})
+            return
+        self.files, self.seconds = self.files + 1, self.seconds + outcome["seconds"]
+        self._print_json(outcome)
+        if not self.json and not self.quiet:
+            line = f"{outcome['output']}: {outcome['seconds']:.2f} s of speech, real-time factor {outcome['rtf']:.2f}"
+            tqdm.write(line)
+            sys.stdout.flush()
+
+    def summary(self) -> tuple[int, float, list[str]]:
+        """Files, their seconds, and faults: what another process may be told."""
+        return self.files, self.seconds, self.faults
+
+    def _print_json(self, row: dict[str, Any]) -> None:
+        if self.json:  # in one piece, because several processes may be printing
+            print(json.dumps(row) + "\n", end="", flush=True)
+
+
+def complain(faults: Sequence[str]) -> None:
+    """A line on standard error for each."""
+    for fault in faults:
+        print(f"wavediff vocode: {' '.join(fault.split())}", file=sys.stderr)
+
+
+def conclude(
+    args: argparse.Namespace, summaries: Sequence[tuple[int, float, list[str]]], jobs: int, skipped: int, elapsed: float
+) -> None:
+    """The end of a run, from the summaries of all its processes.
+
+    Raises:
+        WavediffError: a file could not be vocoded.
+    """
+    files, seconds = sum(summary[0] for summary in summaries), sum(summary[1] for summary in summaries)
+    faults = [fault for summary in summaries for fault in summary[2]]
+    if faults and jobs == 1:
+        raise WavediffError(faults[0])
+    if jobs > 1 and not args.quiet and not args.json:
+        speed = f" ({seconds / elapsed:.1f} times as fast as it plays)" if files else ""
+        there = f", {skipped} were there already" if skipped else ""
+        print(f"{files} files, {seconds:.1f} s of speech in {elapsed:.1f} s{speed}{there}", flush=True)
+    complain(faults)
+    if faults:
+        raise WavediffError(f"{len(faults)} of {jobs} inputs could not be vocoded, for the reasons above")
+
+
+def seconds_bar(batches: Sequence[Batch], *, quiet: bool) -> Any:
+    """A progress bar in seconds of audio; none where standard error is no terminal."""
+    from tqdm import tqdm
+
+    total = sum(item.seconds for batch in batches for item in batch if not item.done)
+    layout = "{percentage:3.0f}%|{bar}| {n:.1f} of {total:.1f} s of speech [{elapsed}<{remaining}]"
+    return tqdm(total=total, bar_format=layout, disable=True if quiet else None)
