@@ -542,6 +542,25 @@ def test_a_fault_in_the_middle_of_a_long_file_leaves_no_half(
     assert sorted(contents(tmp_path / "out")) == [f"{number}.wav" for number in range(7)]
 
 
+# Speed
+
+
+def test_precision_is_the_vocoders(
+    vocode: Callable, vocoder: Vocoder, inputs: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert vocode("in/1.npy", "-o", "half.wav", "--precision", "bfloat16") == 0
+    mel = torch.from_numpy(np.load(inputs / "1.npy"))
+    expected = [
+        Vocoder(vocoder.config, vocoder.denoiser).to("cpu", precision).decode(mel, 2)
+        for precision in (torch.bfloat16, torch.float32)
+    ]
+    written = read_audio(tmp_path / "half.wav")[0]
+    errors = [float((written - speech).abs().max()) for speech in expected]
+    assert errors[0] < ONE_STEP_OF_16_BIT < errors[1]
+    assert vocode("in/1.npy", "-o", "fused.wav", "--fused") == 2
+    assert "--fused: is for a GPU, and this runs on the CPU; drop it" in capsys.readouterr().err
+
+
 # Processes
 
 
