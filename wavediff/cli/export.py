@@ -1,24 +1,114 @@
-"""Turn a training checkpoint (.ckpt) into a model file (.safetensors), with its averaged weights."""
+"""Write a trained model for others: as a model file (.safetensors, of a training checkpoint), or a vocoder as ONNX
+(.onnx) or as a program of torch (.pt2), which run without wavediff.
+
+The ONNX file and the program hold the whole sampler (mel, noise -> speech) or one step of the denoiser (x_t, t, mel ->
+x_0), for any batch and length, and say in their metadata which mel, how much noise and which sample rate they mean.
+"""
 
 import argparse
+import json
+import sys
 from pathlib import Path
+from typing import Any
+
+from wavediff.diffusion import PUBLISHED, SAMPLERS, SPACINGS
+from wavediff.errors import ConfigError
+
+FORMATS = {"model": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
+    checkpoint_help = "training checkpoint, such as runs/NAME/last.ckpt; for onnx and torch also a model file"
     parser.add_argument(
-        "checkpoint", type=Path, metavar="CKPT", help="full training state, such as runs/NAME/last.ckpt"
+        "checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help=f"{checkpoint_help} (default: the bundled one)"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="model file to write, .safetensors")
-    parser.add_argument("--half", action="store_true", help="store float16: half the size")
+    format_help = ", ".join(f"{name} ({suffix})" for name, suffix in FORMATS.items())
+    parser.add_argument("--format", choices=FORMATS, default="model", help=f"{format_help}; default model")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="file to write")
+    parser.add_argument("--half", action="store_true", help="model: store float16, half the size")
+    parser.add_argument("--what", choices=("step", "sampler"), help="onnx, torch: how much of it (default: sampler)")
+    parser.add_argument("--num-steps", type=int, metavar="N", help="network evaluations (default: the model's)")
+    schedule_help = f"for experts: {', '.join([*SPACINGS, *PUBLISHED])}, full, or ascending betas: 0.0001,0.01,0.2"
+    parser.add_argument("--schedule", help=schedule_help)
+    parser.add_argument("--sampler", help=f"for experts: {', '.join(SAMPLERS)}, with options as in ddim:eta=0.5")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    parser.add_argument("--quiet", action="store_true", help="say nothing")
+    parser.add_argument("--json", action="store_true", help="print what was written as one JSON object")
 
 
 def run(args: argparse.Namespace) -> None:
     """Export."""
+    _check(args)
+    written = _write_model(args) if args.format == "model" else _write_vocoder(args)
+    size = args.output.stat().st_size
+    if args.json:
+        print(json.dumps({"output": str(args.output), "format": args.format, "bytes": size} | written))
+    elif not args.quiet:
+        print(f"{args.output}: {size / 1e6:.1f} MB, {_described(written)}")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Options that belong together.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    sampling = {"--num-steps": args.num_steps, "--schedule": args.schedule, "--sampler": args.sampler}
+    given = [name for name, value in sampling.items() if value is not None]
+    if args.format == "model":
+        if args.checkpoint is None:
+            raise ConfigError("CHECKPOINT: a model file is made of a training checkpoint; give runs/NAME/last.ckpt")
+        if args.what is not None or given:
+            name = "--what" if args.what is not None else given[0]
+            raise ConfigError(f"{name}: a model file holds the whole model; choose --format onnx or torch, or drop it")
+        return
+    if args.half:
+        raise ConfigError(f"--half: is for model files, not for --format {args.format}; drop it")
+    if args.what == "step" and given:
+        raise ConfigError(f"{given[0]}: a step has no sampler, its caller chooses the times; drop it")
+
+
+def _write_model(args: argparse.Namespace) -> dict[str, Any]:
     from wavediff.checkpoint import save_checkpoint
     from wavediff.training.checkpoint_io import trained_model
 
     config, weights, facts = trained_model(args.checkpoint)
     save_checkpoint(args.output, config, weights, facts, half=args.half, overwrite=args.overwrite)
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, after {facts['steps']} steps")
+    return facts
+
+
+def _write_vocoder(args: argparse.Namespace) -> dict[str, Any]:
+    from wavediff.cli.vocode import parse_schedule
+    from wavediff.exporting import What, export_onnx, export_torch
+
+    vocoder = _vocoder(args.checkpoint)
+    what: What = args.what or "sampler"
+    plan = None
+    if what == "sampler":
+        plan = vocoder.plan(args.num_steps, parse_schedule(args.schedule), args.sampler)
+    if not args.quiet:
+        print("wavediff export: tracing the network, which takes up to a minute ...", file=sys.stderr)
+    export = export_onnx if args.format == "onnx" else export_torch
+    return export(vocoder, args.output, what, plan, overwrite=args.overwrite)
+
+
+def _vocoder(path: Path | None) -> Any:
+    """The vocoder of a model file, of a training checkpoint, or the bundled one."""
+    from wavediff.checkpoint import Checkpoint
+    from wavediff.pipelines.vocoder import Vocoder
+
+    if path is None or path.suffix.lower() != ".ckpt":
+        return Vocoder.from_pretrained(path, "cpu")
+    from wavediff.training.checkpoint_io import trained_model  # loads the trainer, which takes seconds
+
+    config, weights, facts = trained_model(path)
+    return Vocoder(config, Checkpoint(config, weights, facts, path).build(), facts)
+
+
+def _described(written: dict[str, Any]) -> str:
+    if "what" not in written:
+        return f"after {written['steps']} steps"
+    if written["what"] == "step":
+        return "x_t, t, mel -> x_0"
+    return f"mel, noise -> speech; {written['draws']} draws of noise, {written['evaluations']} evaluations"

@@ -1,0 +1,34 @@
+"""wavediff's models in the shape that other libraries expect, so that one line of a pipeline changes.
+
+Each takes a `Vocoder` (by default the bundled one) and the dialect of the host's mels (by default what that host
+usually gives), converts as `Vocoder.decode` does, and refuses at once what it could not convert. README.md beside this
+file shows each in use.
+"""
+
+from wavediff.compat.base import HostVocoder
+from wavediff.compat.coqui import CoquiVocoder
+from wavediff.compat.diffusers import AudioOutput, DiffusersGenerator, DiffusersVocoder
+from wavediff.compat.espnet import ESPnetVocoder
+from wavediff.compat.hifigan import HiFiGANVocoder
+from wavediff.compat.nemo import NeMoVocoder
+from wavediff.compat.speechbrain import SpeechBrainHiFiGAN, SpeechBrainVocoder
+from wavediff.compat.torchaudio import TorchaudioVocoder
+from wavediff.compat.transformers import TransformersVocoder
+from wavediff.compat.vocos import F5TTSVocoder, VocosVocoder
+
+__all__ = [
+    "AudioOutput",
+    "CoquiVocoder",
+    "DiffusersGenerator",
+    "DiffusersVocoder",
+    "ESPnetVocoder",
+    "F5TTSVocoder",
+    "HiFiGANVocoder",
+    "HostVocoder",
+    "NeMoVocoder",
+    "SpeechBrainHiFiGAN",
+    "SpeechBrainVocoder",
+    "TorchaudioVocoder",
+    "TransformersVocoder",
+    "VocosVocoder",
+]

@@ -1,0 +1,123 @@
+"""What all hosts' vocoders are: a `Vocoder` as a module, told once which dialect its host's mels are of."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from wavediff.engine.lines import pad_mel
+from wavediff.errors import MelError, SamplingError
+from wavediff.mel import MelSpec, can_convert, check_mel, convert
+from wavediff.pipelines.vocoder import Vocoder
+
+
+class HostVocoder(nn.Module):
+    """A vocoder in the shape that a host library expects; subclasses add the host's calls.
+
+    The seed is fixed, so the same mel always gives the same speech: some hosts ask twice and compare. The weights stay
+    float32 and in evaluation mode, whatever the host does to the module that holds them.
+
+    Args:
+        vocoder: the model; None for the bundled one (22,050 Hz, dialect `hifigan`).
+        mel_spec: dialect of the host's mels, or its preset's name; None for `dialect`.
+        num_steps: how much work, as `Vocoder.decode` takes it.
+        seed: decides the noise of every item.
+
+    Raises:
+        MelError: the vocoder cannot take mels of that dialect.
+        SamplingError: the number of steps is not possible.
+    """
+
+    dialect: ClassVar[str]
+    """Preset of the mels that the host gives by default."""
+
+    def __init__(
+        self,
+        vocoder: Vocoder | None = None,
+        mel_spec: MelSpec | str | None = None,
+        num_steps: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        given = self.dialect if mel_spec is None else mel_spec
+        self.mel_spec = MelSpec.preset(given) if isinstance(given, str) else given
+        self.num_steps, self.seed = num_steps, seed
+        self._take(Vocoder.from_pretrained() if vocoder is None else vocoder)
+
+    def _take(self, vocoder: Vocoder) -> None:
+        conversion = can_convert(self.mel_spec, vocoder.mel_spec)
+        if conversion.kind == "no":
+            host, model = self.mel_spec.name, vocoder.mel_spec.name
+            raise MelError(
+                f"{type(self).__name__}: its mels are {host}, this vocoder takes {model} ({conversion.reason}); pass a "
+                f"vocoder trained on {host}, Vocoder.from_pretrained(FILE), or mel_spec= if the host's are of another"
+            )
+        vocoder.plan(self.num_steps)
+        self.vocoder = vocoder
+        self.denoiser = vocoder.denoiser.eval()  # hosts look for parameters, to find out about the device
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the speech, in Hz."""
+        return self.vocoder.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a mel frame becomes."""
+        return self.vocoder.hop_length
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode: a host that is trained does not train its vocoder here."""
+        return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # What .to(), .cuda(), .half() of this module and of any around it come down to. Only the device is followed.
+        self.vocoder.to(fn(torch.empty(0, device=self.vocoder.device)).device)
+        return self
+
+    def speech(self, mel: Tensor, lengths: Sequence[int] | Tensor | None = None, **options: Any) -> Tensor:
+        """Speech from the host's mel.
+
+        Between framings a frame is dropped or repeated, as `wavediff.mel.convert` tells, so the speech may be a hop
+        shorter or longer than frames * hop_length.
+
+        Args:
+            mel: (n_mels, frames) or (B, n_mels, frames) in the host's dialect.
+            lengths: frames of each item; what is beyond them is not looked at, and silent in the speech.
+            options: of `Vocoder.decode`, instead of this object's.
+
+        Returns:
+            (N,) or (B, N), in [-1, 1], an ordinary tensor that hosts may change in place.
+
+        Raises:
+            MelError, SamplingError: as `Vocoder.decode`.
+        """
+        options = {"num_steps": self.num_steps, "seed": self.seed, **options}
+        with torch.autocast(mel.device.type, enabled=False), torch.autocast(self.vocoder.device.type, enabled=False):
+            if lengths is None:
+                speech = self.vocoder.decode(mel, mel_spec=self.mel_spec, **options)
+            else:
+                converted, counts = self._converted(mel, [int(length) for length in lengths])
+                speech = self.vocoder.decode(converted, lengths=counts, **options)
+        return speech.clone()  # decode computes in inference mode, whose tensors may not be changed outside it
+
+    def samples(self, frames: int) -> int:
+        """How many samples of speech a mel of that many frames becomes."""
+        return (frames + self._frames_added) * self.hop_length
+
+    @property
+    def _frames_added(self) -> int:
+        """By the conversion: -1, 0 or 1."""
+        return (self.vocoder.mel_spec.framing == "center") - (self.mel_spec.framing == "center")
+
+    def _converted(self, mel: Tensor, lengths: list[int]) -> tuple[Tensor, list[int]]:
+        """A batch and its lengths in the vocoder's dialect: each item loses or gains a frame at its own end."""
+        if mel.ndim != 3 or len(lengths) != len(mel) or not all(1 <= length <= mel.shape[-1] for length in lengths):
+            raise SamplingError(
+                f"lengths: {lengths[:8]} do not fit mels of shape {tuple(mel.shape)}; give one number of frames, from "
+                "1 to that of the batch, an item"
+            )
+        padded = pad_mel(mel, torch.tensor(lengths, device=mel.device))
+        converted = convert(check_mel(padded, self.mel_spec), self.mel_spec, self.vocoder.mel_spec)
+        return converted, [length + self._frames_added for length in lengths]

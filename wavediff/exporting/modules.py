@@ -1,0 +1,150 @@
+"""What is exported: a vocoder's denoiser, or all of its sampling, as modules that take tensors and give one."""
+
+import copy
+import functools
+
+import torch
+from torch import Tensor, nn
+
+from wavediff.backbones import Condition
+from wavediff.denoiser import Bound, Denoiser
+from wavediff.diffusion import Combination, Plan, predict_x0, unroll
+from wavediff.diffusion.priors import ShapedNormal
+from wavediff.errors import ConfigError
+from wavediff.exporting.stft import PairSTFT, exchange
+from wavediff.mel import MelSpec
+from wavediff.mel.griffin_lim import MOMENTUM
+
+
+def exportable(denoiser: Denoiser, spec: MelSpec, transform: type[PairSTFT]) -> Denoiser:
+    """A copy whose transforms can be exported.
+
+    Args:
+        denoiser: of a vocoder.
+        spec: dialect of its mel.
+        transform: which form they take.
+    """
+    denoiser = copy.deepcopy(denoiser).cpu().float().eval().requires_grad_(False)
+    if isinstance(denoiser.prior, ShapedNormal):
+        exchange(denoiser, transform(spec))
+    return denoiser
+
+
+class DenoiserStep(nn.Module):
+    """x_t (B, N), t (B,), mel (B, n_mels, frames) -> estimate of x_0 (B, N), N = frames * hop_length.
+
+    Args:
+        denoiser: see `exportable`.
+        hop_length: of the mel.
+    """
+
+    output = "x_0"
+    draws, evaluations = 0, 1
+
+    def __init__(self, denoiser: Denoiser, hop_length: int) -> None:
+        super().__init__()
+        self.denoiser, self.hop_length = denoiser, hop_length
+
+    def forward(self, x_t: Tensor, t: Tensor, mel: Tensor) -> Tensor:
+        """See the class."""
+        x_t = x_t.reshape(mel.shape[0], mel.shape[2] * self.hop_length)  # lengths that do not fit fail here
+        return self.denoiser.bind(Condition(mel))(x_t, t)
+
+    def inputs(self, mel: Tensor) -> dict[str, Tensor]:
+        """Something to trace with, for a mel (B, n_mels, frames)."""
+        batch, _, frames = mel.shape
+        return {"x_t": torch.zeros(batch, frames * self.hop_length), "t": torch.full((batch,), 0.5), "mel": mel}
+
+
+class FewSteps(nn.Module):
+    """mel (B, n_mels, frames), noise (B, draws, N) -> speech (B, N) within +-1, N = frames * hop_length.
+
+    The noise is standard normal: of the start, of the guess if the prior makes one, then what the sampler draws, in
+    its order. It is what `Vocoder.decode` computes of the same noise, within rounding. The iterations of a guess
+    magnify rounding, in `decode` as here: 32 of them make 1e-3 of 1e-7, and more here and there.
+
+    Args:
+        denoiser: see `exportable`.
+        plan: of the sampling.
+        hop_length: of the mel.
+    """
+
+    output = "speech"
+
+    def __init__(self, denoiser: Denoiser, plan: Plan, hop_length: int) -> None:
+        super().__init__()
+        self.denoiser, self.hop_length = denoiser, hop_length
+        self.unrolled = unroll(plan, denoiser.schedule)
+        self.guesses = denoiser.start_time < 1
+        self.draws, self.evaluations = 1 + self.guesses + self.unrolled.draws, len(self.unrolled.times)
+        # As numbers, or the schedule would be traced, in float64.
+        self.start_level, *self.levels = [self._level(t) for t in (plan.times[0], *self.unrolled.times)]
+
+    def _level(self, t: float) -> tuple[float, float]:
+        time = torch.tensor([t], dtype=torch.float64)
+        return float(self.denoiser.schedule.alpha(time)), float(self.denoiser.schedule.sigma(time))
+
+    def forward(self, mel: Tensor, noise: Tensor) -> Tensor:
+        """See the class."""
+        batch, _, frames = mel.shape
+        length = frames * self.hop_length
+        noise = noise.reshape(batch, self.draws, length)  # lengths that do not fit fail here
+        bound = self.denoiser.bind(Condition(mel))
+        start, *others = noise.unbind(1)
+        start = bound.noise(start)
+        if self.guesses:
+            alpha, sigma = self.start_level
+            start = alpha * _guess(bound, others.pop(0)) + sigma * start
+        signals = [start, *map(bound.noise, others)]
+        for t, (alpha, sigma), terms in zip(self.unrolled.times, self.levels, self.unrolled.inputs, strict=True):
+            x_t = _combined(terms, signals)
+            output = bound.predict(x_t, torch.tensor([t], dtype=torch.float64))  # (1,): the same for all items
+            # Said anew, or the lengths of one evaluation would be traced as formulas of all those before it.
+            output = output.reshape(batch, length)
+            levels = x_t.new_full((batch,), alpha), x_t.new_full((batch,), sigma)
+            signals.append(predict_x0(self.denoiser.prediction, output, x_t, *levels))
+        return _combined(self.unrolled.output, signals).clamp(-1, 1)
+
+    def inputs(self, mel: Tensor) -> dict[str, Tensor]:
+        """Something to trace with, for a mel (B, n_mels, frames)."""
+        batch, _, frames = mel.shape
+        return {"mel": mel, "noise": torch.zeros(batch, self.draws, frames * self.hop_length)}
+
+
+def _guess(bound: Bound, white: Tensor) -> Tensor:
+    """`Bound.guess`, its iterations as one loop: written out they would make the graph thirty times as large."""
+    prior, envelope, magnitude = bound.denoiser.prior, bound.cond.envelope, bound.cond.magnitude
+    if not isinstance(prior, ShapedNormal) or envelope is None or magnitude is None:
+        raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or start_time to 1")
+    stft: PairSTFT = prior.stft  # type: ignore[assignment]  # `exportable` saw to it
+    return find_phase(magnitude, prior.shape(white, envelope), stft, prior.config.phase_iterations)
+
+
+def find_phase(magnitude: Tensor, start: Tensor, stft: PairSTFT, n_iter: int) -> Tensor:
+    """As `wavediff.mel.griffin_lim.find_phase`, which explains it: in real numbers, in a loop that can be exported."""
+    gain = stft.gain(magnitude.shape[1])
+
+    def with_magnitude(pairs: Tensor) -> Tensor:
+        power = pairs.square().sum(stft.axis)
+        return pairs * (magnitude * (power + 1e-18).rsqrt()).unsqueeze(stft.axis)
+
+    def goes_on(count: Tensor, pairs: Tensor, previous: Tensor) -> Tensor:
+        return count < n_iter
+
+    def iterate(count: Tensor, pairs: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        projected = stft.pairs(stft.added(pairs) * gain)
+        step = projected - (MOMENTUM / (1 + MOMENTUM)) * previous
+        return count + 1, with_magnitude(step), projected
+
+    pairs = with_magnitude(stft.pairs(start))
+    if n_iter > 0:
+        # The first iteration has no momentum: nothing was before it.
+        counted = torch.zeros((), dtype=torch.int64), pairs, torch.zeros_like(pairs)
+        _, pairs, _ = torch.while_loop(goes_on, iterate, counted)
+    return stft.added(pairs) * gain
+
+
+def _combined(combination: Combination, signals: list[Tensor]) -> Tensor:
+    """The sum that `wavediff.diffusion.unroll` describes."""
+    terms = [value * signals[index] if value != 1 else signals[index] for index, value in combination.terms]
+    return functools.reduce(torch.add, terms)

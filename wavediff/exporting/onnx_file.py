@@ -1,0 +1,94 @@
+"""A vocoder as an ONNX file, which runs wherever ONNX does: no torch, no wavediff."""
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from wavediff.diffusion import Plan
+from wavediff.errors import MissingExtraError
+from wavediff.exporting.contract import What, check_suffix, contract, module_of
+from wavediff.exporting.stft import MatrixSTFT
+from wavediff.exporting.tracing import quiet, traced
+from wavediff.files import atomic_write, check_output
+from wavediff.pipelines.vocoder import Vocoder
+
+OPSET = 18
+PACKAGES = ("onnx", "onnxscript")  # which torch's exporter needs
+
+
+def export_onnx(
+    vocoder: Vocoder,
+    path: str | os.PathLike[str],
+    what: What = "sampler",
+    plan: Plan | None = None,
+    *,
+    overwrite: bool = False,
+) -> dict[str, str]:
+    """Write a vocoder as one ONNX file, atomically.
+
+    Args:
+        vocoder: without class labels.
+        path: `.onnx`.
+        what: "step", the denoiser: x_t (B, N), t (B,), mel (B, n_mels, frames) -> x_0 (B, N); or "sampler": mel,
+            noise (B, draws, N) -> speech (B, N). All float32, N = frames * hop_length; see `FewSteps` for the noise.
+        plan: of the sampler; `Vocoder.plan()` by default.
+        overwrite: replace an existing file.
+
+    Returns:
+        The file's metadata; see `contract`.
+
+    Raises:
+        ConfigError: the model takes labels, the plan has too many evaluations, or there is one for a step.
+        MissingExtraError: onnx or onnxscript is not installed.
+        OutputError: the name does not end in `.onnx`, the file exists or cannot be written.
+    """
+    check_suffix(path, ".onnx")
+    check_output(Path(path), overwrite=overwrite)
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(" and ".join(missing), "onnx", "the ONNX export")
+    module, plan = module_of(vocoder, what, plan, MatrixSTFT)
+    facts = contract(vocoder, module, plan)
+    with _ComplexPadding():
+        program = traced(module, vocoder.mel_spec)
+    with quiet():
+        exported = torch.onnx.export(
+            program, output_names=[module.output], opset_version=OPSET, dynamo=True, verbose=False
+        )
+    if exported is None:
+        raise RuntimeError("torch.onnx.export returned nothing, though it was given no file to write")
+    for value in exported.model.graph.inputs:
+        if value.name == "mel" and value.shape is not None:
+            exported.rename_axes({str(value.shape[0]): "batch", str(value.shape[2]): "frames"})
+    for node in exported.model.graph.all_nodes():
+        node.metadata_props.clear()  # where in the exporter's sources it came from
+        for result in node.outputs:
+            result.metadata_props.clear()
+    exported.model.metadata_props.update(facts)
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(exported.model_proto.SerializeToString())
+    return facts
+
+
+class _ComplexPadding(TorchFunctionMode):
+    """Pads the two parts of complex numbers one by one: the whole is all that the ONNX exporter lacks."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.pad or not args[0].is_complex():
+            return func(*args, **kwargs)
+        signal: Tensor = args[0]
+        return torch.complex(*(F.pad(part, *args[1:], **kwargs) for part in (signal.real, signal.imag)))

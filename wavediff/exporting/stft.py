@@ -1,0 +1,127 @@
+"""The transform of `FrameSTFT` in forms that can be exported: the same numbers, and nothing kept between two calls.
+
+A spectrum is also given as pairs of real numbers, because a loop of an exported graph carries no complex ones.
+"""
+
+import abc
+import functools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wavediff.mel import FrameSTFT, MelSpec
+
+
+class PairSTFT(FrameSTFT, abc.ABC):
+    """`FrameSTFT`, also between waveform (B, frames * hop_length) and pairs (real, imaginary) of real numbers.
+
+    Args:
+        spec: as `FrameSTFT`.
+
+    Raises:
+        ConfigError: as `FrameSTFT`.
+    """
+
+    axis: int
+    """Where the pair is in pairs: -2 for (B, frames, 2, bins), -1 for (B, frames, bins, 2)."""
+    squared: Tensor
+
+    def __init__(self, spec: MelSpec) -> None:
+        super().__init__(spec)
+        # Windows are filled up to whole hops, so that frames are cut and added hop by hop, whatever the hop.
+        self.hops = -(-self.n_fft // self.hop_length)
+        self.filling = self.hops * self.hop_length - self.n_fft
+        self.register_buffer("squared", F.pad(self.window.square(), (0, self.filling)), persistent=False)
+
+    @abc.abstractmethod
+    def pairs(self, waveform: Tensor) -> Tensor:
+        """Waveform (B, frames * hop_length) -> pairs of its spectrum."""
+
+    @abc.abstractmethod
+    def added(self, pairs: Tensor) -> Tensor:
+        """Pairs -> windowed frames, added where they overlap: (B, frames * hop_length)."""
+
+    def gain(self, frames: int) -> Tensor:
+        """(1, frames * hop_length): what undoes the windows in `added`."""
+        squared = self.squared.expand(1, frames, -1)
+        return self._add(squared).clamp(min=1e-6).reciprocal()
+
+    def analysis(self, waveform: Tensor) -> Tensor:
+        """As `FrameSTFT.analysis`."""
+        pairs = self.pairs(waveform)
+        return torch.complex(pairs.select(self.axis, 0), pairs.select(self.axis, 1))
+
+    def synthesis(self, spectrum: Tensor) -> Tensor:
+        """As `FrameSTFT.synthesis`."""
+        pairs = torch.stack([spectrum.real, spectrum.imag], self.axis)
+        return self.added(pairs) * self.gain(spectrum.shape[1])
+
+    def _cut(self, waveform: Tensor) -> Tensor:
+        """(B, frames * hop_length) -> frames (B, frames, hops * hop_length)"""
+        batch, count = waveform.shape[0], waveform.shape[1] // self.hop_length
+        padded = F.pad(waveform, (self.before, (self.hops - 1) * self.hop_length - self.before))
+        hops = padded.reshape(batch, count + self.hops - 1, self.hop_length)
+        return torch.cat([hops[:, index : index + count] for index in range(self.hops)], 2)
+
+    def _add(self, frames: Tensor) -> Tensor:
+        """(B, frames, hops * hop_length) -> (B, frames * hop_length)"""
+        parts = frames.unflatten(2, (self.hops, self.hop_length)).unbind(2)
+        shifted = [F.pad(part, (0, 0, index, self.hops - 1 - index)) for index, part in enumerate(parts)]
+        total = functools.reduce(torch.add, shifted)
+        return total.flatten(1)[:, self.before : self.before + frames.shape[1] * self.hop_length]
+
+
+class FourierSTFT(PairSTFT):
+    """By torch's FFT."""
+
+    axis = -1
+
+    def pairs(self, waveform: Tensor) -> Tensor:
+        """(B, frames * hop_length) -> (B, frames, bins, 2)"""
+        frames = self._cut(waveform)[..., : self.n_fft]
+        return torch.view_as_real(torch.fft.rfft(frames * self.window))
+
+    def added(self, pairs: Tensor) -> Tensor:
+        """(B, frames, bins, 2) -> (B, frames * hop_length)"""
+        frames = torch.fft.irfft(torch.view_as_complex(pairs), n=self.n_fft) * self.window
+        return self._add(F.pad(frames, (0, self.filling)))
+
+
+class MatrixSTFT(PairSTFT):
+    """By products with a matrix, which every runtime has and most have fast: ONNX's own DFT is slower there.
+
+    One matrix, (hops * hop_length, 2 * bins), serves both directions.
+    """
+
+    axis = -2
+    matrix: Tensor
+    share: Tensor
+
+    def __init__(self, spec: MelSpec) -> None:
+        super().__init__(spec)
+        impulses = torch.diag(self.window.double())
+        spectra = torch.fft.rfft(impulses)
+        matrix = F.pad(torch.cat([spectra.real, spectra.imag], 1), (0, 0, 0, self.filling))
+        self.register_buffer("matrix", matrix.float(), persistent=False)
+        # Of the whole spectrum, the inverse counts each bin twice that has a twin.
+        share = torch.full((self.n_fft // 2 + 1,), 2 / self.n_fft)
+        share[0] = share[-1] = 1 / self.n_fft
+        self.register_buffer("share", share, persistent=False)
+
+    def pairs(self, waveform: Tensor) -> Tensor:
+        """(B, frames * hop_length) -> (B, frames, 2, bins)"""
+        return (self._cut(waveform) @ self.matrix).unflatten(2, (2, self.n_fft // 2 + 1))
+
+    def added(self, pairs: Tensor) -> Tensor:
+        """(B, frames, 2, bins) -> (B, frames * hop_length)"""
+        return self._add(F.linear((pairs * self.share).flatten(2), self.matrix))
+
+
+def exchange(module: nn.Module, stft: PairSTFT) -> None:
+    """Put `stft` wherever `module` or a part of it has a transform; all of a model's are of one dialect."""
+    for name, part in module.named_children():
+        if isinstance(part, FrameSTFT):
+            setattr(module, name, stft)
+        else:
+            exchange(part, stft)

@@ -1,0 +1,64 @@
+"""From a module to torch's exported program, in which batch and frames stay open."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
+
+from wavediff.backbones import Condition
+from wavediff.exporting.modules import DenoiserStep, FewSteps
+from wavediff.mel import MelSpec
+
+MOST_ITEMS, MOST_FRAMES = 1 << 16, 1 << 24
+_FRAMES = 8  # of the mel that is traced
+
+
+@torch.no_grad()
+def traced(module: DenoiserStep | FewSteps, spec: MelSpec) -> ExportedProgram:
+    """The program of a module, for 1 to `MOST_ITEMS` items and 1 to `MOST_FRAMES` frames.
+
+    Args:
+        module: what to trace.
+        spec: dialect of its mel.
+    """
+    # Two items, because a size of one would be taken for a constant.
+    mel = torch.zeros(2, spec.n_mels, _FRAMES)
+    inputs = module.inputs(mel)
+    # Filterbanks and tables that are kept once computed must not first be computed of tracing's tensors without data.
+    module.denoiser.bind(Condition(mel))(torch.zeros(2, _FRAMES * spec.hop_length), torch.full((2,), 0.5))
+    batch, frames = Dim("batch", min=1, max=MOST_ITEMS), Dim("frames", min=1, max=MOST_FRAMES)
+    samples = spec.hop_length * frames
+    axes = {
+        "mel": {0: batch, 2: frames},
+        "noise": {0: batch, 2: samples},
+        "x_t": {0: batch, 1: samples},
+        "t": {0: batch},
+    }
+    shapes = {name: axes[name] for name in inputs}
+    with quiet():
+        program = torch.export.export(module, (), kwargs=inputs, dynamic_shapes=shapes, strict=False)
+    for part in program.graph_module.modules():  # a loop's body is one
+        if isinstance(part, GraphModule):
+            for node in part.graph.nodes:
+                node.meta.pop("stack_trace", None)  # paths on the exporter's machine, a third of a small file
+    return program
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporters' remarks on themselves, which no user can do anything about."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
