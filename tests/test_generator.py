@@ -1,5 +1,6 @@
 """Sounds from nothing, on small untrained models and on ideal denoisers whose answer is known."""
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -340,3 +341,16 @@ def test_a_saved_generator_makes_the_same_sounds(generator: Generator, tmp_path:
 def test_another_rate_is_resampled(latent: Generator) -> None:
     varied = latent.vary(tone(0.25, 16000), 16000, 0.3, num_steps=2)
     assert varied.shape == (1, 2000)
+
+
+def test_states_lead_from_noise_to_the_sound_of_generate(generator: Generator) -> None:
+    options = {"label": generator.labels[0] if generator.labels else None, "num_steps": 5, "seed": 4}
+    states = list(generator.states(0.1, **options))
+    assert len(states) == 6
+    torch.testing.assert_close(states[-1], generator.generate(seconds=0.1, **options), rtol=0, atol=0)
+    assert all(not torch.equal(one, other) for one, other in itertools.pairwise(states))
+    calls: list[tuple[int, int]] = []
+    some = generator.states(0.1, at={0, 3}, on_step=lambda done, total: calls.append((done, total)), **options)
+    for one, other in zip(some, (states[0], states[3]), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert calls == [(number, 5) for number in range(1, 6)]

@@ -103,6 +103,19 @@ def test_an_item_of_a_batch_is_its_single(vocoder: Vocoder, mels: Tensor, length
         assert not speech[index, samples:].any()
 
 
+@pytest.mark.parametrize("frames", [13, 20])
+def test_a_conversion_of_an_item_of_a_batch_is_that_of_its_single(vocoder: Vocoder, mels: Tensor, frames: int) -> None:
+    """From a centred framing to another the last frame is dropped, and each item has its own."""
+    source = dataclasses.replace(vocoder.mel_spec, framing="center")
+    dropped = source != vocoder.mel_spec
+    speech = vocoder.decode(mels, 3, lengths=[frames, FRAMES], seed=[4, 5], mel_spec=source)
+    assert speech.shape[1] == (FRAMES - dropped) * vocoder.hop_length
+    alone = vocoder.decode(mels[0, :, :frames], 3, seed=4, mel_spec=source)
+    assert len(alone) == (frames - dropped) * vocoder.hop_length
+    torch.testing.assert_close(speech[0, : len(alone)], alone, atol=1e-4, rtol=0)
+    assert not speech[0, len(alone) :].any()
+
+
 def test_the_speech_is_as_late_as_delay_says(vocoder: Vocoder, mels: Tensor) -> None:
     """And no later: with that much of the mel, and one frame, the first samples are there."""
     late = vocoder.delay(3, low_latency=True) / 1000 * vocoder.sample_rate / vocoder.hop_length

@@ -293,3 +293,15 @@ def test_demo_leaves_sound_and_a_picture(
     assert sorted(path.name for path in out.iterdir()) == ["original.wav", "spectrogram.png", "vocoded.wav"]
     assert (out / "spectrogram.png").read_bytes()[:4] == b"\x89PNG"
     assert "real-time factor" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("num_steps", [None, 1, 4])
+def test_states_lead_from_noise_to_the_speech_of_decode(num_steps: int | None) -> None:
+    vocoder = Vocoder.from_pretrained(None, "cpu")
+    mel = vocoder.mel(*read_audio(Path(wavediff.__file__).parent / "weights" / "clip.flac"))[..., :60]
+    plan = vocoder.plan(num_steps)
+    states = list(vocoder.states(mel, num_steps, seed=3))
+    assert len(states) == len(plan.times) + 1  # the guess is one more
+    torch.testing.assert_close(states[-1].clamp(-1, 1), vocoder.decode(mel, num_steps, seed=3), rtol=0, atol=1e-5)
+    away = [float((state - states[-1]).square().mean()) for state in states]
+    assert away == sorted(away, reverse=True)

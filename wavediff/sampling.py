@@ -1,8 +1,9 @@
 """From noise to signal with a denoiser that is bound to its condition: what all pipelines share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from wavediff.denoiser import Bound
@@ -47,10 +48,15 @@ def follow(bound: Bound, start: Start, plan: Plan, on_step: OnStep | None = None
     Raises:
         SamplingError: a step gave NaN.
     """
-    schedule, x_T = bound.denoiser.schedule, start.noise
-    if start.guess is not None:
-        x_T = diffuse(start.guess, x_T, plan.grid[0], schedule)
-    return denoise(bound, x_T, schedule, plan, bound.noise_of(start.items.copy()), on_step)
+    noise = bound.noise_of(start.items.copy())
+    return denoise(bound, first_state(bound, start, plan), bound.denoiser.schedule, plan, noise, on_step)
+
+
+def first_state(bound: Bound, start: Start, plan: Plan) -> Tensor:
+    """x_t (B, N) at the first time of a plan: noise, to which a guess adds its signal."""
+    if start.guess is None:
+        return start.noise
+    return diffuse(start.guess, start.noise, plan.grid[0], bound.denoiser.schedule)
 
 
 def draw(bound: Bound, noise: ItemNoise, length: int, plan: Plan, on_step: OnStep | None = None) -> Tensor:
@@ -83,18 +89,29 @@ def denoise(
     Raises:
         SamplingError: a step gave NaN.
     """
-    total = len(plan.times) - 1
-
-    def check_step(index: int, x_t: Tensor) -> None:
-        if not x_t.isfinite().all():
-            raise SamplingError(
-                f"step {index + 1} of {total} gave NaN or infinite samples; use another checkpoint, schedule or "
-                "precision"
-            )
+    total, x = len(plan.times) - 1, x_t
+    for number, state in enumerate(states(estimate, x_t, schedule, plan, noise), 1):
+        x = state
         if on_step is not None:
-            on_step(index + 1, total)
+            on_step(number, total)
+    return x
 
-    return plan.make()(estimate, x_t, schedule, plan.grid, noise, check_step)
+
+def states(
+    estimate: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, schedule: Schedule, plan: Plan, noise: Noise
+) -> Iterator[Tensor]:
+    """The steps of `denoise`: x (B, N) after each, checked.
+
+    Raises:
+        SamplingError: a step gave NaN.
+    """
+    total = len(plan.times) - 1
+    for number, x in enumerate(plan.make().states(estimate, x_t, schedule, plan.grid, noise), 1):
+        if not x.isfinite().all():
+            raise SamplingError(
+                f"step {number} of {total} gave NaN or infinite samples; use another checkpoint, schedule or precision"
+            )
+        yield x
 
 
 def check_seeds(seed: int | Sequence[int], count: int, what: str) -> list[int]:
@@ -109,3 +126,20 @@ def check_seeds(seed: int | Sequence[int], count: int, what: str) -> list[int]:
     if len(seeds) != count:
         raise SamplingError(f"seed: {len(seeds)} seeds for {count} {what}; give one number, or one an item")
     return seeds
+
+
+def check_lengths(lengths: Sequence[int], mel: Tensor) -> Tensor:
+    """Frames (B,) of each item of a batch of mels (B, n_mels, frames), on its device.
+
+    Raises:
+        SamplingError: it is no batch, or they do not fit it.
+    """
+    if mel.ndim != 3:
+        raise SamplingError(f"lengths: are those of a batch (B, n_mels, frames), not of shape {tuple(mel.shape)}")
+    frames, counts = mel.shape[-1], [int(length) for length in lengths]
+    if len(counts) != len(mel) or not all(1 <= count <= frames for count in counts):
+        raise SamplingError(
+            f"lengths: {counts[:8]} do not fit a batch of {len(mel)} mels of up to {frames} frames; give one "
+            "number of frames, at least 1, an item"
+        )
+    return torch.tensor(counts, device=mel.device)

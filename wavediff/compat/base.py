@@ -6,9 +6,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from wavediff.engine.lines import pad_mel
-from wavediff.errors import MelError, SamplingError
-from wavediff.mel import MelSpec, can_convert, check_mel, convert
+from wavediff.errors import MelError
+from wavediff.mel import MelSpec, can_convert
 from wavediff.pipelines.vocoder import Vocoder
 
 
@@ -95,11 +94,8 @@ class HostVocoder(nn.Module):
         """
         options = {"num_steps": self.num_steps, "seed": self.seed, **options}
         with torch.autocast(mel.device.type, enabled=False), torch.autocast(self.vocoder.device.type, enabled=False):
-            if lengths is None:
-                speech = self.vocoder.decode(mel, mel_spec=self.mel_spec, **options)
-            else:
-                converted, counts = self._converted(mel, [int(length) for length in lengths])
-                speech = self.vocoder.decode(converted, lengths=counts, **options)
+            counts = None if lengths is None else [int(length) for length in lengths]
+            speech = self.vocoder.decode(mel, lengths=counts, mel_spec=self.mel_spec, **options)
         return speech.clone()  # decode computes in inference mode, whose tensors may not be changed outside it
 
     def samples(self, frames: int) -> int:
@@ -110,14 +106,3 @@ class HostVocoder(nn.Module):
     def _frames_added(self) -> int:
         """By the conversion: -1, 0 or 1."""
         return (self.vocoder.mel_spec.framing == "center") - (self.mel_spec.framing == "center")
-
-    def _converted(self, mel: Tensor, lengths: list[int]) -> tuple[Tensor, list[int]]:
-        """A batch and its lengths in the vocoder's dialect: each item loses or gains a frame at its own end."""
-        if mel.ndim != 3 or len(lengths) != len(mel) or not all(1 <= length <= mel.shape[-1] for length in lengths):
-            raise SamplingError(
-                f"lengths: {lengths[:8]} do not fit mels of shape {tuple(mel.shape)}; give one number of frames, from "
-                "1 to that of the batch, an item"
-            )
-        padded = pad_mel(mel, torch.tensor(lengths, device=mel.device))
-        converted = convert(check_mel(padded, self.mel_spec), self.mel_spec, self.vocoder.mel_spec)
-        return converted, [length + self._frames_added for length in lengths]

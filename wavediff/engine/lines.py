@@ -1,6 +1,7 @@
 """Signals that arrive in pieces: what a layer needs to go on where the last piece ended."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -99,11 +100,24 @@ class Ends:
         return piece if mask is None else piece * mask.reshape(*mask.shape, *[1] * (piece.ndim - 2)).to(piece.dtype)
 
 
-def pad_mel(mel: Tensor, lengths: Tensor) -> Tensor:
-    """(B, n_mels, frames): the last frame of each item repeated over its padding, as beyond the end of a signal."""
-    index = torch.arange(mel.shape[-1], device=mel.device).clamp(max=mel.shape[-1] - 1)
-    index = torch.minimum(index.expand(len(mel), -1), lengths[:, None] - 1)
-    return mel.gather(2, index[:, None].expand(-1, mel.shape[1], -1))
+def each_padded(
+    mel: Tensor, lengths: Tensor, changed: Callable[[Tensor], Tensor] = lambda item: item
+) -> tuple[Tensor, Tensor]:
+    """A batch whose items were changed one by one, since a change of framing concerns the end of each.
+
+    Args:
+        mel: (B, n_mels, frames)
+        lengths: frames (B,) of each item; what is beyond them is not looked at.
+        changed: (n_mels, n) -> (n_mels, m), m - n the same for all.
+
+    Returns:
+        (B, n_mels, frames), the last frame of each item repeated over its padding, as beyond the end of a signal; and
+        the lengths.
+    """
+    items = [changed(item[:, :length]) for item, length in zip(mel, lengths.tolist(), strict=True)]
+    change = items[0].shape[1] - int(lengths[0])
+    padded = [torch.cat([item, item[:, -1:].expand(-1, mel.shape[2] + change - item.shape[1])], 1) for item in items]
+    return torch.stack(padded), lengths + change
 
 
 def positions(piece: Tensor | None) -> int:

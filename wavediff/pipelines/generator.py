@@ -1,7 +1,8 @@
 """Sounds from nothing: free or by class, varied, inpainted, interpolated, looped."""
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn.functional import pad
 from wavediff.errors import SamplingError
 from wavediff.pipelines.circular import Circular
 from wavediff.pipelines.sounds import LOOP_CONTEXT_SECONDS, Labels, Options, SoundPipeline
-from wavediff.sampling import OnStep
+from wavediff.sampling import OnStep, states
 
 DEFAULT_STRENGTH = 0.5
 EDGE_SECONDS = 0.005  # at the edges of what was inpainted
@@ -80,6 +81,35 @@ class Generator(SoundPipeline):
         estimate = Circular(guided, margin) if loop else guided
         signal = self._walk(estimate, x_T, self._plan(options), noise, options)
         return self._finish(signal, length, noise, loop=loop)
+
+    @torch.inference_mode()
+    def states(
+        self, seconds: float | None = None, *, at: Collection[int] | None = None, **options: Any
+    ) -> Iterator[Tensor]:
+        """The way from noise to a sound of `generate`, to look at: the noise, then what each step leaves, as sound.
+
+        Args:
+            seconds: as `generate` takes it.
+            at: which of them, 0 being the noise; all by default.
+            options: label, guidance, num_steps, sampler, schedule, seed, on_step of `generate`.
+
+        Yields:
+            (1, N), in all one more than the steps; the last is the sound of `generate`.
+
+        Raises:
+            ConfigError, SamplingError: as `generate`.
+        """
+        chosen = Options(**options)
+        length = self._length(self.seconds if seconds is None else seconds)
+        noise = self._noise(chosen.seed, 1)
+        estimate, plan = self._estimate(chosen, 1), self._plan(chosen)
+        x_T = noise.normal(self._signal_length(length))
+        signals = itertools.chain([x_T], states(estimate, x_T, self.denoiser.schedule, plan, noise))
+        for number, signal in enumerate(signals):
+            if number and chosen.on_step is not None:
+                chosen.on_step(number, len(plan.times) - 1)
+            if at is None or number in at:
+                yield self._finish(signal, length, noise)
 
     def vary(
         self,

@@ -10,16 +10,15 @@ from torch import Tensor
 from wavediff.audio import resample
 from wavediff.backbones import Condition
 from wavediff.denoiser import Bound, Denoiser
-from wavediff.diffusion import DiscreteSchedule, ItemNoise, Plan, make_grid, needs_num_steps, plan_for
+from wavediff.diffusion import ItemNoise, Plan
 from wavediff.engine import StreamedVocoder, accelerate, frames_at_once, look_ahead
-from wavediff.engine.lines import DelayLine, Ends, pad_mel
-from wavediff.errors import AudioError, ConfigError, MelError, SamplingError
+from wavediff.engine.lines import DelayLine, Ends, each_padded
+from wavediff.errors import AudioError, ConfigError, MelError
 from wavediff.mel import MelSpec, MelTransform, check_mel, convert
 from wavediff.model import ModelConfig
 from wavediff.pipelines.pipeline import Pipeline
-from wavediff.sampling import OnStep, check_seeds, draw
-
-DISCRETE_STEPS, CONTINUOUS_STEPS = 6, 2  # by default
+from wavediff.pipelines.plans import choose_plan
+from wavediff.sampling import OnStep, begin, check_lengths, check_seeds, draw, first_state, states
 
 
 class Vocoder(Pipeline):
@@ -39,10 +38,7 @@ class Vocoder(Pipeline):
 
     def __init__(self, config: ModelConfig, denoiser: Denoiser, facts: dict[str, Any] | None = None) -> None:
         if config.mel is None:
-            raise ConfigError(
-                "config.mel: this model takes no mel, so it cannot vocode; use a vocoder's checkpoint "
-                "(or this one with wavediff.Generator)"
-            )
+            raise ConfigError("config.mel: this model takes no mel, so it cannot vocode; use wavediff.Generator")
         super().__init__(config, denoiser, facts)
         self.mel_spec: MelSpec = config.mel
         self.precision, self.fused = torch.float32, False
@@ -95,9 +91,7 @@ class Vocoder(Pipeline):
             AudioError: not (N,) or (B, N), not finite, or too short.
         """
         if waveform.ndim not in (1, 2) or not waveform.is_floating_point():
-            raise AudioError(
-                f"waveform: expected floats of shape (N,) or (B, N), got {waveform.dtype} {waveform.shape}"
-            )
+            raise AudioError(f"waveform: expected floats (N,) or (B, N), got {waveform.dtype} {tuple(waveform.shape)}")
         if not waveform.isfinite().all():
             raise AudioError("waveform: holds NaN or infinite samples; repair the recording")
         batch = waveform.reshape(-1, waveform.shape[-1]).to(self.device, torch.float32)
@@ -141,9 +135,12 @@ class Vocoder(Pipeline):
             MelError: the mel is not of the model's dialect, or not a mel at all.
             SamplingError: steps, lengths, schedule, sampler or seed are not possible, or an evaluation gave NaN.
         """
-        given = self._dialect(mel_spec)
-        counts = None if lengths is None else self._lengths(lengths, mel)
-        batch = self._converted(mel if counts is None else pad_mel(mel, counts), given).to(self.device)
+        counts = None if lengths is None else check_lengths(lengths, mel)
+        if counts is None:
+            batch = self._converted(mel, mel_spec)
+        else:
+            batch, counts = each_padded(mel, counts, lambda item: self._converted(item, mel_spec)[0])
+        batch = batch.to(self.device)
         seeds = check_seeds(seed, len(batch), "mels")
         ends = None if counts is None else Ends(counts.to(self.device))
         plan = self.plan(num_steps, schedule, sampler)
@@ -192,7 +189,7 @@ class Vocoder(Pipeline):
         Raises:
             MelError, SamplingError: as `decode`; also a stream without frames.
         """
-        given, plan = self._dialect(mel_spec), self.plan(num_steps, schedule, sampler)
+        plan = self.plan(num_steps, schedule, sampler)
         stream: StreamedVocoder | None = None
         batched, size, waiting = False, 1, DelayLine()
 
@@ -206,7 +203,7 @@ class Vocoder(Pipeline):
         for chunk in mel_chunks:
             if chunk.shape[-1] == 0:
                 continue
-            frames = self._converted(chunk, given, piece=True).to(self.device)
+            frames = self._converted(chunk, mel_spec, piece=True).to(self.device)
             if stream is None:
                 batched = chunk.ndim == 3
                 stream = self._streamed(plan, check_seeds(seed, len(frames), "mels"), None)
@@ -226,43 +223,49 @@ class Vocoder(Pipeline):
         schedule: str | Sequence[float] | None = None,
         sampler: str | None = None,
     ) -> float:
-        """How far the speech of `stream` is behind its mel [ms], besides what computing takes: a sample depends on that
-        much of the mel after it, and gathering frames (`low_latency=False`) adds to it."""
+        """How far the speech of `stream` is behind its mel [ms], beside what computing takes: what a sample depends on
+        of the mel after it, and without `low_latency` what is gathered."""
         samples = look_ahead(self.denoiser, self.plan(num_steps, schedule, sampler), self.hop_length)
         if not low_latency:
             samples += (frames_at_once(self.denoiser, self.hop_length, 1) - 1) * self.hop_length
         return 1000 * samples / self.sample_rate
+
+    @torch.inference_mode()
+    def states(self, mel: Tensor, num_steps: int | None = None, **options: Any) -> Iterator[Tensor]:
+        """The way from noise to speech, to look at: noise, what sampling starts from, what each step leaves.
+
+        Args:
+            mel, num_steps: as `decode` takes them; all of it is held in memory.
+            options: schedule, sampler, seed, mel_spec of `decode`.
+
+        Yields:
+            (B, frames * hop_length): one more than the steps, or two where there is a guess; the last is `decode`'s.
+
+        Raises:
+            MelError, SamplingError: as `decode`.
+        """
+        batch, seed = self._converted(mel, options.pop("mel_spec", None)).to(self.device), options.pop("seed", 0)
+        seeds, plan = check_seeds(seed, len(batch), "mels"), self.plan(num_steps, **options)
+        bound = self.bind(batch)
+        start = begin(bound, ItemNoise(seeds, self.device), batch.shape[-1] * self.hop_length)
+        if start.guess is not None:
+            yield start.noise
+        x_T = first_state(bound, start, plan)
+        yield x_T
+        yield from states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
 
     def _streamed(self, plan: Plan, seeds: Sequence[int], ends: Ends | None) -> StreamedVocoder:
         return StreamedVocoder(
             self.denoiser, plan, ItemNoise(seeds, self.device), self.hop_length, ends, self.precision
         )
 
-    def _dialect(self, mel_spec: MelSpec | str | None) -> MelSpec:
-        if mel_spec is None:
-            return self.mel_spec
-        return MelSpec.preset(mel_spec) if isinstance(mel_spec, str) else mel_spec
-
-    def _converted(self, mel: Tensor, given: MelSpec, piece: bool = False) -> Tensor:
-        """A mel (B, n_mels, frames) of a dialect, checked, in the model's; a piece may be too short to judge."""
+    def _converted(self, mel: Tensor, mel_spec: MelSpec | str | None, piece: bool = False) -> Tensor:
+        """A mel (B, n_mels, frames), checked, in the model's dialect; a piece may be too short to judge."""
+        given = MelSpec.preset(mel_spec) if isinstance(mel_spec, str) else mel_spec or self.mel_spec
         mel = check_mel(mel, given, warn=not piece)
-        return (
-            mel
-            if given == self.mel_spec
-            else check_mel(convert(mel, given, self.mel_spec), self.mel_spec, warn=not piece)
-        )
-
-    def _lengths(self, lengths: Sequence[int], batch: Tensor) -> Tensor:
-        if batch.ndim != 3:
-            raise SamplingError(f"lengths: are those of a batch (B, n_mels, frames), not of shape {tuple(batch.shape)}")
-        frames = batch.shape[-1]
-        counts = [int(length) for length in lengths]
-        if len(counts) != len(batch) or not all(1 <= count <= frames for count in counts):
-            raise SamplingError(
-                f"lengths: {counts[:8]} do not fit a batch of {len(batch)} mels of up to {frames} frames; give one "
-                "number of frames, at least 1, an item"
-            )
-        return torch.tensor(counts, device=batch.device)
+        if given != self.mel_spec:
+            mel = check_mel(convert(mel, given, self.mel_spec), self.mel_spec, warn=not piece)
+        return mel
 
     def bind(self, mel: Tensor) -> Bound:
         """The denoiser, told a batch of mels (B, n_mels, frames) of the model's dialect: what samplers drive."""
@@ -284,17 +287,4 @@ class Vocoder(Pipeline):
         Raises:
             SamplingError: steps, schedule or sampler are not possible.
         """
-        trained = self.denoiser.schedule
-        discrete = isinstance(trained, DiscreteSchedule)
-        default = DISCRETE_STEPS if discrete else CONTINUOUS_STEPS
-        if schedule is None and sampler is None:
-            known = plan_for(self.config.plans, default if num_steps is None else num_steps)
-            if known is not None:
-                return known
-        if num_steps is None:
-            if schedule is None and discrete:
-                schedule = "fast6"
-            elif needs_num_steps(schedule):
-                num_steps = default
-        grid = make_grid(trained, num_steps, schedule, start=self.denoiser.start_time)
-        return Plan.along(sampler or ("ddpm" if discrete else "ddim"), grid)
+        return choose_plan(self.config.plans, self.denoiser, num_steps, schedule, sampler)

@@ -1,0 +1,41 @@
+"""Which plan of sampling a vocoder follows."""
+
+from collections.abc import Sequence
+
+from wavediff.denoiser import Denoiser
+from wavediff.diffusion import DiscreteSchedule, Plan, make_grid, needs_num_steps, plan_for
+
+DISCRETE_STEPS, CONTINUOUS_STEPS = 6, 2  # by default
+
+
+def choose_plan(
+    plans: Sequence[tuple[int, Plan]],
+    denoiser: Denoiser,
+    num_steps: int | None = None,
+    schedule: str | Sequence[float] | None = None,
+    sampler: str | None = None,
+) -> Plan:
+    """The plan for what `Vocoder.decode` was given.
+
+    Args:
+        plans: what a search has found, by number of evaluations.
+        denoiser: gives the trained schedule and where sampling starts.
+        num_steps, schedule, sampler: of `Vocoder.decode`.
+
+    Raises:
+        SamplingError: steps, schedule or sampler are not possible.
+    """
+    trained = denoiser.schedule
+    discrete = isinstance(trained, DiscreteSchedule)
+    default = DISCRETE_STEPS if discrete else CONTINUOUS_STEPS
+    if schedule is None and sampler is None:
+        known = plan_for(plans, default if num_steps is None else num_steps)
+        if known is not None:
+            return known
+    if num_steps is None:
+        if schedule is None and discrete:
+            schedule = "fast6"
+        elif needs_num_steps(schedule):
+            num_steps = default
+    grid = make_grid(trained, num_steps, schedule, start=denoiser.start_time)
+    return Plan.along(sampler or ("ddpm" if discrete else "ddim"), grid)
