@@ -39,12 +39,12 @@ class Browser:
         self._commands.flush()
         return self._wait(lambda message: message.get("id") == self._number)["result"]
 
-    def open(self, path: Path, width: int, height: int, *, dark: bool = False) -> None:
-        """Load a page and wait for it."""
+    def open(self, page: Path | str, width: int, height: int, *, dark: bool = False) -> None:
+        """Load a file or an address and wait for it."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
-        self.send("Page.navigate", url=path.as_uri())
+        self.send("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         self._wait(lambda message: message.get("method") == "Page.loadEventFired")
 
     def run(self, script: str) -> Any:

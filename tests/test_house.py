@@ -24,7 +24,7 @@ from wavediff.mel import PRESETS
 PACKAGE = REPOSITORY / "wavediff"
 MAX_LINES = 300
 LAZY = {"diffwave", "jsonargparse", "librosa", "matplotlib", "pesq", "pystoi", "scipy", "soundfile", "torchmetrics"}
-LAZY |= {"transformers", "vocos"}
+LAZY |= {"huggingface_hub", "transformers", "vocos"}
 UNSAFE_LIBRARIES = {"_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 FAULTS_PROMISED = {*range(1, 16), *range(26, 32), *range(36, 47), *range(63, 67)}
 
@@ -203,7 +203,10 @@ def test_every_library_in_use_is_declared() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {
         re.split(r"[^\w-]", requirement)[0].lower()
-        for group in (project["dependencies"], project["optional-dependencies"]["eval"])
+        for group in (
+            project["dependencies"],
+            *(project["optional-dependencies"][extra] for extra in ("eval", "hub", "serve")),
+        )
         for requirement in group
     }
     declared |= {"diffwave", "vocos", "transformers"}  # whoever compares speed with them installs them by hand

@@ -26,9 +26,11 @@ SUBCOMMANDS = {
     "search": "find a vocoder's best few steps, on held-out speech",
     "evaluate": "compare synthesised speech with its reference",
     "report": "turn a folder of sounds into one web page to listen to",
+    "serve": "a web page to vocode, look and listen",
     "export": "write a trained model as a model file, ONNX or a program of torch",
     "import": "turn a foreign checkpoint into a model file",
     "bench": "measure speed against the reference implementation",
+    "doctor": "say which dialect a mel is, and how to decode it",
     "info": "say what is in a model, audio or mel file",
 }
 

@@ -2,10 +2,12 @@
 
 `MelSpec` says what the numbers mean, `MelTransform` computes them from a waveform and `pseudo_inverse` goes back to
 a linear magnitude; `convert` takes one dialect to another where that loses nothing; `check_mel` refuses what a
-model could not use; `read_mel`, `read_mel_pieces` and `write_mel` keep mels in files.
+model could not use, and `diagnose` says what it looks like;
+`read_mel`, `read_mel_pieces` and `write_mel` keep mels in files.
 """
 
-from wavediff.mel.check import check_mel, likely_dialects
+from wavediff.mel.check import check_mel
+from wavediff.mel.diagnosis import Advice, Diagnosis, advise, diagnose, likely_dialects
 from wavediff.mel.dialects import Conversion, can_convert, convert
 from wavediff.mel.envelope import SpectralEnvelope
 from wavediff.mel.files import MelInfo, read_mel, read_mel_info, read_mel_pieces, write_mel
@@ -15,15 +17,19 @@ from wavediff.mel.transform import MelTransform, pseudo_inverse
 
 __all__ = [
     "PRESETS",
+    "Advice",
     "Conversion",
+    "Diagnosis",
     "FrameSTFT",
     "MelInfo",
     "MelSpec",
     "MelTransform",
     "SpectralEnvelope",
+    "advise",
     "can_convert",
     "check_mel",
     "convert",
+    "diagnose",
     "likely_dialects",
     "pseudo_inverse",
     "read_mel",

@@ -12,7 +12,7 @@ from wavediff.errors import AudioError
 from wavediff.mel.spec import MelSpec
 
 # Value of one neper (a factor e) in each logarithm.
-_PER_NEPER = {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}
+PER_NEPER = {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}
 
 # Pseudo-inverted magnitudes are kept above this, so that their logarithm and phase exist.
 _LEAST_MAGNITUDE = 1e-5
@@ -52,7 +52,7 @@ def filterbank(spec: MelSpec) -> Tensor:
 def compress(bands: Tensor, spec: MelSpec) -> Tensor:
     """Linear band magnitudes (..., n_mels, frames) -> mel: floor, logarithm, normalisation."""
     floored = bands + spec.floor if spec.floor_mode == "add" else bands.clamp(min=spec.floor)
-    mel = floored.log() * (_PER_NEPER[spec.log] * spec.scale) + spec.offset
+    mel = floored.log() * (PER_NEPER[spec.log] * spec.scale) + spec.offset
     if spec.clip is not None:
         mel = mel.clamp(*spec.clip)
     if spec.mean is not None and spec.std is not None:
@@ -64,7 +64,7 @@ def nepers(mel: Tensor, spec: MelSpec) -> Tensor:
     """Mel (..., n_mels, frames) -> natural logarithm of what lay under the dialect's logarithm."""
     if spec.mean is not None and spec.std is not None:
         mel = mel * _column(spec.std, mel) + _column(spec.mean, mel)
-    return (mel - spec.offset) / (_PER_NEPER[spec.log] * spec.scale)
+    return (mel - spec.offset) / (PER_NEPER[spec.log] * spec.scale)
 
 
 def expand(mel: Tensor, spec: MelSpec) -> Tensor:

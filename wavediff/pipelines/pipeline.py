@@ -1,6 +1,7 @@
 """What all pipelines are: a model with its configuration, from a file and on a device."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -9,10 +10,11 @@ import torch
 from wavediff.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.denoiser import Denoiser
 from wavediff.errors import CheckpointError, ConfigError
+from wavediff.hub import MODEL_FILE, fetch_model, is_hub_id, push_model, save_folder
 from wavediff.model import ModelConfig
+from wavediff.pipelines.card import model_card
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
-MODEL_FILE = "model.safetensors"
 
 
 class Pipeline:
@@ -31,21 +33,34 @@ class Pipeline:
         self.config, self.denoiser, self.facts = config, denoiser, facts or {}
 
     @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str] | None = None, device: str = "auto") -> Self:
+    def from_pretrained(
+        cls, source: str | os.PathLike[str] | None = None, device: str = "auto", *, revision: str | None = None
+    ) -> Self:
         """Load a model file.
 
         Args:
-            source: a `.safetensors` file, or a folder that holds `model.safetensors`; None for the bundled model.
+            source: a `.safetensors` file, or a folder that holds `model.safetensors`; None for the bundled model. What
+                is neither here is fetched from the Hugging Face Hub, if it is a name "user/model".
             device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
+            revision: branch, tag or commit of a model on the Hub.
 
         Raises:
-            CheckpointError: the file is missing or not a sound model file of this kind.
-            ConfigError: the device is not there.
+            CheckpointError: the file is missing or not a sound model file of this kind, or cannot be fetched.
+            ConfigError: the device is not there, or a revision is given of a file.
+            MissingExtraError: the model is on the Hub, and huggingface_hub is not installed.
         """
+        if source is not None and is_hub_id(source):
+            return cls._load(fetch_model(os.fspath(source), revision), device)
+        if revision is not None:
+            raise ConfigError(f"revision: {revision} is for models on the Hub, not for {source or 'the bundled one'}")
         path = WEIGHTS / cls.bundled if source is None else Path(source)
         if source is None and not path.is_file():
             raise CheckpointError("no model is bundled with this version; train one and pass its file (--checkpoint)")
-        checkpoint = load_checkpoint(path / MODEL_FILE if path.is_dir() else path)
+        return cls._load(path / MODEL_FILE if path.is_dir() else path, device)
+
+    @classmethod
+    def _load(cls, path: Path, device: str) -> Self:
+        checkpoint = load_checkpoint(path)
         return cls(checkpoint.config, checkpoint.build(), checkpoint.facts).to(device)
 
     def to(self, device: str | torch.device) -> Self:
@@ -60,6 +75,63 @@ class Pipeline:
     def save(self, path: str | os.PathLike[str], *, half: bool = False, overwrite: bool = False) -> None:
         """Write a model file that `from_pretrained` reads; `half` stores float16."""
         save_checkpoint(path, self.config, self.denoiser.state_dict(), self.facts, half=half, overwrite=overwrite)
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        license: str | None = None,
+        half: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a folder as the Hub keeps it, for `from_pretrained`: `model.safetensors` and a card, `README.md`.
+
+        Args:
+            folder: created where it is missing.
+            license: the Hub's name of the weights' licence ("cc0-1.0"); by default what the facts say.
+            half: store float16.
+            overwrite: replace the two files.
+
+        Raises:
+            OutputError: one of them exists and `overwrite` is false, or cannot be written.
+        """
+        card = model_card(self.config, self.facts, license)
+        write = partial(self.save, half=half, overwrite=overwrite)
+        save_folder(folder, write, card, overwrite=overwrite)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        private: bool | None = None,
+        message: str = "Upload a wavediff model",
+        token: str | None = None,
+        license: str | None = None,
+        half: bool = False,
+        overwrite: bool = False,
+    ) -> str:
+        """Upload what `save_pretrained` writes to the Hugging Face Hub.
+
+        Args:
+            repo_id: "user/model", created where it is missing.
+            revision: branch, created where it is missing; None for the main one.
+            private: whether a new repository is private.
+            message: of the commit.
+            token: of the account; None for the one that `hf auth login` has left.
+            license, half: as of `save_pretrained`.
+            overwrite: replace a model that is there.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            OutputError: there is a model already, or the Hub refuses or cannot be reached.
+            MissingExtraError: huggingface_hub is not installed.
+        """
+        save = partial(self.save_pretrained, license=license, half=half)
+        options: dict[str, Any] = {"revision": revision, "private": private, "message": message, "token": token}
+        return push_model(repo_id, save, overwrite=overwrite, **options)
 
     @property
     def device(self) -> torch.device:

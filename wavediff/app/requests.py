@@ -1,0 +1,101 @@
+"""What clients ask for, checked: nothing they send names a file, a model or a piece of code."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wavediff.app.jobs import RequestError
+from wavediff.app.work import MAX_STEPS
+from wavediff.mel import PRESETS
+
+MAX_SEED, MAX_GUIDANCE = 2**53, 20.0
+MAX_FIELDS = 20
+
+
+def vocode_options(query: Mapping[str, str]) -> dict[str, Any]:
+    """Options of `Studio.vocode`, from the query of the address: steps, seed, mel_spec, each optional.
+
+    Raises:
+        RequestError: a value is not possible, or there is another name.
+    """
+    _check_names(query, ("steps", "seed", "mel_spec", "example"))
+    mel_spec = query.get("mel_spec") or None
+    if mel_spec is not None and mel_spec not in PRESETS:
+        raise RequestError(400, f"mel_spec: no dialect is called that; choose from {', '.join(PRESETS)}")
+    numbers = {name: _parsed(name, query.get(name)) for name in ("steps", "seed")}
+    return {
+        "num_steps": _whole("steps", numbers["steps"], 1, MAX_STEPS),
+        "seed": _whole("seed", numbers["seed"], 0, MAX_SEED) or 0,
+        "mel_spec": mel_spec,
+    }
+
+
+def generate_options(given: Mapping[str, Any], labels: Sequence[str], max_seconds: float) -> dict[str, Any]:
+    """Options of `Studio.generate`, from an object: label, seconds, steps, guidance, seed, each optional.
+
+    Raises:
+        RequestError: a value is not possible, or there is another name.
+    """
+    _check_names(given, ("label", "seconds", "steps", "guidance", "seed"))
+    label = given.get("label")
+    if label is not None and label not in labels:
+        raise RequestError(400, f"label: no class is called that; choose from {', '.join(labels) or 'none'}")
+    return {
+        "label": label,
+        "seconds": _number("seconds", given.get("seconds"), 0.05, max_seconds),
+        "num_steps": _whole("steps", given.get("steps"), 1, MAX_STEPS),
+        "guidance": _number("guidance", given.get("guidance"), 0.0, MAX_GUIDANCE),
+        "seed": _whole("seed", given.get("seed"), 0, MAX_SEED) or 0,
+    }
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        RequestError: it is none.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number")
+
+    try:
+        given = json.loads(body, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, f"the request is no JSON object ({str(error)[:100]}); send one") from None
+    if not isinstance(given, dict):
+        raise RequestError(400, "the request is no JSON object; send one")
+    return given
+
+
+def _check_names(given: Mapping[str, Any], known: Sequence[str]) -> None:
+    if len(given) > MAX_FIELDS:
+        raise RequestError(400, f"{len(given)} fields; only {', '.join(known)} are known")
+    for name in given:
+        if name not in known:
+            raise RequestError(400, f"{name[:50]!r} is not known here; only {', '.join(known)} are")
+
+
+def _parsed(name: str, text: str | None) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 17):
+        raise RequestError(400, f"{name}: {text[:50]!r} is not a whole number")
+    return int(text)
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not least <= value <= most:
+        raise RequestError(400, f"{name}: {str(value)[:50]} is not a whole number from {least} to {most}")
+    return value
+
+
+def _number(name: str, value: Any, least: float, most: float) -> float | None:
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not math.isfinite(value) or not least <= value <= most:
+        raise RequestError(400, f"{name}: {str(value)[:50]} is not a number from {least:g} to {most:g}")
+    return float(value)

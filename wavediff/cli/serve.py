@@ -1,0 +1,79 @@
+"""A web page on this machine: drop a recording or a mel and hear it vocoded, see noise become speech step by step, make
+sound effects by class. Nothing leaves the machine; anything but the loopback address wants a token.
+"""
+
+import argparse
+import importlib.util
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from wavediff.errors import ConfigError, MissingExtraError
+
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
+    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes any that is free")
+    parser.add_argument("--checkpoint", type=Path, help="vocoder (default: the bundled model)")
+    parser.add_argument("--generator", type=Path, metavar="FILE", help="generator (default: the bundled model)")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    shown_help = "what clients must show (default: none on the loopback address, else a new one; or $WAVEDIFF_TOKEN)"
+    parser.add_argument("--token", help=shown_help)
+    limits = parser.add_argument_group("limits of a request")
+    limits.add_argument("--max-seconds", type=float, default=60, metavar="S", help="of sound (default 60)")
+    limits.add_argument("--max-megabytes", type=float, default=32, metavar="M", help="of a file (default 32)")
+    limits.add_argument(
+        "--waiting", type=int, default=8, metavar="N", help="requests beside the one served (default 8)"
+    )
+    limits.add_argument(
+        "--deadline", type=float, default=120, metavar="S", help="until its sound is there (default 120)"
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve until interrupted."""
+    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(" and ".join(missing), "serve", "wavediff serve")
+    from wavediff.app import Limits, Studio, is_loopback, listen, make_app, make_server
+    from wavediff.pipelines.generator import Generator
+    from wavediff.pipelines.vocoder import Vocoder
+
+    for name in ("max_seconds", "max_megabytes", "deadline"):
+        if not getattr(args, name) > 0:
+            raise ConfigError(f"--{name.replace('_', '-')}: {getattr(args, name):g} is not above 0")
+    if args.waiting < 0:
+        raise ConfigError(f"--waiting: {args.waiting} is below 0")
+    token = args.token or os.environ.get("WAVEDIFF_TOKEN") or None
+    if token is None and not is_loopback(args.host):
+        token = secrets.token_urlsafe(24)
+    with listen(args.host, args.port) as listener:
+        port = listener.getsockname()[1]
+        limits = Limits(
+            upload_bytes=int(args.max_megabytes * 1e6),
+            audio_seconds=args.max_seconds,
+            waiting=args.waiting,
+            job_seconds=args.deadline,
+        )
+        studio = Studio(
+            Vocoder.from_pretrained(args.checkpoint, args.device),
+            Generator.from_pretrained(args.generator, args.device),
+            limits,
+        )
+        # Under which names others reach this machine is not known here; there, the token stands in for the check.
+        hosts = ("localhost", "127.0.0.1", "::1", args.host) if args.host not in EVERYWHERE else ()
+        app = make_app(studio, hosts=hosts, token=token)
+        shown = f"[{args.host}]" if ":" in args.host else args.host
+        address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
+        print(f"wavediff serves at {address} (Ctrl-C ends it)", flush=True)
+        if args.open:
+            import webbrowser
+
+            webbrowser.open(address)
+        make_server(app).run(sockets=[listener])
+    print("wavediff serve: ended", file=sys.stderr)

@@ -1,0 +1,150 @@
+"""The Hugging Face Hub: models fetched by name and pushed. The only place that knows huggingface_hub.
+
+A model on the Hub is a repository with `model.safetensors`, the same file as anywhere else, and a card. Nothing else
+in it is fetched.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from wavediff.errors import CheckpointError, MissingExtraError, OutputError, WavediffError
+from wavediff.files import atomic_write, check_output
+
+MODEL_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx")
+
+
+def is_hub_id(source: str | os.PathLike[str]) -> bool:
+    """Whether `source` can only be meant as a model on the Hub: "user/model", and nothing of the sort exists here."""
+    text = os.fspath(source)
+    if not _ID.fullmatch(text) or text.lower().endswith(_FILES):
+        return False
+    # runs/typo is a wrong name in a folder of ours and no reason to use the network.
+    return not Path(text).exists() and not Path(text).parent.is_dir()
+
+
+def fetch_model(repo_id: str, revision: str | None = None) -> Path:
+    """The model file of a repository on the Hub, from the local cache where it is there and still the newest.
+
+    Args:
+        repo_id: "user/model".
+        revision: Branch, tag or commit; None for the newest.
+
+    Raises:
+        CheckpointError: The Hub cannot be reached and the model is not cached; there is no such model, revision or
+            model file; or it may not be read.
+        MissingExtraError: huggingface_hub is not installed.
+    """
+    hub = _library(f"{repo_id}: is no file or folder here, and fetching it from the Hugging Face Hub")
+    named = repo_id if revision is None else f"{repo_id}, revision {revision}"
+    try:
+        return Path(hub.hf_hub_download(repo_id, MODEL_FILE, revision=revision, library_name="wavediff"))
+    except Exception as error:  # its own types, httpx's, OSError and ValueError alike
+        raise CheckpointError(f"{named}: {_explain(error)}") from error
+
+
+def save_folder(
+    folder: str | os.PathLike[str], write_model: Callable[[Path], None], card: str, *, overwrite: bool = False
+) -> None:
+    """Write a folder as the Hub keeps it.
+
+    Args:
+        folder: Created where it is missing; other files in it stay.
+        write_model: Writes the model file at the path it is given.
+        card: Markdown.
+        overwrite: Replace the two files.
+
+    Raises:
+        OutputError: One of the two exists and `overwrite` is false, or cannot be written.
+    """
+    folder = Path(folder)
+    for name in (MODEL_FILE, CARD_FILE):  # before either is written
+        check_output(folder / name, overwrite=overwrite)
+    write_model(folder / MODEL_FILE)
+    with atomic_write(folder / CARD_FILE, overwrite=overwrite) as temporary:
+        temporary.write_text(card, encoding="utf-8")
+
+
+def push_model(
+    repo_id: str,
+    save: Callable[[Path], None],
+    *,
+    revision: str | None = None,
+    private: bool | None = None,
+    message: str = "Upload a wavediff model",
+    token: str | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Upload a model in one commit, into a repository that is created where it is missing.
+
+    Args:
+        repo_id: "user/model".
+        save: Writes the folder it is given.
+        revision: Branch, created where it is missing; None for the main one.
+        private: Whether a new repository is private.
+        message: Of the commit.
+        token: Of the account; None for the one logged in.
+        overwrite: Replace a model that is there.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        OutputError: There is a model already and `overwrite` is false, the Hub cannot be reached, or it refuses.
+        MissingExtraError: huggingface_hub is not installed.
+    """
+    hub = _library("pushing a model to the Hugging Face Hub")
+    try:
+        api = hub.HfApi(token=token, library_name="wavediff")
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        exists = not overwrite and api.file_exists(repo_id, MODEL_FILE, revision=revision)
+        if not exists:
+            with tempfile.TemporaryDirectory() as folder:
+                save(Path(folder))
+                commit = api.upload_folder(
+                    repo_id=repo_id, folder_path=folder, revision=revision, commit_message=message
+                )
+            return str(commit.commit_url)
+    except WavediffError:
+        raise
+    except Exception as error:  # as in fetch_model
+        raise OutputError(f"{repo_id}: {_explain(error)}") from error
+    raise OutputError(f"{repo_id}: holds a model already; pass overwrite=True, or push to another revision")
+
+
+def _library(purpose: str) -> ModuleType:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingExtraError("huggingface_hub", "hub", purpose) from error
+    return huggingface_hub
+
+
+def _explain(error: Exception) -> str:
+    """Cause and cure, by what huggingface_hub has raised; the more special types come first."""
+    from huggingface_hub import constants, errors
+
+    reason = " ".join(str(error).split())[:200]
+    if isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
+        cure = "unset it" if constants.HF_HUB_OFFLINE else "check the connection"
+        return f"is not in the local cache ({constants.HF_HUB_CACHE}) and {why}; {cure}, or give a file or folder"
+    if isinstance(error, errors.GatedRepoError):
+        return "its owner must admit you; ask for access on its page, then `hf auth login`"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "is not on the Hub, or is private; check the name, or `hf auth login`"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the Hub has no such revision; leave it out for the newest"
+    if isinstance(error, errors.EntryNotFoundError):
+        return f"holds no {MODEL_FILE}, and nothing else is loaded; make one with `wavediff import` or `export`"
+    if isinstance(error, errors.HFValidationError):
+        return f"is no name that the Hub allows ({reason}); names are user/model"
+    return f"the Hub cannot be used ({type(error).__name__}: {reason}); check connection and `hf auth login`"
