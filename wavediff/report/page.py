@@ -4,12 +4,14 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from wavediff.errors import AudioError, OutputError
 from wavediff.files import atomic_write, check_output
 from wavediff.report.markup import Group, render
 from wavediff.report.sounds import Sound, find_sounds, load_sound
 
+Item = TypeVar("Item")
 MAX_PAGE_BYTES = 2**27  # 134 MB; browsers grow slow long before they refuse
 
 
@@ -18,7 +20,7 @@ class Contents:
     """What is on a page: `sounds` of the folder, of which `faulty` are marked, in `groups`, beside `references`.
 
     `left_out` counts the files of the folder that `max_per_group` kept away, `skipped` says for each file that could
-    not be read why.
+    not be read why, `notes` what else is missing from a comparison.
     """
 
     sounds: int
@@ -27,6 +29,7 @@ class Contents:
     faulty: int
     left_out: int
     skipped: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def write_page(
@@ -57,17 +60,13 @@ def write_page(
         OutputError: the page would be too large, exists, or cannot be written.
     """
     path, directory = Path(path), Path(directory)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise OutputError(f"{path}: a page is written; name it .html, so that browsers know it")
-    if max_per_group is not None and max_per_group < 1:
-        raise OutputError(f"max_per_group {max_per_group}: leaves nothing to show; choose 1 or more")
-    check_output(path, overwrite=overwrite)
+    check_page(path, max_per_group, overwrite=overwrite)
     found = _groups_of(directory)
     recorded = {} if reference is None else _references(Path(reference), directory, found)
     chosen = {name: spread(paths, max_per_group) for name, paths in found.items()}
     beside = {name: spread(recorded.get(name, []), len(paths)) for name, paths in chosen.items()}
 
-    reader = _Reader(path, sum(map(len, [*chosen.values(), *beside.values()])), on_sound)
+    reader = Reader(path, sum(map(len, [*chosen.values(), *beside.values()])), on_sound)
     own_name = directory.resolve().name or "sounds"
     groups = []
     for name, paths in chosen.items():
@@ -90,14 +89,27 @@ def write_page(
     )
 
 
-def spread(paths: Sequence[Path], count: int | None) -> list[Path]:
-    """At most `count` of `paths` at equal distances: the first few would often be variants of one sound."""
-    if count is None or count >= len(paths):
-        return list(paths)
-    return [paths[index * len(paths) // count] for index in range(count)]
+def check_page(path: Path, limit: int | None, *, overwrite: bool) -> None:
+    """What can be known before the work.
+
+    Raises:
+        OutputError: `path` is no name of a page or exists, or `limit`, the most of a group, leaves nothing.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"{path}: a page is written; name it .html, so that browsers know it")
+    if limit is not None and limit < 1:
+        raise OutputError(f"max_per_group {limit}: leaves nothing to show; choose 1 or more")
+    check_output(path, overwrite=overwrite)
 
 
-class _Reader:
+def spread(items: Sequence[Item], count: int | None) -> list[Item]:
+    """At most `count` of `items` at equal distances: the first few would often be variants of one sound."""
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]
+
+
+class Reader:
     """Reads sounds, remembers which could not be read, and stops before the page grows too large."""
 
     def __init__(self, page: Path, num_files: int, on_sound: Callable[[int, int], object]) -> None:
