@@ -19,7 +19,7 @@ from wavediff.errors import CheckpointError, OutputError
 from wavediff.training.checkpoint_io import AtomicCheckpointIO, load_training_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SPEECH = ("ljspeech", "universal")  # the recipes for sounds are run by tests/test_sound_recipes.py
+SPEECH = ("libritts", "ljspeech", "universal", "vctk")  # others: test_sound_recipes.py, test_recipes_finetune.py
 RECIPES = sorted(path for corpus in SPEECH for path in (REPOSITORY / "recipes" / corpus).glob("*.yaml"))
 SMALL = REPOSITORY / "recipes" / "ljspeech" / "diffwave_small.yaml"
 TINY = ["--model.backbone.channels=4", "--model.backbone.layers=3", "--model.backbone.dilation_cycle=3"]
@@ -78,6 +78,8 @@ def test_every_recipe_runs_for_a_step(recipe: Path, manifests: list[str], tmp_pa
         "--trainer.max_steps=1",
         "--trainer.limit_train_batches=1",
         "--trainer.limit_val_batches=1",
+        "--trainer.val_check_interval=null",
+        "--trainer.check_val_every_n_epoch=1",
         "--trainer.num_sanity_val_steps=0",
         "--trainer.accelerator=cpu",
         "--trainer.devices=1",
@@ -90,6 +92,7 @@ def test_every_recipe_runs_for_a_step(recipe: Path, manifests: list[str], tmp_pa
     assert main(["train", "--config", str(recipe), *manifests, *QUIET, *small, *values]) == 0
     facts = load_checkpoint(tmp_path / "last.safetensors").facts
     assert facts["steps"] == 1
+    assert facts["valid_loss"] is not None
 
 
 @pytest.mark.parametrize(
@@ -189,6 +192,24 @@ def test_a_second_run_in_the_same_folder_and_a_resumption_of_nothing_are_refused
     nothing = ["train", "--config", str(SMALL), *options(manifests, tmp_path / "none", 2), "--ckpt_path=last"]
     assert main(nothing) == 2
     assert "nothing to resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        ((b"  accelerator: cpu", b"  accelerator: cp\xff"), "UnicodeDecodeError"),
+        ((b"  accelerator: cpu", b"  accelerator: cqu"), "invalid accelerator name"),
+    ],
+)
+def test_a_damaged_recipe_is_one_line(
+    damage: tuple[bytes, bytes], cause: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    recipe = SMALL.read_bytes()
+    assert damage[0] in recipe
+    (tmp_path / "damaged.yaml").write_bytes(recipe.replace(*damage))
+    assert main(["train", "--config", str(tmp_path / "damaged.yaml")]) == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("wavediff train: "))
+    assert cause in line
 
 
 def spawn(arguments: list[str], **environment: str) -> subprocess.Popen:

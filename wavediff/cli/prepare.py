@@ -1,5 +1,6 @@
 """Scan a corpus and write its manifests: train.jsonl, valid.jsonl, test.jsonl, and skipped.jsonl for the files that
-cannot be used. With --pack, also each split decoded into one file (train.safetensors, ...) that trains faster.
+cannot be used. With --pack, also each split decoded into one file (train.safetensors, ...) that trains faster. With
+--mels, each recording with the mel that a vocoder is to be trained on instead of the recording's own.
 """
 
 import argparse
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from wavediff.data.corpora import CORPORA
-from wavediff.data.manifest import Utterance, write_manifest, write_skipped
+from wavediff.data.manifest import Skipped, Utterance, write_manifest, write_skipped
 from wavediff.data.packed import write_packed
+from wavediff.data.paired import pair
 from wavediff.data.scan import SPLITS, check_skipped, scan
 from wavediff.errors import DataError
 from wavediff.files import check_output
+from wavediff.mel import MelSpec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         subparser.add_argument(
             "--sample-rate", type=int, metavar="HZ", help="of the packed files (default: the clips')"
         )
+        subparser.add_argument(
+            "--mels", type=Path, metavar="DIR", help="mels to train on: DIR/a/x.npy (.safetensors) for ROOT/a/x.wav"
+        )
+        subparser.add_argument(
+            "--mel-spec", metavar="PRESET", help="their dialect (default: the one that they say; .npy says none)"
+        )
         subparser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote")
         subparser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
         subparser.add_argument("--json", action="store_true", help="summary as JSON")
@@ -47,6 +56,11 @@ def run(args: argparse.Namespace) -> None:
 
     if args.sample_rate is not None and not args.pack:
         raise DataError("--sample-rate is the rate of packed files; pass --pack too, or leave it out")
+    if args.mels is not None and args.pack:
+        raise DataError("--pack: a packed corpus holds no mels; leave out --pack, or --mels")
+    if args.mel_spec is not None and args.mels is None:
+        raise DataError("--mel-spec is the dialect of paired mels; pass --mels too, or leave it out")
+    mel_spec = None if args.mel_spec is None else MelSpec.preset(args.mel_spec)
     suffixes = (".jsonl", ".safetensors") if args.pack else (".jsonl",)
     outputs = [args.output / f"{stem}{suffix}" for stem in SPLITS for suffix in suffixes]
     for path in (*outputs, args.output / "skipped.jsonl"):
@@ -69,9 +83,13 @@ def run(args: argparse.Namespace) -> None:
             skipped += broken
         write_skipped(skipped_path, skipped, overwrite=True)
         check_skipped(skipped, len(clips))
+    unpaired: list[Skipped] = []
+    if args.mels is not None:
+        splits, unpaired = pair(splits, args.root, args.mels, mel_spec)
+        write_skipped(skipped_path, skipped + unpaired, overwrite=True)
     for split, utterances in splits.items():
         write_manifest(args.output / f"{split}.jsonl", utterances, overwrite=args.overwrite)
-    _report(args, splits, len(skipped))
+    _report(args, splits, len(skipped), len(unpaired))
 
 
 def _only_rate(splits: dict[str, list[Utterance]]) -> int:
@@ -81,16 +99,24 @@ def _only_rate(splits: dict[str, list[Utterance]]) -> int:
     return rates[0]
 
 
-def _report(args: argparse.Namespace, splits: dict[str, list[Utterance]], num_skipped: int) -> None:
+def _report(args: argparse.Namespace, splits: dict[str, list[Utterance]], num_skipped: int, num_unpaired: int) -> None:
     summary: dict[str, Any] = {
         split: {"clips": len(utterances), "hours": sum(utterance.seconds for utterance in utterances) / 3600}
         for split, utterances in splits.items()
     }
     rates = Counter(utterance.sample_rate for utterances in splits.values() for utterance in utterances)
     if args.json:
-        print(json.dumps(summary | {"sample_rates": dict(sorted(rates.items())), "skipped": num_skipped}))
+        print(
+            json.dumps(
+                summary
+                | {"sample_rates": dict(sorted(rates.items())), "skipped": num_skipped, "unpaired": num_unpaired}
+            )
+        )
     elif not args.quiet:
         for split, row in summary.items():
             print(f"{split:<6} {row['clips']:>7} clips {row['hours']:>9.3f} h")
         print("rates  " + ", ".join(f"{count} clips at {rate} Hz" for rate, count in sorted(rates.items())))
-        print(f"skipped {num_skipped:>6} files" + (f", see {args.output / 'skipped.jsonl'}" if num_skipped else ""))
+        where = f", see {args.output / 'skipped.jsonl'}"
+        print(f"skipped {num_skipped:>6} files" + (where if num_skipped else ""))
+        if args.mels is not None:
+            print(f"without counterpart {num_unpaired} recordings or mels" + (where if num_unpaired else ""))

@@ -3,6 +3,7 @@
 Any key of the YAML can be overridden as an option; `--print_config` shows them all; `--ckpt_path last` resumes.
 """
 
+import contextlib
 import logging
 import operator
 import os
@@ -10,7 +11,7 @@ import signal
 import sys
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -19,17 +20,37 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wavediff.data.datamodule import AudioDataModule
-from wavediff.errors import TrainingError, WavediffError
+from wavediff.errors import ConfigError, TrainingError, WavediffError
 from wavediff.training import AtomicCheckpointIO, TrainingModule
 from wavediff.training.callbacks import last_checkpoint
+from wavediff.training.guards import SkipBadSteps, memory_ran_out, occupied, state_to_resume
 
 
 class TrainingCLI(LightningCLI):
-    """LightningCLI with what belongs to the model taken from the model, and an honest `--ckpt_path last`."""
+    """LightningCLI with what belongs to the model taken from the model, and an honest `--ckpt_path last`.
+
+    Args:
+        held: what is let go of when the run ends, however it ends.
+        args, options: of LightningCLI.
+    """
+
+    def __init__(self, *args: Any, held: contextlib.ExitStack, **options: Any) -> None:
+        self._held = held
+        super().__init__(*args, **options)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Raises ConfigError for what jsonargparse has no usage error for."""
+        with _configuring():
+            super().parse_arguments(parser, args)
+
+    def instantiate_classes(self) -> None:
+        """Raises ConfigError, or another of ours, for what a class does not take."""
+        with _configuring():
+            super().instantiate_classes()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The data's sample rate and labels are the model's."""
-        for name in ("sample_rate", "labels"):
+        """The data's sample rate, labels and dialect of mels are the model's."""
+        for name in ("sample_rate", "labels", "mel_spec"):
             parser.link_arguments("model", f"data.{name}", operator.attrgetter(name), apply_on="instantiate")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -41,14 +62,16 @@ class TrainingCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        """Resolve `--ckpt_path last`, which Lightning answers with a new run where there is none."""
+        """Take the run's folder; resolve `--ckpt_path last`, which Lightning answers with a new run where none is."""
         fit = self.config_init["fit"]  # what Lightning calls trainer.fit with
         root = self.trainer.default_root_dir
         last = last_checkpoint(root)
+        self._held.enter_context(occupied(root))
         if fit["ckpt_path"] == "last":
-            if not last.exists():
+            state = state_to_resume(last)
+            if state is None:
                 raise TrainingError(f"{last}: does not exist, nothing to resume; leave --ckpt_path out to start anew")
-            fit["ckpt_path"] = str(last)
+            fit["ckpt_path"] = str(state)
         elif fit["ckpt_path"] is None and last.exists():
             raise TrainingError(
                 f"{root}: holds a run already; resume it with --ckpt_path last, or choose another "
@@ -72,10 +95,21 @@ def main(argv: Sequence[str]) -> None:
         _fit(argv)
     except SIGTERMException:
         sys.exit(128 + (signal.SIGINT if interrupted else signal.SIGTERM))
-    except ValueError as error:  # how jsonargparse reports what a class said when it was built
-        raise _said_by_us(error) or error from None
+    except (RuntimeError, MemoryError) as error:
+        raise memory_ran_out(error) or error from None
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def _configuring() -> Iterator[None]:
+    """An error of ours for everything that a damaged configuration makes the libraries and the classes say."""
+    try:
+        yield
+    except Exception as error:
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        said = _said_by_us(error) or ConfigError(f"--config: {message:.300}; correct the YAML or the options")
+        raise said from error
 
 
 def _said_by_us(error: BaseException | None) -> WavediffError | None:
@@ -92,17 +126,20 @@ def _fit(argv: Sequence[str]) -> None:
     defaults: dict[str, Any] = {
         "use_distributed_sampler": False,  # the data module shares the batches out itself, resumably
         "enable_checkpointing": False,  # FullState and ModelExport do it
+        "callbacks": [SkipBadSteps()],
     }
-    TrainingCLI(
-        TrainingModule,
-        AudioDataModule,
-        subclass_mode_model=True,
-        args=["fit", *argv],
-        trainer_defaults=defaults,
-        parser_kwargs={"prog": "wavediff train"},
-        save_config_kwargs={"overwrite": True},
-        seed_everything_default=0,
-    )
+    with contextlib.ExitStack() as held:
+        TrainingCLI(
+            TrainingModule,
+            AudioDataModule,
+            held=held,
+            subclass_mode_model=True,
+            args=["fit", *argv],
+            trainer_defaults=defaults,
+            parser_kwargs={"prog": "wavediff train"},
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+        )
 
 
 def _silence_the_libraries() -> None:

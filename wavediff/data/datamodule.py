@@ -14,16 +14,19 @@ from wavediff.data.augment import Augment
 from wavediff.data.dataset import SegmentDataset
 from wavediff.data.manifest import Utterance, read_manifest
 from wavediff.data.packed import PackedAudio
+from wavediff.data.paired import PairedMels, mels_of
 from wavediff.data.progress import settle
 from wavediff.data.sampler import ResumableBatchSampler, derive_seed
 from wavediff.errors import ConfigError, DataError
+from wavediff.mel import MelSpec
 
 WORKER_TIMEOUT = 120
 """Seconds without a batch after which the worker processes are taken to hang."""
 
 
 class AudioDataModule(LightningDataModule):
-    """Batches of segments: dicts of waveform (B, segment_length), length (B,), seed (B,), index (B,), label (B,).
+    """Batches of segments: dicts of waveform (B, segment_length), length (B,), seed (B,), index (B,), label (B,), and
+    mel (B, n_mels, frames) where the manifests name mels.
 
     The trainer must be made with `use_distributed_sampler=False`: the batches are shared out among devices here.
     A run resumed from a checkpoint, in the middle of an epoch too, sees the batches that an uninterrupted run
@@ -45,6 +48,7 @@ class AudioDataModule(LightningDataModule):
         start_share: of the training segments that begin where their utterance does; validation segments then do.
         balance: how far classes of few clips are visited more often: 0 not at all, 1 as often as the largest class, 0.5
             by the root of that.
+        mel_spec: dialect that the mels named by the manifests must be of; None for a model that takes none.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class AudioDataModule(LightningDataModule):
         labels: tuple[str, ...] = (),
         start_share: float = 0.0,
         balance: float = 0.0,
+        mel_spec: MelSpec | None = None,
     ) -> None:
         super().__init__()
         self.train_manifest = train_manifest
@@ -79,6 +84,7 @@ class AudioDataModule(LightningDataModule):
         self.labels = labels
         self.start_share = start_share
         self.balance = balance
+        self.mel_spec = mel_spec
         for name in ("sample_rate", "segment_length", "batch_size", "repeats", "valid_segment_length"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, must be 1 or more")
@@ -95,17 +101,29 @@ class AudioDataModule(LightningDataModule):
         """Open the manifests; called by the trainer, in every process.
 
         Raises:
-            DataError: a manifest is missing, damaged or empty.
+            DataError: a manifest is missing, damaged or empty, or names mels that do not fit.
+            ConfigError: it names mels, and the model or another option does not go with them.
         """
         skipped_path = Path(self.trainer.default_root_dir) / "skipped.jsonl" if self.trainer else None
         train, valid = _open(self.train_manifest), _open(self.valid_manifest)
         common: dict[str, Any] = {"labels": self.labels, "start_share": self.start_share, "skipped_path": skipped_path}
+        train_mels, valid_mels = self._mels(train, valid)
         self.train_dataset = SegmentDataset(
-            train, self.sample_rate, self.segment_length, self.seed, True, augment=self.augment, **common
+            train, self.sample_rate, self.segment_length, self.seed, augment=self.augment, mels=train_mels, **common
         )
         self.valid_dataset = SegmentDataset(
-            valid, self.sample_rate, self.valid_segment_length, self.seed, False, **common
+            valid, self.sample_rate, self.valid_segment_length, self.seed, random=False, mels=valid_mels, **common
         )
+
+    def _mels(self, *sources: Sequence[Utterance] | PackedAudio) -> list[PairedMels | None]:
+        lists = [source for source in sources if not isinstance(source, PackedAudio)]
+        if not mels_of(lists):
+            return [None for _ in sources]
+        if self.mel_spec is None:
+            raise ConfigError(f"{self.train_manifest}: names mels, the model takes none; prepare it without --mels")
+        if len(lists) < len(sources):
+            raise ConfigError("a packed corpus holds no mels, the other manifest names some; give two .jsonl manifests")
+        return [PairedMels(source, self.mel_spec) for source in lists]
 
     def train_dataloader(self) -> "ResumableLoader":
         """Starts at the batch the trainer is due.

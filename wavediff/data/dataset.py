@@ -18,9 +18,10 @@ from wavediff.audio import read_audio, resample
 from wavediff.data.augment import Augment, Variation
 from wavediff.data.manifest import Utterance
 from wavediff.data.packed import PackedAudio
+from wavediff.data.paired import PairedMels
 from wavediff.data.sampler import derive_seed
 from wavediff.data.scan import MAX_SKIPPED_SHARE
-from wavediff.errors import AudioError, DataError
+from wavediff.errors import AudioError, ConfigError, DataError, MelError
 
 _FILTER_SECONDS = 0.02
 """Audio read on both sides of a segment that is resampled, so that its edges equal those of the whole file."""
@@ -39,6 +40,8 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         seed: the item's seed, for what else is random about it (the noise, the diffusion step).
         index: which utterance it is from; not the one asked for if that one's file turned out to be broken.
         label: index of the utterance's class in `labels`; absent where there are none.
+        mel: float32 (n_mels, segment_length // hop_length), the frames of the segment from the utterance's mel file,
+            followed by silence's; absent without `mels`.
 
     A file that breaks after the scan is replaced, by an utterance that `item_seed` chooses, and reported once.
 
@@ -53,10 +56,13 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         skipped_path: JSONL file to which broken files are appended (path, reason) as they are met.
         labels: the class names, in the order of their indices; none for models without classes.
         start_share: of the random items that begin where their utterance does, so that onsets are seen.
+        mels: those that the utterances name; segments then begin at whole frames.
 
     Raises:
         DataError: `source` is empty, a packed corpus of another sample rate, or an utterance's label is not in
             `labels`.
+        ConfigError: `mels` with what they do not go with: augmentation, another sample rate, or segments that are
+            not whole frames.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         augment: Augment = Augment(),  # noqa: B008  frozen
         labels: Sequence[str] = (),
         start_share: float = 0.0,
+        mels: PairedMels | None = None,
     ) -> None:
         if len(source) == 0:
             raise DataError("the data set holds no utterance; prepare the corpus again")
@@ -78,6 +85,8 @@ class SegmentDataset(Dataset[dict[str, Any]]):
                 f"{source.path}: is packed at {source.sample_rate} Hz, {sample_rate} Hz are needed; "
                 f"pack it again with --sample-rate {sample_rate}"
             )
+        if mels is not None:
+            _check_paired(mels, sample_rate, segment_length, augment)
         self.source = source
         self.sample_rate = sample_rate
         self.segment_length = segment_length
@@ -86,6 +95,8 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         self.skipped_path = skipped_path
         self.augment = augment
         self.start_share = start_share
+        self.mels = mels
+        self.grid = mels.spec.hop_length if mels is not None else 1  # where segments may begin [samples]
         self.label_indices = _label_indices(source, labels) if labels else None
         # In shared memory: what one worker process finds broken, all know of.
         self._broken = torch.zeros(len(source), dtype=torch.bool).share_memory_()
@@ -111,38 +122,45 @@ class SegmentDataset(Dataset[dict[str, Any]]):
                     # A fresh generator for each attempt: what was known to be broken must not change the outcome.
                     generator = torch.Generator().manual_seed(item_seed)
                     variation = self.augment.draw(generator) if self.augment.share else Variation()
-                    waveform = self._segment(index, variation.source_length(self.segment_length), generator)
-                    waveform = variation.apply(waveform)[: self.segment_length]
-                except AudioError as error:
+                    source_length = variation.source_length(self.segment_length)
+                    start = self._start(self._frames(index), source_length, generator)
+                    waveform = variation.apply(self._segment(index, start, source_length))[: self.segment_length]
+                    extra = self._extra(index, start)
+                except (AudioError, MelError) as error:
                     self._report(index, str(error))
                 else:
                     length = len(waveform)
                     waveform = pad(waveform, (0, self.segment_length - length))
-                    item = {"waveform": waveform, "length": length, "seed": item_seed, "index": index}
-                    return item if self.label_indices is None else item | {"label": self.label_indices[index]}
+                    return {"waveform": waveform, "length": length, "seed": item_seed, "index": index, **extra}
             index = derive_seed(item_seed, attempt) % len(self)
         raise AssertionError("unreachable: _report stops the search")
 
-    def _segment(self, index: int, length: int, generator: torch.Generator) -> Tensor:
-        """(n,) with n at most `length`."""
+    def _frames(self, index: int) -> int:
+        """Samples of an utterance that segments are cut from, at the items' rate."""
+        if self.mels is not None:
+            return self.mels.frames[index] * self.mels.spec.hop_length
         source = self.source
         if isinstance(source, PackedAudio):
-            start = self._start(source.frames(index), length, generator)
+            return source.frames(index)
+        return -(-source[index].frames * self.sample_rate // source[index].sample_rate)
+
+    def _segment(self, index: int, start: int, length: int) -> Tensor:
+        """(n,) with n at most `length`, from sample `start` at the items' rate."""
+        source = self.source
+        length = min(length, self._frames(index) - start)
+        if isinstance(source, PackedAudio):
             return source.read(index, start, length)
         utterance = source[index]
         if utterance.sample_rate == self.sample_rate:
-            start = self._start(utterance.frames, length, generator)
-            frames = min(length, utterance.frames)
-            return read_audio(utterance.path, start=start, frames=frames)[0]
-        return self._resampled_segment(utterance, length, generator)
+            return read_audio(utterance.path, start=start, frames=length)[0]
+        return self._resampled_segment(utterance, start, length)
 
-    def _resampled_segment(self, utterance: Utterance, length: int, generator: torch.Generator) -> Tensor:
+    def _resampled_segment(self, utterance: Utterance, start: int, length: int) -> Tensor:
         # `step_in` samples of the file last as long as `step_out` of the item. Cut at whole steps, a part of the
         # file is resampled on the same grid as the whole.
         divisor = math.gcd(utterance.sample_rate, self.sample_rate)
         step_in, step_out = utterance.sample_rate // divisor, self.sample_rate // divisor
         margin = math.ceil(_FILTER_SECONDS * divisor)  # steps
-        start = self._start(math.ceil(utterance.frames * step_out / step_in), length, generator)
         first = max(0, start // step_out - margin)
         last = math.ceil((start + length) / step_out) + margin
         begin, end = first * step_in, min(last * step_in, utterance.frames)
@@ -150,13 +168,22 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         offset = start - first * step_out
         return resample(waveform, rate, self.sample_rate)[offset : offset + length]
 
+    def _extra(self, index: int, start: int) -> dict[str, Any]:
+        """What an item has besides its audio, if anything."""
+        extra: dict[str, Any] = {}
+        if self.label_indices is not None:
+            extra["label"] = self.label_indices[index]
+        if self.mels is not None:
+            extra["mel"] = self.mels.read(index, start // self.grid, self.segment_length // self.grid)
+        return extra
+
     def _start(self, frames: int, length: int, generator: torch.Generator) -> int:
-        room = max(0, frames - length)
+        room = max(0, frames - length) // self.grid
         if not self.random:
-            return 0 if self.start_share else room // 2
+            return 0 if self.start_share else room // 2 * self.grid
         if self.start_share and torch.rand((), generator=generator) < self.start_share:
             return 0
-        return int(torch.randint(room + 1, (), generator=generator))
+        return int(torch.randint(room + 1, (), generator=generator)) * self.grid
 
     def _report(self, index: int, reason: str) -> None:
         self._broken[index] = True
@@ -186,3 +213,18 @@ def _label_indices(source: Sequence[Utterance] | PackedAudio, labels: Sequence[s
                 "(`wavediff prepare classes`), or add it to model.labels"
             )
     return [index_of[label] for label in found or [] if label is not None]
+
+
+def _check_paired(mels: PairedMels, sample_rate: int, segment_length: int, augment: Augment) -> None:
+    spec = mels.spec
+    if augment.share:
+        raise ConfigError(
+            f"data.augment.share is {augment.share}, but the manifest names mels ({mels.paths[0]}), which would not "
+            "change with the audio; set it to 0"
+        )
+    if spec.sample_rate != sample_rate or segment_length % spec.hop_length:
+        raise ConfigError(
+            f"segments of {segment_length} samples at {sample_rate} Hz are not whole frames of the mels that the "
+            f"manifest names, {spec.hop_length} samples at {spec.sample_rate} Hz; make data.segment_length (and "
+            "valid_segment_length) a multiple"
+        )

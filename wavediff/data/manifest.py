@@ -5,7 +5,8 @@ JSONL, one utterance a line and nothing else:
     {"path": "wavs/LJ001-0001.wav", "seconds": 9.655, "sample_rate": 22050, "text": "Printing, in ..."}
 
 `path` is absolute, or relative to the folder of the manifest itself: a corpus and the manifests inside it
-can then be moved together. `text`, `speaker` and `label` are there where known.
+can then be moved together. `text`, `speaker` and `label` are there where known; `mel`, a path like the other, where a
+model is to be trained on that mel instead of the recording's own.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ class Utterance:
         text: what is said.
         speaker: who says it.
         label: the class of the sound.
+        mel: file of a mel (.npy, .safetensors) to train on instead of computing it.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Utterance:
     text: str | None = None
     speaker: str | None = None
     label: str | None = None
+    mel: Path | None = None
 
     @property
     def frames(self) -> int:
@@ -53,6 +56,7 @@ class Skipped:
 
 
 _KEYS = {field.name for field in dataclasses.fields(Utterance)}
+_PATHS = {"path", "mel"}
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[Utterance]:
@@ -87,8 +91,9 @@ def write_manifest(path: str | os.PathLike[str], utterances: Iterable[Utterance]
     rows = []
     for utterance in utterances:
         row = {key: value for key, value in dataclasses.asdict(utterance).items() if value is not None}
-        audio = utterance.path.absolute()
-        row["path"] = str(audio.relative_to(folder) if audio.is_relative_to(folder) else audio)
+        for key in row.keys() & _PATHS:
+            file = row[key].absolute()
+            row[key] = str(file.relative_to(folder) if file.is_relative_to(folder) else file)
         rows.append(row)
     _write_jsonl(path, rows, overwrite)
 
@@ -128,4 +133,4 @@ def _parse(line: str, folder: Path, where: str) -> Utterance:
     for key in _KEYS - {"seconds", "sample_rate"}:
         if not isinstance(row.get(key, ""), str):
             raise DataError(f"{where}: {key} is {row[key]!r}, must be a string")
-    return Utterance(**(row | {"path": folder / row["path"]}))
+    return Utterance(**(row | {key: folder / row[key] for key in row.keys() & _PATHS}))

@@ -1,6 +1,7 @@
 """What happens beside the training itself."""
 
 import datetime
+import math
 import os
 import platform
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wavediff.errors import ConfigError
 from wavediff.pipelines.vocoder import Vocoder
+from wavediff.training.guards import keep_previous
 from wavediff.training.module import TrainingModule, VocoderModule
 
 
@@ -86,7 +88,7 @@ class AudioLogger(Callback):
         waveform = batch["waveform"][: self.count]
         vocoder = Vocoder(module.config, module.denoiser)
         with torch.inference_mode(), torch.autocast(waveform.device.type, enabled=False):
-            speech = vocoder.decode(module.mel(waveform), seed=0)
+            speech = vocoder.decode(module.mel(batch)[: self.count], seed=0)
         step, rate = trainer.global_step, module.config.sample_rate
         for index, (reference, synthesised) in enumerate(zip(waveform.cpu(), speech.cpu(), strict=True)):
             writer.add_audio(f"clip{index}/reference", reference, step, rate)
@@ -96,7 +98,8 @@ class AudioLogger(Callback):
 
 
 class FullState(Callback):
-    """Keeps the newest full training state in `last.ckpt`: every so many steps, at the end, and after SIGTERM.
+    """Keeps the newest full training state in `last.ckpt`: every so many steps, at the end, and after SIGTERM. The one
+    before stays as `previous.ckpt`.
 
     Args:
         every_n_steps: optimiser steps between two saves.
@@ -105,6 +108,7 @@ class FullState(Callback):
     def __init__(self, every_n_steps: int = 1000) -> None:
         self.every_n_steps = every_n_steps
         self.saved_step = 0
+        self._wrote = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a place in the list where the last save would lose the weights under training.
@@ -134,8 +138,11 @@ class FullState(Callback):
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        self.saved_step = trainer.global_step
-        trainer.save_checkpoint(last_checkpoint(trainer.default_root_dir))
+        self.saved_step, path = trainer.global_step, last_checkpoint(trainer.default_root_dir)
+        if trainer.is_global_zero and (self._wrote or str(trainer.ckpt_path) == str(path)):  # it is known to be whole
+            keep_previous(path)
+        trainer.save_checkpoint(path)
+        self._wrote = True
 
     def state_dict(self) -> dict[str, Any]:
         """Survives a resumption."""
@@ -166,7 +173,7 @@ def _facts(trainer: Trainer, loss: float | None) -> dict[str, Any]:
     return {
         "steps": trainer.global_step,
         "epochs": trainer.current_epoch,
-        "valid_loss": loss,
+        "valid_loss": loss if loss is not None and math.isfinite(loss) else None,
         "train_manifest": [str(Path(manifest).parent.name + "/" + Path(manifest).name) for manifest in manifests],
         "batch": {
             "world_size": trainer.world_size,

@@ -1,5 +1,6 @@
 """A model under training: what all of them share."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from wavediff.denoiser import Bound
 from wavediff.diffusion import ItemNoise
 from wavediff.diffusion.objectives import Loss
 from wavediff.errors import ConfigError
-from wavediff.mel import MelTransform
+from wavediff.mel import MelSpec, MelTransform
 from wavediff.model import ModelConfig, build_denoiser
 from wavediff.training.checkpoint_io import CONFIG_KEY
 
@@ -40,6 +41,7 @@ class TrainingModule(LightningModule):
 
     sample_rate: int
     labels: tuple[str, ...] = ()
+    mel_spec: MelSpec | None = None  # dialect of the mels that batches may bring along
 
     def __init__(self, learning_rate: float, weight_decay: float, warmup_steps: int, lr_scheduler: LRScheduler) -> None:
         super().__init__()
@@ -133,8 +135,12 @@ class DenoiserModule(TrainingModule):
             self.denoiser.backbone.compile()
 
     def _start_from(self, path: str) -> None:
-        """Weights of the same network; the mel may be another one where no weight's shape depends on it."""
-        weights = load_checkpoint(path).build().state_dict()
+        """Weights of the same network; the mel may be another one where no weight's shape depends on it.
+
+        The plans that were searched for the file come along where the process is the same.
+        """
+        start = load_checkpoint(path)
+        weights = start.build().state_dict()
         shapes = {name: weight.shape for name, weight in weights.items()}
         if shapes != {name: weight.shape for name, weight in self.denoiser.state_dict().items()}:
             raise ConfigError(
@@ -142,6 +148,8 @@ class DenoiserModule(TrainingModule):
                 "mel and labels equal"
             )
         self.denoiser.load_state_dict(weights)
+        if dataclasses.replace(self.config, plans=start.config.plans) == start.config:
+            self.config = start.config
 
     def export(self, path: Path, weights: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
         """A model file of the denoiser."""
@@ -155,7 +163,7 @@ class DenoiserModule(TrainingModule):
 
 
 class VocoderModule(DenoiserModule):
-    """Trains a denoiser conditioned on mels that are computed from each batch, on its device.
+    """Trains a denoiser conditioned on mels: those of the batch, or else computed from its waveforms on its device.
 
     Args: see `DenoiserModule`.
 
@@ -167,14 +175,17 @@ class VocoderModule(DenoiserModule):
         if config.mel is None:
             raise ConfigError("model.mel: a vocoder needs one")
         super().__init__(config, *options)
-        self.mel_transform = MelTransform(config.mel)
+        self.mel_spec, self.mel_transform = config.mel, MelTransform(config.mel)
 
-    def mel(self, waveform: Tensor) -> Tensor:
-        """Mel (B, n_mels, N // hop_length) of (B, N): the frames a waveform of that length is made from."""
+    def mel(self, batch: dict[str, Tensor]) -> Tensor:
+        """Mel (B, n_mels, N // hop_length) of a batch of N samples: the frames such a waveform is made from."""
+        if "mel" in batch:
+            return batch["mel"]
+        waveform = batch["waveform"]
         frames = waveform.shape[-1] // self.mel_transform.spec.hop_length
         with torch.no_grad():
             return self.mel_transform(waveform)[..., :frames]
 
     def bind(self, batch: dict[str, Tensor]) -> Bound:
         """The denoiser, told the batch's mels."""
-        return self.denoiser.bind(Condition(self.mel(batch["waveform"])))
+        return self.denoiser.bind(Condition(self.mel(batch)))

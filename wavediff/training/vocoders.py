@@ -119,7 +119,7 @@ class SpectralModule(VocoderModule):
         """Spectral loss of speech that is sampled from the mels with fixed seeds."""
         waveform = batch["waveform"]
         valid = torch.arange(waveform.shape[1], device=self.device) < batch["length"][:, None]
-        vocoder, mel = Vocoder(self.config, self.denoiser), self.mel(waveform)
+        vocoder, mel = Vocoder(self.config, self.denoiser), self.mel(batch)
         losses = {}
         with torch.autocast(self.device.type, enabled=False):
             for steps in VALIDATION_STEPS:

@@ -11,8 +11,10 @@ from typing import Protocol
 from wavediff.data.corpora.classes import ClassFolders
 from wavediff.data.corpora.folder import Folder
 from wavediff.data.corpora.fsdd import FSDD
+from wavediff.data.corpora.libritts import LibriTTS
 from wavediff.data.corpora.ljspeech import LJSpeech
 from wavediff.data.corpora.sc09 import SC09
+from wavediff.data.corpora.vctk import VCTK
 from wavediff.data.scan import Clip
 
 
@@ -32,4 +34,6 @@ CORPORA: dict[str, Callable[..., Corpus]] = {
     "classes": ClassFolders,
     "sc09": SC09,
     "fsdd": FSDD,
+    "vctk": VCTK,
+    "libritts": LibriTTS,
 }
