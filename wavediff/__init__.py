@@ -1,9 +1,24 @@
 """wavediff: diffusion models that make sound.
 
-vocoder = wavediff.Vocoder.from_pretrained("model.safetensors")
-speech = vocoder.decode(mel)            # (B, n_mels, frames) -> (B, frames * hop_length)
-speech = vocoder(waveform, sample_rate) # copy synthesis
-sounds = wavediff.Generator.from_pretrained().generate(count=4, label="glass")
+A mel spectrogram to speech, with the bundled model and the bundled clip:
+
+>>> import wavediff
+>>> from wavediff.audio import read_audio
+>>> from wavediff.cli.demo import CLIP
+>>> vocoder = wavediff.Vocoder.from_pretrained()
+>>> waveform, sample_rate = read_audio(CLIP, frames=22_050)  # (N,), one second
+>>> mel = vocoder.mel(waveform, sample_rate)
+>>> mel.shape  # (B, n_mels, frames)
+torch.Size([1, 80, 86])
+>>> vocoder.decode(mel, seed=0).shape  # (B, frames * hop_length)
+torch.Size([1, 22016])
+>>> vocoder(waveform, sample_rate).shape  # both at once: copy synthesis
+torch.Size([22016])
+
+and sounds from nothing:
+
+>>> wavediff.Generator.from_pretrained().generate(count=2, seconds=0.5, label="glass", num_steps=5).shape
+torch.Size([2, 11025])
 """
 
 from wavediff.errors import WavediffError

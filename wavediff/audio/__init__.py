@@ -40,6 +40,11 @@ BLOCK_FRAMES, RESCUE_FRAMES = 65_536, 1_024
 def read_info(path: str | os.PathLike[str], *, lenient: bool = False) -> AudioInfo:
     """Read what an audio file holds from its header (and, of OGG, the last page), without decoding it.
 
+    >>> write_audio("two.flac", 0.1 * torch.randn(2, 8_000), 16_000)
+    >>> info = read_info("two.flac")
+    >>> info.format, info.sample_rate, info.channels, info.frames, info.seconds
+    ('FLAC', 16000, 2, 8000, 0.5)
+
     A cut file is an error, or with `lenient` a warning.
 
     Raises:
@@ -59,6 +64,13 @@ def read_audio(
     max_seconds: float = 3600.0,
 ) -> tuple[Tensor, int]:
     """Read a file, or a part of it, as mono: several channels are downmixed to their mean.
+
+    >>> write_audio("tone.wav", 0.5 * torch.sin(torch.arange(16_000) / 4), 16_000)
+    >>> waveform, sample_rate = read_audio("tone.wav")
+    >>> waveform.shape, sample_rate
+    (torch.Size([16000]), 16000)
+    >>> read_audio("tone.wav", 22_050, start=8_000, frames=1_600)[0].shape  # a tenth of a second, resampled
+    torch.Size([2205])
 
     Warns of a wrong extension, trailing bytes, samples beyond ±1 (which are kept) and a silent file.
 

@@ -24,6 +24,9 @@ def check_sample_rate(rate: int) -> None:
 def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
     """Change the sample rate by band-limited interpolation; differentiable.
 
+    >>> resample(torch.zeros(2, 16_000), 16_000, 22_050).shape
+    torch.Size([2, 22050])
+
     Args:
         waveform: (..., N), floating point; silence is assumed around it.
         from_rate: Its sample rate, 4,000 to 384,000 Hz.

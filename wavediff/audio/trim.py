@@ -7,7 +7,12 @@ TAIL_SECONDS = 0.02
 
 
 def trim_end(waveform: Tensor, sample_rate: int) -> Tensor:
-    """(N,) without what is below -60 dBFS at its end, but 20 ms; that much is left of silence, too."""
+    """(N,) without what is below -60 dBFS at its end, but 20 ms; that much is left of silence, too.
+
+    >>> import torch
+    >>> len(trim_end(torch.cat([torch.ones(1_000), torch.zeros(9_000)]), 16_000))
+    1320
+    """
     loud = (waveform.abs() > TRIM_LEVEL).nonzero()
     end = int(loud[-1]) + 1 if len(loud) else 0
     return waveform[: end + round(TAIL_SECONDS * sample_rate)]

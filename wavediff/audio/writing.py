@@ -39,6 +39,11 @@ def write_audio(
 ) -> None:
     """Write a waveform in the format its extension names: .wav, .flac, .ogg.
 
+    >>> write_audio("speech.flac", torch.zeros(2, 800), 16_000, subtype="PCM_24")
+    >>> write_audio("speech.flac", torch.zeros(800), 16_000)
+    Traceback (most recent call last):
+    wavediff.errors.OutputError: speech.flac: already exists...
+
     Samples beyond ±1 are clipped, with a warning that counts them, unless the subtype is FLOAT or DOUBLE.
     What `read_audio` gave of a mono PCM file of up to 24 bits is written back bit for bit in the same subtype.
 
@@ -63,9 +68,11 @@ def write_audio(
 class AudioWriter:
     """Writes a waveform that arrives in pieces, by the rules of `write_audio`.
 
-        with AudioWriter("speech.wav", 22050) as writer:
-            for piece in pieces:  # (n,) or (channels, n)
-                writer.write(piece)
+    >>> with AudioWriter("pieces.wav", 22_050) as writer:
+    ...     for piece in torch.zeros(1000).split(300):  # (n,) or (channels, n)
+    ...         writer.write(piece)
+    >>> writer.frames
+    1000
 
     The file is there once the block is left; an exception in it leaves none, and an existing one as it was.
 

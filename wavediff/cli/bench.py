@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from wavediff.cli import MODEL_HELP
+
 LENGTHS = [1.0, 10.0, 60.0, 600.0, 3600.0]
 BATCHES = [1, 4, 16, 64]
 
@@ -16,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--against", choices=["diffwave", "gans", "itself"], default="diffwave", help=against_help)
     parser.add_argument(
-        "--checkpoint", type=Path, help="against gans and itself: the vocoder (default: the bundled model)"
+        "--checkpoint", type=Path, help=f"against gans and itself: {MODEL_HELP} (default: the bundled model)"
     )
     numbers = {"type": float, "nargs": "+", "metavar": "N"}
     parser.add_argument("--lengths", **numbers, default=LENGTHS, help="against itself: of the speech [s]")  # type: ignore[arg-type]

@@ -4,6 +4,8 @@ import argparse
 import time
 from pathlib import Path
 
+from wavediff.cli import MODEL_HELP
+
 CLIP = Path(__file__).resolve().parent.parent / "weights" / "clip.flac"
 
 
@@ -11,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder (default: demo)")
     parser.add_argument("--clip", type=Path, default=CLIP, help="a recording of your own instead of the bundled one")
-    parser.add_argument("--checkpoint", type=Path, help="a model of your own instead of the bundled one")
+    parser.add_argument("--checkpoint", type=Path, help=f"{MODEL_HELP} (default: the bundled model)")
     parser.add_argument("--seed", type=int, default=0, metavar="K", help="decides the noise (default 0)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from wavediff.cli import MODEL_HELP
 from wavediff.diffusion import PUBLISHED, SAMPLERS, SPACINGS
 from wavediff.errors import ConfigError
 
@@ -19,7 +20,7 @@ FORMATS = {"model": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
-    checkpoint_help = "training checkpoint, such as runs/NAME/last.ckpt; for onnx and torch also a model file"
+    checkpoint_help = f"training checkpoint, such as runs/NAME/last.ckpt; for onnx and torch also a {MODEL_HELP}"
     parser.add_argument(
         "checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help=f"{checkpoint_help} (default: the bundled one)"
     )

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wavediff.cli import MODEL_HELP
 from wavediff.diffusion import SAMPLERS, SPACINGS
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.files import check_output
@@ -25,7 +26,7 @@ class Job(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("-o", "--output", type=Path, default=Path("generated"), help="folder (default: generated)")
-    parser.add_argument("--checkpoint", type=Path, help="model file (default: the bundled generator)")
+    parser.add_argument("--checkpoint", type=Path, help=f"{MODEL_HELP} (default: the bundled generator)")
     parser.add_argument("--count", type=int, metavar="N", help="sounds of each class (default 1, of --between 5)")
     seconds_help = "length of each (default: the model's own, with the silence at the end cut off)"
     parser.add_argument("--seconds", type=float, metavar="S", help=seconds_help)

@@ -9,6 +9,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from wavediff.cli import MODEL_HELP
 from wavediff.errors import ConfigError, MissingExtraError
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
@@ -18,8 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes any that is free")
-    parser.add_argument("--checkpoint", type=Path, help="vocoder (default: the bundled model)")
-    parser.add_argument("--generator", type=Path, metavar="FILE", help="generator (default: the bundled model)")
+    parser.add_argument("--checkpoint", type=Path, help=f"vocoder: {MODEL_HELP} (default: the bundled model)")
+    parser.add_argument(
+        "--generator", type=Path, metavar="MODEL", help="generator, as --checkpoint (default: the bundled model)"
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     shown_help = "what clients must show (default: none on the loopback address, else a new one; or $WAVEDIFF_TOKEN)"
     parser.add_argument("--token", help=shown_help)

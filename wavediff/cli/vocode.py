@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wavediff.cli import MODEL_HELP
 from wavediff.diffusion import PUBLISHED, SAMPLERS, SPACINGS
 from wavediff.errors import ConfigError, WavediffError
 
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs_help = "audio, mels, folders, or manifests (.jsonl)"
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=inputs_help)
     parser.add_argument("-o", "--output", type=Path, required=True, help="a .wav, .flac or .ogg file, or a folder")
-    parser.add_argument("--checkpoint", type=Path, help="model file (default: the bundled model)")
+    parser.add_argument("--checkpoint", type=Path, help=f"{MODEL_HELP} (default: the bundled model)")
     parser.add_argument("--num-steps", type=int, metavar="N", help="network evaluations (default: the model's)")
     schedule_help = f"for experts: {', '.join([*SPACINGS, *PUBLISHED])}, full, or ascending betas: 0.0001,0.01,0.2"
     parser.add_argument("--schedule", help=schedule_help)

@@ -80,6 +80,10 @@ def spaced_grid(
 ) -> Tensor:
     """Descending times (num_steps + 1,), float64, from `start` over `end` to 0.
 
+    >>> from wavediff.diffusion import CosineSchedule
+    >>> spaced_grid(CosineSchedule(), 4)
+    tensor([1.0000, 0.7500, 0.5000, 0.2500, 0.0000], dtype=torch.float64)
+
     Args:
         schedule: whose noise levels some spacings go by.
         num_steps: 1 to T of a discrete schedule, to 10,000 of a continuous one.
@@ -200,6 +204,9 @@ def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
 
 def align(schedule: Schedule, betas: Sequence[float]) -> Tensor:
     """Descending times (S + 1,), ending in 0, at which training had the noise of a short schedule.
+
+    >>> align(DiscreteSchedule(num_steps=50, beta_min=1e-4, beta_max=0.05), FAST_BETAS["base"])[:4]
+    tensor([0.8784, 0.4798, 0.2290, 0.1017], dtype=torch.float64)
 
     Every step of `betas` (S,) is kept. The paper's fractional alignment, appendix B: t_s lies where sqrt(alpha_bar)
     of training, taken as linear between discrete steps, equals that of the short schedule.

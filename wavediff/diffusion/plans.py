@@ -16,6 +16,9 @@ from wavediff.errors import SamplingError
 class Plan:
     """A sampler and its grid.
 
+    >>> Plan("heun", (0.2, 0.05, 0.0)).evaluations  # two a step, one in the last
+    3
+
     Attributes:
         sampler: its name and options, as `make_sampler` takes them.
         times: the grid: descending from at most 1, ending in 0.

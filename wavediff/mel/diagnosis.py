@@ -88,6 +88,15 @@ class Advice:
 def diagnose(mel: Tensor, own: MelSpec | None = None) -> Diagnosis:
     """What a mel looks like.
 
+    >>> from wavediff.audio import read_audio
+    >>> from wavediff.cli.demo import CLIP
+    >>> from wavediff.mel import MelTransform
+    >>> mel = MelTransform(MelSpec())(read_audio(CLIP, 22_050)[0][None])  # (1, n_mels, frames)
+    >>> print(diagnose(mel))
+    hifigan, tacotron2 or nemo-hifigan
+    >>> diagnose(mel.mT).transposed
+    True
+
     Args:
         mel: (n_mels, frames) or (B, n_mels, frames), finite.
         own: A model's dialect, named first among equals.

@@ -42,6 +42,11 @@ class Conversion:
 def can_convert(source: MelSpec, target: MelSpec) -> Conversion:
     """Whether a mel of dialect `source` can be turned into one of dialect `target`.
 
+    >>> can_convert(MelSpec.preset("tacotron2"), MelSpec.preset("hifigan")).kind
+    'shifted'
+    >>> can_convert(MelSpec.preset("speecht5"), MelSpec.preset("hifigan"))
+    Conversion(kind='no', reason='sample_rate 16000 against 22050...
+
     A floor or a lower clip of the source that lies above the target's has destroyed what the target would show:
     "no". An upper clip has too, but speech seldom reaches it: "exact", and `convert` refuses a mel that does.
     """
@@ -59,6 +64,10 @@ def can_convert(source: MelSpec, target: MelSpec) -> Conversion:
 
 def convert(mel: Tensor, source: MelSpec, target: MelSpec) -> Tensor:
     """Turn a mel of dialect `source` into one of dialect `target`.
+
+    >>> centred = torch.full((80, 40), -5.0)
+    >>> convert(centred, MelSpec.preset("tacotron2"), MelSpec.preset("hifigan")).shape
+    torch.Size([80, 39])
 
     Between the framings, frame t stays frame t although it is centred half a hop (128 samples of 256) later in
     "same" than in "center": the result is the mel of the same sound, half a hop later ("center" to "same", whose

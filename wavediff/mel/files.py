@@ -82,6 +82,12 @@ def read_mel_pieces(path: str | os.PathLike[str], frames: int) -> tuple[Iterator
 def write_mel(path: str | os.PathLike[str], mel: Tensor, spec: MelSpec, *, overwrite: bool = False) -> None:
     """Write one mel (n_mels, frames) or (1, n_mels, frames) in float32; the extension decides the format.
 
+    >>> import torch
+    >>> write_mel("mel.safetensors", torch.zeros(80, 12), MelSpec.preset("coqui"))
+    >>> mel, spec = read_mel("mel.safetensors")
+    >>> mel.shape, spec.name
+    (torch.Size([80, 12]), 'coqui')
+
     Only `.safetensors` keeps the dialect.
 
     Raises:

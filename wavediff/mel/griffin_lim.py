@@ -16,6 +16,9 @@ MOMENTUM = 0.99  # of `find_phase`
 def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float = 0.99, seed: int = 0) -> Tensor:
     """Fast Griffin-Lim (Perraudin et al. 2013) on the pseudo-inverse of the mel.
 
+    >>> griffin_lim(torch.full((1, 80, 20), -6.0), MelSpec(), n_iter=2).shape
+    torch.Size([1, 5120])
+
     Runs on the CPU, so that a seed gives the same samples wherever the mel lies.
 
     Args:

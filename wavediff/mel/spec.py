@@ -139,6 +139,12 @@ class MelSpec:
     def preset(cls, name: str) -> "MelSpec":
         """The dialect of that name.
 
+        >>> spec = MelSpec.preset("vocos-24k")
+        >>> spec.sample_rate, spec.hop_length, spec.n_mels
+        (24000, 256, 100)
+        >>> replace(spec, f_max=8_000.0).name
+        'custom'
+
         Raises:
             ConfigError: There is none; the message lists them.
         """

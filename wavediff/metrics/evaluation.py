@@ -51,6 +51,10 @@ def evaluate_pair(
 ) -> dict[str, float | None]:
     """Compare a synthesised signal with its reference.
 
+    >>> reference = 0.1 * torch.randn(22_050, generator=torch.Generator().manual_seed(0))
+    >>> evaluate_pair(reference, reference, 22_050, ["mr_stft", "log_mel_l1"])
+    {'mr_stft': 0.0, 'log_mel_l1': 0.0}
+
     Args:
         reference: waveform (N,), floating point, full scale 1.
         synthesised: waveform (M,); the first min(N, M) samples of both are compared.

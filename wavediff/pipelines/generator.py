@@ -21,8 +21,13 @@ EDGE_SECONDS = 0.005  # at the edges of what was inpainted
 class Generator(SoundPipeline):
     """A model that makes sounds.
 
-        generator = wavediff.Generator.from_pretrained()                       # the bundled one
-        sounds = generator.generate(count=4, seconds=1.5, label="glass")       # (4, N), in [-1, 1]
+    >>> generator = Generator.from_pretrained(device="cpu")  # the bundled model; or a file, a folder, "user/model"
+    >>> sounds = generator.generate(count=2, seconds=0.5, label="glass", seed=7, num_steps=4)
+    >>> sounds.shape  # (count, N) in [-1, 1]
+    torch.Size([2, 11025])
+    >>> alone = generator.generate(seconds=0.5, label="glass", seed=8, num_steps=4)  # the second has seed 8
+    >>> torch.allclose(alone[0], sounds[1], atol=1e-4)
+    True
 
     Args:
         config: of the model; it must have no mel.

@@ -24,9 +24,14 @@ from wavediff.sampling import OnStep, begin, check_lengths, check_seeds, draw, f
 class Vocoder(Pipeline):
     """A diffusion vocoder.
 
-        vocoder = wavediff.Vocoder.from_pretrained("model.safetensors")
-        mel = vocoder.mel(waveform, sample_rate)     # (B, n_mels, frames)
-        speech = vocoder.decode(mel, seed=0)         # (B, frames * hop_length), in [-1, 1]
+    >>> vocoder = Vocoder.from_pretrained(device="cpu")  # the bundled model; or a file, a folder, "user/model"
+    >>> mel = vocoder.mel(0.1 * torch.randn(1, 7680), 22_050)
+    >>> speech = vocoder.decode(mel, num_steps=1, seed=0)
+    >>> mel.shape, speech.shape  # (B, n_mels, frames), (B, frames * hop_length) in [-1, 1]
+    (torch.Size([1, 80, 30]), torch.Size([1, 7680]))
+    >>> pieces = list(vocoder.stream(mel[0].split(7, dim=-1), num_steps=1, seed=0))  # as the mel comes in
+    >>> torch.allclose(torch.cat(pieces), speech[0], atol=1e-5)
+    True
 
     Args:
         config: of the model; it must have a mel.

@@ -41,6 +41,9 @@ _OPTIONS = {name: [f.name for f in dataclasses.fields(make())] for name, make in
 def make_sampler(name: str) -> Sampler:
     """The sampler of that name, with options if any are given: "ddim", "ddim:eta=0.5", "heun:churn=0.1".
 
+    >>> make_sampler("ddim:eta=0.5")
+    DDIM(eta=0.5)
+
     Raises:
         SamplingError: no sampler is called so, or it has no such option, or the option's value is out of bounds.
     """
