@@ -69,7 +69,7 @@ def whole(vocoder: Vocoder, mel: Tensor, seeds: list[int], **options: str) -> Te
 
 
 @pytest.mark.parametrize("sampler", PLANS)
-def test_decode_is_the_plain_sampling(
+def test_decode_is_the_plain_sampling(  # fault 68
     vocoder: Vocoder, mels: Tensor, sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = whole(vocoder, mels, [4, 5], sampler=sampler)
@@ -158,7 +158,7 @@ def test_the_bundled_model_streams_every_test_clip_bit_by_bit(ljspeech: Path) ->
     torch.testing.assert_close(low, expected, atol=1e-4, rtol=0)
 
 
-def test_memory_does_not_grow_with_the_length(vocoder: Vocoder, mels: Tensor) -> None:
+def test_memory_does_not_grow_with_the_length(vocoder: Vocoder, mels: Tensor) -> None:  # fault 33
     """What a stream still holds after a long signal is what it held after a short one."""
 
     def held(stream: object, seen: set[int]) -> int:
