@@ -97,6 +97,20 @@ def test_an_existing_file_is_kept(model_file: Path) -> None:
     assert list(model_file.parent.iterdir()) == [model_file]
 
 
+def test_a_full_disk_is_named_and_the_old_file_kept(model_file: Path) -> None:  # fault 50
+    resource = pytest.importorskip("resource", reason="this system does not limit the size of files")
+    whole, limits = model_file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    weights = build_denoiser(CONFIG).state_dict()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"model\.safetensors: could not be written \(.*File too large"):
+            save_checkpoint(model_file, CONFIG, weights, overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert model_file.read_bytes() == whole
+    assert list(model_file.parent.iterdir()) == [model_file]
+
+
 def test_a_file_cut_anywhere_is_refused(model_file: Path) -> None:  # fault 36
     whole = model_file.read_bytes()
     places = [*range(0, 4096, 61), *random.Random(0).sample(range(len(whole)), 60), len(whole) - 1]
@@ -207,6 +221,8 @@ def test_plans_of_sampling_come_back(model_file: Path) -> None:
         (lambda c: c["backbone"].update(channels=10**9), "backbone.channels"),
         (lambda c: c["backbone"].update(channels="64"), "backbone.channels"),
         (lambda c: c["schedule"].update(num_steps=10**9), "schedule.num_steps"),
+        (lambda c: c["prior"].update(bands=4), "prior.bands"),
+        (lambda c: c["prior"].update(frames=10**9 + 1), "prior.frames"),
         (lambda c: c["schedule"].update(beta_max=[0.05]), "schedule.beta_max"),
         (lambda c: c["mel"].update(n_fft=10**9), "n_fft"),
         (lambda c: c.update(sample_rate=10**9), "sample_rate"),
@@ -267,6 +283,22 @@ def test_a_configuration_cannot_name_code(model_file: Path, edit) -> None:  # ty
     rehash(model_file, lambda tensors, metadata: edit_config(metadata, edit))
     with pytest.raises(CheckpointError, match=r"unknown|not a table|missing"):
         load_checkpoint(model_file)
+
+
+def test_a_configuration_that_builds_nothing_names_the_file(model_file: Path) -> None:  # fault 43
+    flow = {"schedule": {"kind": "flow"}, "prediction": "v"}
+    rehash(model_file, lambda tensors, metadata: edit_config(metadata, lambda c: c.update(flow)))
+    with pytest.raises(CheckpointError, match=rf"{model_file.name}: schedule: DiffWave"):
+        load_checkpoint(model_file).build()
+
+
+def test_what_a_header_says_is_told_in_one_line(model_file: Path) -> None:
+    content = model_file.read_bytes().replace(b'"F32"', b'"F\\n2"', 1)
+    length = struct.unpack("<Q", content[:8])[0] + 1
+    model_file.write_bytes(struct.pack("<Q", length) + content[8:])
+    with pytest.raises(CheckpointError, match="cannot be read") as caught:
+        load_checkpoint(model_file)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"config": {}}', "NaN", "[" * 100_000])

@@ -1,6 +1,8 @@
 """SpeechBrain's own Tacotron 2, loaded from a folder as its pretrained ones are, with our vocoder behind it."""
 
 import inspect
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,14 @@ modules:
 text_to_sequence: !name:speechbrain.utils.text_to_sequence.text_to_sequence
 pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten() -> Iterator[None]:
+    """SpeechBrain leaves modules behind that import others, and fail, as soon as somebody looks at their file."""
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "speechbrain"]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ class Checkpoint:
     def build(self) -> Denoiser:
         """The denoiser with these weights, in evaluation mode, float32, on the CPU."""
         with torch.device("meta"):  # shapes only: a configuration larger than its weights claims no memory
-            expected = build_denoiser(self.config).state_dict()
+            expected = parse_config(self.path, build_denoiser, self.config).state_dict()
         check_weights(self.weights, expected, self.path, _field_behind)
         denoiser = build_denoiser(self.config)
         denoiser.load_state_dict({name: tensor.float() for name, tensor in self.weights.items()})

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -83,7 +84,10 @@ def write_model_file(
         metadata["kind"] = kind
     metadata["sha256"] = digest(tensors, metadata)
     with atomic_write(path, overwrite=overwrite) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+        except SafetensorError as error:  # how it reports a full disk
+            raise OSError(str(error)) from error
 
 
 def read_model_file(path: str | os.PathLike[str], kind: Kind) -> Contents:
@@ -100,7 +104,9 @@ def read_model_file(path: str | os.PathLike[str], kind: Kind) -> Contents:
     try:
         tensors = load_file(path)
     except Exception as error:  # safetensors raises its own type, OSError or ValueError alike
-        raise CheckpointError(f"{path}: cannot be read ({error}); fetch or train it again") from error
+        # What it says quotes the header.
+        message = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: cannot be read ({message:.200}); fetch or train it again") from error
     if metadata.get("sha256") != digest(tensors, metadata):
         raise CheckpointError(f"{path}: its SHA-256 does not match, the file is damaged; fetch or train it again")
     _check_finite(tensors, path)
@@ -123,7 +129,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     return metadata.get("kind", "diffusion")
 
 
-def parse_config(path: str | os.PathLike[str], parse: Callable[[Any], Config], config: Any) -> Config:
+def parse_config(path: str | os.PathLike[str] | None, parse: Callable[[Any], Config], config: Any) -> Config:
     """`parse(config)`, its errors with the file's name.
 
     Raises:
@@ -240,5 +246,5 @@ def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
         raise CheckpointError(f"{path}: weights are NaN or infinite in {', '.join(bad[:5])}; use an earlier checkpoint")
 
 
-def _unreadable(path: str | os.PathLike[str], error: Exception) -> CheckpointError:
+def _unreadable(path: str | os.PathLike[str] | None, error: Exception) -> CheckpointError:
     return CheckpointError(f"{path}: its configuration is not readable ({error}); fetch it again")

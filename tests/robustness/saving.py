@@ -101,6 +101,18 @@ def save_on(kind: str, folder: Path, first: int, tmpdir: str | None, pipe: Any) 
         step += 1
 
 
+def save_once(kind: str, folder: Path, prepare: Callable[[Path, int], None], room: int, pipe: Any) -> None:
+    """Save step 2 after `prepare(folder, room)`; say the type and the message of the error, or two empty words."""
+    chosen = KINDS[kind]
+    prepare(folder, room)
+    try:
+        chosen.save(folder / chosen.name, 2)
+        answer = ("", "")
+    except BaseException as error:
+        answer = (type(error).__name__, str(error))
+    pipe.send(answer)
+
+
 def size_of(kind: str, folder: Path) -> int:
     """Bytes that a save of this kind takes."""
     chosen = KINDS[kind]

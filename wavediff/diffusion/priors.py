@@ -15,6 +15,7 @@ from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
 from wavediff.mel.griffin_lim import find_phase
 
 MAX_PHASE_ITERATIONS = 1_000
+MAX_WIDTH = 255  # of a mean over bands or frames
 _INVERSION_ITERATIONS = 20  # multiplicative updates of the pseudo-inverse
 
 
@@ -24,7 +25,7 @@ class PriorConfig:
 
     Attributes:
         power: exponent of the spectral envelope that shapes the noise; 0 for white noise.
-        bands, frames: what the envelope is averaged over, odd.
+        bands, frames: what the envelope is averaged over, odd and up to `MAX_WIDTH`.
         start_time: 1 starts from noise alone; below, from a guess at the speech, noised to this time. Truncated
             diffusion (Zheng et al. 2023, arXiv 2202.09671): what a cheap method finds needs no network evaluation.
         phase_iterations: Griffin-Lim iterations that make the guess from the mel and from the noise's phase.
@@ -46,6 +47,9 @@ class PriorConfig:
             )
         if not 0 <= self.phase_iterations <= MAX_PHASE_ITERATIONS:
             raise ConfigError(f"prior.phase_iterations: {self.phase_iterations} is outside 0 to {MAX_PHASE_ITERATIONS}")
+        for name in ("bands", "frames"):
+            if not 1 <= getattr(self, name) <= MAX_WIDTH or getattr(self, name) % 2 == 0:
+                raise ConfigError(f"prior.{name}: {getattr(self, name)} is not an odd number from 1 to {MAX_WIDTH}")
 
 
 class StandardNormal(nn.Module):

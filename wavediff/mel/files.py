@@ -149,7 +149,8 @@ def _reading(path: Path) -> Iterator[None]:
             f"{path}: cannot be read ({error.strerror or error}); check the file and its permissions"
         ) from error
     except SafetensorError as error:
-        raise MelError(f"{path}: not a whole .safetensors file ({error}); copy it again") from error
+        message = " ".join(str(error).split())  # it quotes the header
+        raise MelError(f"{path}: not a whole .safetensors file ({message:.200}); copy it again") from error
 
 
 class _Npy:
