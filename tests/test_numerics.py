@@ -235,15 +235,17 @@ def test_the_same_seed_gives_the_same_bits(bundled: Vocoder, clips: list[tuple[T
     assert torch.equal(first, second)
 
 
-def test_other_numbers_of_threads_and_company_change_only_the_last_bits(
+def test_in_company_and_with_other_threads_only_rounding_differs(
     bundled: Vocoder, diffwave: Vocoder, clips: list[tuple[Tensor, int]]
 ) -> None:
-    # The bundled model's guess is found by iterations that magnify what rounding leaves.
-    for vocoder, most in ((bundled, 5e-3), (diffwave, 1e-4)):
+    """In a batch within 1e-4; with other threads 50 dB below the speech."""
+    for vocoder in (bundled, diffwave):
         mels = torch.cat([vocoder.mel(waveform, rate)[..., :80] for waveform, rate in clips[:3]])
         singles = torch.cat([vocoder.decode(mel[None], seed=3) for mel in mels])
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            torch.testing.assert_close(vocoder.decode(mels, seed=3), singles, rtol=0, atol=most)
-            torch.testing.assert_close(vocoder.decode(mels[:1], seed=3), singles[:1], rtol=0, atol=most)
+        torch.testing.assert_close(vocoder.decode(mels, seed=3), singles, rtol=0, atol=1e-4)
+        for threads in (1, 3):
+            torch.set_num_threads(threads)  # conftest sets it back
+            for mel, single in zip(mels, singles, strict=True):
+                difference = vocoder.decode(mel, seed=3) - single
+                assert decibels(difference) < decibels(single) - 50
         torch.set_num_threads(2)
