@@ -367,7 +367,8 @@ def test_hosts_and_origins_that_are_not_its_own_are_refused(port: int) -> None: 
     for host in ("evil.example", f"evil.example:{port}", "", "[", "127.0.0.1.evil.example"):
         assert ask(port, "GET", "/api/facts", Host=host)[0] in (400, 421), host
     assert ask(port, "POST", "/api/generate", b"{}", Host=own, Origin="http://evil.example")[0] == 403
-    assert ask(port, "POST", "/api/generate", b"{}", Host=own, Origin="null")[0] == 403
+    for origin in ("null", "http://[", f"http://[{own}"):
+        assert ask(port, "POST", "/api/generate", b"{}", Host=own, Origin=origin)[0] == 403
     assert ask(port, "POST", "/api/generate", b'{"steps": 0}', Host=own, Origin=f"http://{own}")[0] == 400  # heard
 
 

@@ -71,7 +71,7 @@ class Guard:
                 421, f"the host {host[:100]!r} is not served here; use the address that `wavediff serve` printed"
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _authority(origin) != host:
             return refuse(403, "requests from pages of other sites are refused; open this service's own page")
         return None if self.token is None else self._unknown(self.token, scope, headers, query)
 
@@ -100,6 +100,14 @@ class Guard:
 def refuse(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
     """An error as every answer of the service gives it."""
     return JSONResponse({"error": message}, status, headers)
+
+
+def _authority(origin: str) -> str | None:
+    """Host and port; None of what is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str:
