@@ -113,6 +113,17 @@ def test_ten_hours_are_read_in_parts_with_flat_memory(tmp_path: Path) -> None:  
     assert peak < 2_000_000
 
 
+def test_a_recording_is_held_once_while_it_is_read(tmp_path: Path) -> None:
+    path, frames = tmp_path / "a.wav", 4_000_000
+    write_audio(path, torch.rand(frames) - 0.5, RATE)
+    tracemalloc.start()
+    waveform, _ = read_audio(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(waveform) == frames
+    assert peak < 1.3 * 4 * frames  # float32, and what it may grow by next
+
+
 @pytest.mark.parametrize("extension", ["flac", "ogg"])
 def test_a_bomb_is_refused_before_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extension: str

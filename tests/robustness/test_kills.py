@@ -84,11 +84,10 @@ def test_a_killed_training_run_goes_on_from_what_it_had(  # fault 49
             assert time.monotonic() < end, (root / "said.txt").read_text()
             time.sleep(0.05)
             seen = state_of(root)["global_step"] if (root / "last.ckpt").exists() else 0
+            assert seen >= reached, "it began anew"
         time.sleep(chance.uniform(0, 0.3))
         process.kill()
         process.join()
         assert state_of(root)["global_step"] >= seen
         reached = state_of(root)["global_step"]
-    said = (root / "said.txt").read_text()
-    assert said.count("Restored all states") == kills - 1, "it began anew"
     closing_line(f"kills of a training run: {kills}, $TMPDIR on {where} filesystem; step {reached} at the end", start)

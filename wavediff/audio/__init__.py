@@ -97,7 +97,7 @@ def read_audio(
             raise AudioError(f"{path}: has {info.frames} samples, {start} to {stop} were asked for; stay inside")
         _check_limits(info, stop - start, max_seconds)
         waveform = torch.from_numpy(_decode(file, info, start, stop, lenient))
-    peak = waveform.abs().max().item()
+    peak = max(extreme.abs().item() for extreme in waveform.aminmax())  # no copy of it
     if peak > 1:
         warnings.warn(f"{path}: samples reach {peak:.6g}, full scale is 1 (they are kept)", stacklevel=2)
     elif peak == 0 and len(waveform) == info.frames:
@@ -146,7 +146,7 @@ def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) ->
     """The mean of the channels, (N,) float32, block by block: memory follows what is there, not what is claimed."""
     import soundfile
 
-    blocks: list[np.ndarray] = []
+    samples = bytearray()  # grows in place, where a list of blocks would be held twice when they are put together
     position, invalid, first_invalid, failure = start, 0, 0, None
     _skip(file, info, start)
     step = RESCUE_FRAMES if lenient else BLOCK_FRAMES  # libsndfile drops the block in which it meets damage
@@ -163,17 +163,17 @@ def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) ->
             first_invalid = first_invalid if invalid else position + int(bad.argmax())
             invalid += int(bad.sum())
         else:
-            blocks.append(block.mean(axis=1, dtype=np.float64).astype(np.float32))
+            samples += block.mean(axis=1, dtype=np.float64).astype(np.float32).data
         position += len(block)
     if invalid:
         what = f"{invalid} samples are NaN, infinite or absurdly large, the first at {first_invalid}"
         raise AudioError(f"{info.path}: {what}; export it again")
     if position < stop:
         message = f"{info.path}: is cut or damaged after sample {position} of {stop}"
-        if not lenient or not blocks:
+        if not lenient or not samples:
             raise AudioError(f"{message}; restore it, or pass lenient=True to keep the rest") from failure
         warnings.warn(f"{message}; {stop - position} samples are lost", stacklevel=3)
-    return np.concatenate(blocks)
+    return np.frombuffer(samples, np.float32)
 
 
 def _skip(file: Any, info: AudioInfo, frames: int) -> None:

@@ -21,6 +21,7 @@ _TENSOR_KEY = "mel"
 _SPEC_KEY = "mel_spec"
 # A mel's header is a few KiB; the parser of a larger one can need sixty times its size in memory.
 _MAX_HEADER_BYTES = 1 << 20
+_FLOATS = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}  # of safetensors
 
 
 @dataclass(frozen=True)
@@ -116,21 +117,21 @@ def _require_known(path: Path) -> None:
         raise MelError(f"{path}: mels are kept in .npy or .safetensors files; convert it to one of these")
 
 
-def _stored(path: str | os.PathLike[str]) -> "_Npy | _Safetensors":
+def _stored(path: str | os.PathLike[str]) -> "_Stored":
     """One mel in a file, its header checked."""
     path = Path(path)
     _require_known(path)
     if not path.is_file():
         raise MelError(f"{path}: no such file; give a .npy or .safetensors file")
     with _reading(path):
-        stored: _Npy | _Safetensors = _Npy(path) if path.suffix.lower() == ".npy" else _Safetensors(path)
+        stored: _Stored = _Npy(path) if path.suffix.lower() == ".npy" else _Safetensors(path)
     check_dimensions(stored.shape, stored.spec, source=str(path))
     if len(stored.shape) == 3 and stored.shape[0] != 1:
         raise MelError(f"{path}: holds a batch of {stored.shape[0]}; write one mel per file")
     return stored
 
 
-def _pieces(stored: "_Npy | _Safetensors", frames: int) -> Iterator[Tensor]:
+def _pieces(stored: "_Stored", frames: int) -> Iterator[Tensor]:
     total = stored.shape[-1]
     for first in range(0, total, frames):
         with _reading(stored.path):
@@ -153,10 +154,38 @@ def _reading(path: Path) -> Iterator[None]:
         raise MelError(f"{path}: not a whole .safetensors file ({message:.200}); copy it again") from error
 
 
-class _Npy:
+class _Stored:
+    """One mel in a file, of which frames are read where they lie.
+
+    Not through a memory map, which kills the process where the file has become shorter and whose pages count as memory.
+    """
+
+    path: Path
     shape: tuple[int, ...]
+    dtype: np.dtype
+    start: int  # of the values [bytes]
+    fortran_order = False
     spec: MelSpec | None = None
 
+    def read(self, first: int, count: int) -> np.ndarray:
+        """Frames (n_mels, count)."""
+        bands, frames = self.shape[-2:]
+        with open(self.path, "rb") as file:
+            if self.fortran_order:
+                return self._values(file, first * bands, count * bands).reshape(count, bands).T
+            if count == frames:
+                return self._values(file, 0, bands * frames).reshape(bands, frames)
+            return np.stack([self._values(file, band * frames + first, count) for band in range(bands)])
+
+    def _values(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
+        file.seek(self.start + first * self.dtype.itemsize)
+        values = np.fromfile(file, self.dtype, count)
+        if len(values) != count:
+            raise MelError(f"{self.path}: has become shorter while it was read; copy it again")
+        return values
+
+
+class _Npy(_Stored):
     def __init__(self, path: Path) -> None:
         self.path = path
         with open(path, "rb") as file:
@@ -176,26 +205,8 @@ class _Npy:
                 f"{path}: its header claims {claimed} bytes of shape {self.shape}, the file holds {held}; copy it again"
             )
 
-    def read(self, first: int, count: int) -> np.ndarray:
-        """Frames (n_mels, count)."""
-        bands, frames = self.shape[-2:]
-        # Not through a memory map, which kills the process where the file has become shorter.
-        with open(self.path, "rb") as file:
-            if self.fortran_order:
-                return self._values(file, first * bands, count * bands).reshape(count, bands).T
-            if count == frames:
-                return self._values(file, 0, bands * frames).reshape(bands, frames)
-            return np.stack([self._values(file, band * frames + first, count) for band in range(bands)])
 
-    def _values(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
-        file.seek(self.start + first * self.dtype.itemsize)
-        values = np.fromfile(file, self.dtype, count)
-        if len(values) != count:
-            raise MelError(f"{self.path}: has become shorter while it was read; copy it again")
-        return values
-
-
-class _Safetensors:
+class _Safetensors(_Stored):
     def __init__(self, path: Path) -> None:
         from safetensors import safe_open
 
@@ -204,21 +215,23 @@ class _Safetensors:
             header_bytes = int.from_bytes(file.read(8), "little")
         if header_bytes > _MAX_HEADER_BYTES:
             raise MelError(f"{path}: its header claims {header_bytes} bytes, over {_MAX_HEADER_BYTES}; not a mel file")
-        with safe_open(path, framework="pt") as tensors:
+        with safe_open(path, framework="pt") as tensors:  # which compares the header with the file's size
             if list(tensors.keys()) != [_TENSOR_KEY]:
                 raise MelError(f"{path}: does not hold one tensor named {_TENSOR_KEY!r}; write it with write_mel")
-            self.shape = tuple(tensors.get_slice(_TENSOR_KEY).get_shape())
+            stored = tensors.get_slice(_TENSOR_KEY)
+            self.shape, self.name = tuple(stored.get_shape()), stored.get_dtype()
             metadata = tensors.metadata() or {}
+        if self.name not in _FLOATS:
+            raise MelError(f"{path}: holds {self.name} values; a mel holds floats (16, 32 or 64 bit)")
+        self.dtype = np.dtype(_FLOATS[self.name])
+        self.start = 8 + header_bytes
         self.spec = _parse_spec(metadata[_SPEC_KEY], path) if _SPEC_KEY in metadata else None
 
-    def read(self, first: int, count: int) -> Tensor:
-        """Frames (n_mels, count) or (1, n_mels, count)."""
-        from safetensors import safe_open
-
-        with safe_open(self.path, framework="pt") as tensors:
-            frames = slice(first, first + count)
-            stored = tensors.get_slice(_TENSOR_KEY)
-            return stored[:, frames] if len(self.shape) == 2 else stored[:, :, frames]
+    def _values(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
+        values = super()._values(file, first, count)
+        if self.name == "BF16":  # the upper half of a float32
+            return (values.astype(np.uint32) << 16).view(np.float32)
+        return values
 
 
 def _parse_spec(text: str, path: Path) -> MelSpec:
