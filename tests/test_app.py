@@ -219,6 +219,7 @@ def test_an_upload_is_counted_while_it_comes(port: int) -> None:  # fault 70
         ("/api/vocode?" + "&".join(f"a{number}=1" for number in range(10_000)), 414),  # fault 71
         ("/api/vocode?" + "&".join(f"{number}=" for number in range(30)), 400),
         ("/api/vocode?name=" + "x" * 300, 400),
+        ("/api/vocode?example=1&checkpoint=x", 400),
         ("/api/vocode?example=1&steps=0", 400),
         ("/api/vocode?example=1&steps=101", 400),
         ("/api/vocode?example=1&steps=two", 400),
@@ -286,6 +287,12 @@ def test_json_that_is_not_possible_is_refused(port: int, body: bytes) -> None:  
     status, _, answer = ask(port, "POST", "/api/generate", body)
     assert status == 400
     assert error(answer)
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_what_json_does_not_know_is_refused_as_such(port: int, constant: str) -> None:  # fault 77
+    status, _, answer = ask(port, "POST", "/api/generate", f'{{"seconds": {constant}}}'.encode())
+    assert (status, f"({constant} is no number)" in error(answer)) == (400, True)
 
 
 def test_json_is_limited_too(port: int) -> None:

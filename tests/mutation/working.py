@@ -1,0 +1,222 @@
+"""Guards of what is done and written: files, corpora, many files, the service, the Hub, training, sampling."""
+
+from table import Guards
+
+FILES = [
+    Guards(
+        "files.py",
+        "test_audio.py",
+        {"if path.exists() and not overwrite:": "test_an_existing_file_is_replaced_only_on_request"},
+    ),
+    Guards(
+        "files.py",
+        "test_environment.py",
+        {"temporary.chmod(_permissions())": ("test_files_are_allowed_what_the_mask_leaves", "")},
+    ),
+    Guards(
+        "files.py",
+        "test_audio.py",
+        {"temporary.unlink(missing_ok=True)": ("test_a_full_disk_leaves_the_old_file", "pass")},
+    ),
+]
+
+CORPORA = [
+    Guards(
+        "data/manifest.py",
+        "test_manifest.py",
+        {
+            "if unknown := sorted(row.keys() - _KEYS):": "test_a_bad_line_of_a_manifest_is_named",
+            "if type(seconds) not in (int, float) or not 0 < seconds < 1e9:": "test_a_bad_line_of_a_manifest_is_named",
+            "if not utterances:": "test_a_manifest_missing_empty_or_not_text_is_refused",
+        },
+    ),
+    Guards(
+        "data/dataset.py",
+        "test_dataset.py",
+        {
+            "if num_broken > MAX_SKIPPED_SHARE * len(self):": "test_too_many_broken_files_end_the_run",
+            "self._broken[index] = True": ("test_broken_files_are_replaced_and_reported_once", ""),
+        },
+    ),
+    Guards(
+        "data/sampler.py",
+        "test_batches.py",
+        {"if len(self) == 0:": "test_fewer_clips_than_a_batch_are_refused_unless_repeated"},
+    ),
+    Guards(
+        "data/datamodule.py",
+        "test_batches.py",
+        {
+            'if "DataLoader timed out" in reason:': "test_a_worker_that_fails_ends_the_run_with_one_line",
+            'if "DataLoader worker" in reason:': "test_a_worker_that_fails_ends_the_run_with_one_line",
+        },
+    ),
+]
+
+BULK = [
+    Guards(
+        "bulk/jobs.py",
+        "test_vocoder.py",
+        {"if target in taken:": "test_vocode_answers_bad_usage_with_one_line_and_status_2"},
+    ),
+    Guards(
+        "bulk/jobs.py",
+        "test_bulk.py",
+        {
+            "if existing and not resume:": "test_existing_outputs_are_refused_before_any_work",
+            "if own is None or own not in found.absolute().parents:": (
+                "test_what_a_run_has_made_is_no_input_of_the_next",
+                "if True:",
+            ),
+        },
+    ),
+    Guards(
+        "bulk/decoding.py",
+        "test_bulk.py",
+        {"in (errno.ENOSPC, errno.EDQUOT):": ("test_a_full_disk_stops_the_run", "in ():")},
+    ),
+]
+
+SERVICE = [
+    Guards(
+        "app/guard.py",
+        "test_app.py",
+        {
+            "if self.hosts and _name(host) not in self.hosts:": "test_hosts_and_origins_that_are_not_its_own",
+            "if origin is not None and _authority(origin) != host:": "test_hosts_and_origins_that_are_not_its_own",
+            "return None if self.token is None else self._unknown(self.token, scope, headers, query)": (
+                "test_a_token_is_asked_for_by_header_cookie_or_once_in_the_address",
+                "return None",
+            ),
+            'if "\\0" in path or "\\\\" in path or ".." in path.split("/") or path.startswith("//"):': (
+                "test_addresses_outside_are_refused"
+            ),
+            "headers[name] = value": ("test_every_answer_forbids_what_the_page_does_not_need", "pass"),
+        },
+    ),
+    Guards(
+        "app/service.py",
+        "test_app.py",
+        {
+            "    if count > most:": ("test_json_is_limited_too", "    if False:"),
+            "elif count > patience:": "test_an_upload_is_counted_while_it_comes",
+            "asyncio.timeout(limits.upload_seconds)": ("test_a_body_that_does_not_come", "asyncio.timeout(None)"),
+        },
+    ),
+    Guards(
+        "app/jobs.py",
+        "test_app.py",
+        {
+            "if self._pending > self._limits.waiting:": "test_many_clients_wait_in_a_queue_that_ends",
+            "if self._stopped.is_set():": "test_work_ends_when_its_client_goes",
+            "max(left, 0)": ("test_work_ends_when_its_time_is_over", "None"),
+        },
+    ),
+    Guards(
+        "app/requests.py",
+        "test_app.py",
+        {
+            "if name not in known:": "test_options_that_are_not_possible_are_refused",
+            ", parse_constant=refuse": ("test_what_json_does_not_know_is_refused_as_such", ""),
+        },
+    ),
+    Guards(
+        "cli/serve.py",
+        "test_app.py",
+        {"if token is None and not is_loopback(args.host):": "test_beyond_this_machine_a_token_is_made"},
+    ),
+]
+
+HUB = [
+    Guards(
+        "hub.py",
+        "test_hub.py",
+        {
+            "return not Path(text).exists() and not Path(text).parent.is_dir()": (
+                "test_only_a_name_that_is_nothing_here_is_looked_for_on_the_hub",
+                "return True",
+            ),
+            "check_output(folder / name, overwrite=overwrite)": ("test_nothing_in_a_folder_is_replaced", "pass"),
+            "exists = not overwrite and api.file_exists(repo_id, MODEL_FILE, revision=revision)": (
+                "test_a_push_replaces_no_model_unasked",
+                "exists = False",
+            ),
+        },
+    )
+]
+
+TRAINING = [
+    Guards(
+        "training/guards.py",
+        "test_training_faults.py",
+        {
+            "        _lock(file, folder)": ("test_a_second_run_in_a_folder", "        pass"),
+            "weight.grad = None": ("test_a_step_without_a_finite_loss", "pass"),
+            "bad = not figures.isfinite().all()": ("test_a_step_without_a_finite_loss", "bad = False"),
+            "if self.bad_steps >= MAX_BAD_STEPS:": "test_a_run_that_only_gives_nan_ends",
+            "            damaged = error\n            continue": ("test_a_damaged_newest_state", "            raise"),
+            "        raise damaged": ("test_a_damaged_newest_state", "        return None"),
+            'if getattr(rank_zero_only, "rank", None) in (None, 0) and sweep_temporaries(path.parent, of=[path]):': (
+                "test_a_damaged_newest_state"
+            ),
+        },
+    ),
+    Guards(
+        "training/callbacks.py",
+        "test_training_faults.py",
+        {
+            "keep_previous(path)": ("test_a_damaged_newest_state", "pass"),
+            "loss if loss is not None and math.isfinite(loss) else None": ("test_a_validation_loss_of_nan", "loss"),
+            "(self._wrote or str(trainer.ckpt_path) == str(path))": ("test_a_damaged_newest_state", "True"),
+        },
+    ),
+    Guards(
+        "training/checkpoint_io.py",
+        "test_training_faults.py",
+        {
+            "with atomic_write(path, overwrite=True) as temporary:": (
+                "test_a_kill_while_saving",
+                "for temporary in [Path(path)]:",
+            )
+        },
+    ),
+    Guards(
+        "cli/train.py",
+        "test_training_faults.py",
+        {
+            "self._held.enter_context(occupied(root))": ("test_a_folder_that_cannot_be_written", "pass"),
+            "raise memory_ran_out(error) or error from None": ("test_memory_that_runs_out", "raise"),
+        },
+    ),
+]
+
+SAMPLING = [
+    Guards(
+        "engine/streaming.py",
+        "test_numerics.py",
+        {"if not output.isfinite().all():": "test_a_model_whose_output_overflows_gives_an_error"},
+    ),
+    Guards(
+        "sampling.py",
+        "test_numerics.py",
+        {"if not x.isfinite().all():": "test_a_generator_whose_output_overflows_gives_an_error"},
+    ),
+    Guards(
+        "sampling.py",
+        "test_vocoder.py",
+        {"if len(seeds) != count:": "test_impossible_sampling_is_refused"},
+    ),
+    Guards(
+        "diffusion/grids.py",
+        "test_vocoder.py",
+        {
+            "if not isinstance(num_steps, int) or isinstance(num_steps, bool) or not 1 <= num_steps <= most:": (
+                "test_impossible_sampling_is_refused"
+            ),
+            "_check_trained(schedule, betas, alpha_bars)\n": ("test_impossible_sampling_is_refused", "pass\n"),
+            "if any(later < earlier for earlier, later in itertools.pairwise(betas)):": (
+                "test_impossible_sampling_is_refused"
+            ),
+        },
+    ),
+]
