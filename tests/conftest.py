@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+
+# Before torch reads it, and for processes that tests start: threads that wait by spinning take the cores from others.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
