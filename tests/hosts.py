@@ -1,25 +1,23 @@
 """Tiny vocoders of any dialect, untrained but with an output that depends on everything, and mels to give them."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from vocoders import untrained
 
 from wavediff import Vocoder
 from wavediff.backbones import DiffWaveConfig
 from wavediff.mel import MelSpec, MelTransform
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.model import ModelConfig
 
 STEPS = 2
 
 
 def small_vocoder(dialect: str) -> Vocoder:
     """Of that preset's dialect."""
-    torch.manual_seed(0)
     spec = MelSpec.preset(dialect)
     network = DiffWaveConfig(channels=4, layers=2, dilation_cycle=2)
     config = ModelConfig(network, mel=spec, sample_rate=spec.sample_rate)
-    denoiser = build_denoiser(config).eval().requires_grad_(False)
-    nn.init.normal_(denoiser.backbone.output_projection.weight, std=0.1)
-    return Vocoder(config, denoiser)
+    return untrained(config)
 
 
 def fading_mel(dialect: str, batch: int = 1, frames: int = 24) -> Tensor:

@@ -5,14 +5,15 @@ from functools import cache
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
-from sounds import RATE, shake, small_generator
+from sounds import RATE, small_generator
 from torch import Tensor
+from vocoders import untrained
 
 from wavediff import Generator, Vocoder
 from wavediff.backbones import DiffWaveConfig, SpectralConfig
 from wavediff.diffusion import CosineSchedule, DiscreteSchedule, PriorConfig
 from wavediff.mel import MelSpec
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.model import ModelConfig
 
 BANDS = 12
 examples = settings(deadline=None, derandomize=True, database=None)
@@ -36,10 +37,7 @@ def vocoder(kind: str, hop: int) -> Vocoder:
             RATE,
         ),
     }[kind]
-    torch.manual_seed(0)
-    denoiser = build_denoiser(config).eval().requires_grad_(False)
-    shake(denoiser)
-    return Vocoder(config, denoiser)
+    return untrained(config)
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from sounds import small_generator
-from torch import nn
+from vocoders import untrained
 
 from wavediff.backbones import DiffWaveConfig
 from wavediff.checkpoint import load_checkpoint
@@ -25,10 +25,7 @@ CONFIG = ModelConfig(DiffWaveConfig(channels=4, layers=1, dilation_cycle=1), mel
 
 @pytest.fixture(scope="module")
 def vocoder() -> Vocoder:
-    torch.manual_seed(0)
-    denoiser = build_denoiser(CONFIG).eval().requires_grad_(False)
-    nn.init.normal_(denoiser.backbone.output_projection.weight, std=0.1)
-    return Vocoder(CONFIG, denoiser)
+    return untrained(CONFIG)
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
-from torch import nn
+from vocoders import untrained
 
 from wavediff.backbones import DiffWaveConfig
 from wavediff.exporting import export_onnx
 from wavediff.exporting.contract import module_of
 from wavediff.exporting.stft import MatrixSTFT
 from wavediff.mel import MelSpec
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.model import ModelConfig
 from wavediff.pipelines.vocoder import Vocoder
 
 pytest.importorskip("onnxscript", reason="the exporter is absent: pip install 'wavediff[onnx]'")
@@ -30,11 +30,8 @@ SPEC = MelSpec.preset("speecht5")
 
 @pytest.fixture(scope="module")
 def vocoder() -> Vocoder:
-    torch.manual_seed(0)
     config = ModelConfig(DiffWaveConfig(channels=4, layers=1, dilation_cycle=1), mel=SPEC, sample_rate=RATE)
-    denoiser = build_denoiser(config).eval().requires_grad_(False)
-    nn.init.normal_(denoiser.backbone.output_projection.weight, std=0.1)
-    return Vocoder(config, denoiser)
+    return untrained(config)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY
-from torch import Tensor, nn
+from torch import Tensor
+from vocoders import untrained
 
 import wavediff
 from wavediff.audio import read_audio
@@ -50,12 +51,7 @@ BATCHES = [(1, 1), (2, 7), (3, 40), (1, 90)]  # items, frames
 
 def small_vocoder(name: str) -> Vocoder:
     """Untrained, but with an output that depends on everything in it."""
-    torch.manual_seed(0)
-    denoiser = build_denoiser(CONFIGS[name]).eval().requires_grad_(False)
-    for parameter in denoiser.parameters():
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.1)
-    return Vocoder(CONFIGS[name], denoiser)
+    return untrained(CONFIGS[name])
 
 
 def mels(vocoder: Vocoder, items: int, frames: int) -> Tensor:

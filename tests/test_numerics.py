@@ -9,6 +9,7 @@ import pytest
 import torch
 from sounds import small_generator
 from torch import Tensor, nn
+from vocoders import untrained
 
 from wavediff import Generator, Vocoder
 from wavediff.audio import read_audio, write_audio
@@ -32,10 +33,7 @@ def bundled() -> Vocoder:
 @pytest.fixture(scope="module")
 def diffwave() -> Vocoder:
     """Untrained, but with an output that depends on everything in it."""
-    torch.manual_seed(0)
-    denoiser = build_denoiser(DIFFWAVE).eval().requires_grad_(False)
-    nn.init.normal_(denoiser.backbone.output_projection.weight, std=0.1)
-    return Vocoder(DIFFWAVE, denoiser)
+    return untrained(DIFFWAVE)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,9 @@ Every message names the file (or argument), the cause and the cure, in one line.
 that line and exits with status 2; anything that is not a `WavediffError` is a bug.
 """
 
+import importlib.util
+from collections.abc import Sequence
+
 
 class WavediffError(Exception):
     """Base of every error raised on purpose."""
@@ -46,3 +49,10 @@ class MissingExtraError(WavediffError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}: pip install 'wavediff[{extra}]'")
+
+
+def require_packages(packages: Sequence[str], extra: str, purpose: str) -> None:
+    """Raise MissingExtraError where one of an extra's packages is not installed; none is imported."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(" and ".join(missing), extra, purpose)

@@ -7,28 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 from handmade import RATE, SAMPLES
+from mutations import mutant
 
 from wavediff.audio import read_audio
 from wavediff.errors import AudioError
-
-
-def mutant(content: bytes, chance: random.Random) -> bytes:
-    """`content` with a few bytes flipped, replaced, removed, inserted or cut off, mostly in its header."""
-    damaged = bytearray(content)
-    for _ in range(chance.choice([1, 1, 2, 5])):
-        place = chance.randrange(min(len(damaged), chance.choice([64, 256, len(damaged)])) or 1)
-        match chance.randrange(5):
-            case 0:
-                damaged[place : place + 1] = bytes([chance.randrange(256)])
-            case 1:
-                damaged[place : place + 4] = chance.choice([b"\0", b"\xff", b"\x7f", b"\x80"]) * 4
-            case 2:
-                del damaged[place : place + chance.randrange(1, 64)]
-            case 3:
-                damaged[place:place] = chance.randbytes(chance.randrange(1, 64))
-            case 4:
-                del damaged[place:]
-    return bytes(damaged)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "error::RuntimeWarning")

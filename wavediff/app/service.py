@@ -22,9 +22,14 @@ from wavediff.app.guard import Guard, refuse
 from wavediff.app.jobs import Event, Job, Limits, RequestError, Worker
 from wavediff.app.requests import generate_options, parse_object, vocode_options
 from wavediff.app.work import Studio
+from wavediff.report.markup import THEME
 
 STATIC = Path(__file__).resolve().parent / "static"
-FILES = {"/": "index.html", "/app.css": "app.css", "/app.js": "app.js", "/icon.svg": "icon.svg"}
+FILES = {
+    "/": STATIC / "index.html",
+    "/theme.css": THEME,
+    **{f"/{name}": STATIC / name for name in ("app.css", "app.js", "icon.svg")},
+}
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 MAX_JSON_BYTES = 10_000
 
@@ -62,7 +67,7 @@ def make_app(studio: Studio, *, hosts: tuple[str, ...] = (), token: str | None =
 
     return Starlette(
         routes=[
-            *(Route(path, _static(STATIC / name), methods=["GET"]) for path, name in FILES.items()),
+            *(Route(path, _static(file), methods=["GET"]) for path, file in FILES.items()),
             Route("/api/facts", facts, methods=["GET"]),
             Route("/api/vocode", vocode, methods=["POST"]),
             Route("/api/generate", generate, methods=["POST"]),

@@ -11,14 +11,15 @@ from typing import Any
 from torch import Tensor
 
 from wavediff.app.jobs import Job, Limits, RequestError
-from wavediff.audio import read_audio, read_info, write_audio
+from wavediff.audio import read_audio, read_info
 from wavediff.errors import AudioError, MelError
-from wavediff.mel import PRESETS, MelSpec, can_convert, check_mel, convert, read_mel, read_mel_info
+from wavediff.mel import PRESETS, MelSpec, can_convert, in_dialect, read_mel, read_mel_info
 from wavediff.pipelines.generator import Generator
 from wavediff.pipelines.pipeline import WEIGHTS
 from wavediff.pipelines.sounds import DEFAULT_STEPS
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.report.pictures import small_spectrogram
+from wavediff.report.sounds import encode_sound
 
 EXAMPLE = WEIGHTS / "clip.flac"
 MAX_STEPS = 100
@@ -71,6 +72,8 @@ class Studio:
             sampling = {"num_steps": options["num_steps"], "seed": options["seed"]}
             plan, rate = self.vocoder.plan(options["num_steps"]), self.vocoder.sample_rate
             names = _step_names(len(plan.times) - 1, guess=self.vocoder.denoiser.start_time < 1)
+            # The speech is `decode`'s, bit for bit and in its time; the states, which hold all of the signal and round
+            # otherwise, are computed for their pictures alone.
             start = time.perf_counter()
             speech = self.vocoder.decode(mel, on_step=lambda done, total: job.check(), **sampling)
             elapsed = time.perf_counter() - start
@@ -130,8 +133,7 @@ class Studio:
         info = read_mel_info(path)
         given = MelSpec.preset(mel_spec) if mel_spec is not None else info.spec or own
         self._check_seconds(info.frames * given.hop_length / given.sample_rate)
-        mel = check_mel(read_mel(path)[0], given)
-        return (mel if given == own else convert(mel, given, own))[0]
+        return in_dialect(read_mel(path)[0], given, own)[0]
 
     def _check_seconds(self, seconds: float) -> None:
         most = self.limits.audio_seconds
@@ -164,15 +166,11 @@ def _step_names(steps: int, *, guess: bool) -> list[str]:
 
 def _sound(event: str, waveform: Tensor, rate: int) -> dict[str, Any]:
     waveform = waveform.cpu()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "sound.wav"
-        write_audio(path, waveform.clamp(-1, 1), rate)
-        audio = path.read_bytes()
     return {
         "event": event,
         "seconds": len(waveform) / rate,
         "sample_rate": rate,
-        "audio": _encoded(audio),
+        "audio": _encoded(encode_sound(waveform, rate)),
         "picture": _encoded(small_spectrogram(waveform, rate)),
     }
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from wavediff.audio import read_audio, resample
-from wavediff.errors import MelError
-from wavediff.mel import MelSpec, MelTransform, check_mel, convert, read_mel_pieces
+from wavediff.mel import MelSpec, MelTransform, in_dialect, read_mel_pieces
 
 FRAMES = 2048  # of a piece: half a minute, enough to tell whether it can be of its dialect
 
@@ -20,7 +19,7 @@ def checked_mel(mel: Tensor, given: MelSpec | None, wanted: MelSpec, source: Pat
     Raises:
         MelError: it cannot be of that dialect, or not be converted; names `source`.
     """
-    return _checked(mel, given or wanted, wanted, str(source), warn=True)
+    return in_dialect(mel, given or wanted, wanted, source=str(source))[0]
 
 
 def mel_file_pieces(path: Path, given: MelSpec | None, wanted: MelSpec) -> Iterator[Tensor]:
@@ -36,15 +35,19 @@ def mel_file_pieces(path: Path, given: MelSpec | None, wanted: MelSpec) -> Itera
     """
     pieces, said = read_mel_pieces(path, FRAMES)
     given, before = given or said or wanted, None
+
+    def taken(mel: Tensor) -> Tensor:
+        return in_dialect(mel, given, wanted, source=str(path), warn=False)[0]
+
     for piece, last in _marked(pieces):
         # A change of framing drops the last frame or repeats it; of the pieces but the last that must not show.
         if given.framing == wanted.framing or (last and before is None):
-            converted = _checked(piece, given, wanted, str(path), warn=False)
+            converted = taken(piece)
         elif last and before is not None:
-            converted = _checked(torch.cat([before, piece], -1), given, wanted, str(path), warn=False)[:, 1:]
+            converted = taken(torch.cat([before, piece], -1))[:, 1:]
         else:
             longer = torch.cat([piece, piece[:, -1:]], -1)
-            converted = _checked(longer, given, wanted, str(path), warn=False)[:, : piece.shape[-1]]
+            converted = taken(longer)[:, : piece.shape[-1]]
         before = piece[:, -1:]
         if converted.shape[-1]:
             yield converted
@@ -64,17 +67,6 @@ def recording_pieces(path: Path, spec: MelSpec, device: torch.device, *, lenient
         last, begin = min(first + FRAMES, total), max(first - margin, 0)
         part = waveform[:, begin * spec.hop_length : (last + margin) * spec.hop_length]
         yield transform(part.to(device))[0, :, first - begin : last - begin]
-
-
-def _checked(mel: Tensor, given: MelSpec, wanted: MelSpec, source: str, *, warn: bool) -> Tensor:
-    mel = check_mel(mel, given, source=source, warn=warn)
-    if given != wanted:
-        try:
-            mel = convert(mel, given, wanted)
-        except MelError as error:
-            raise MelError(f"{source}: {str(error).removeprefix('mel: ')}") from error
-        mel = check_mel(mel, wanted, source=source, warn=warn)
-    return mel[0]
 
 
 def _marked(pieces: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:

@@ -83,6 +83,7 @@ def _facts(seen: "Diagnosis") -> dict[str, Any]:
 def _as_said(said: "MelSpec", wanted: "MelSpec") -> "Advice":
     """A file that says its dialect is converted by that, whatever it looks like."""
     from wavediff.mel import Advice, can_convert
+    from wavediff.mel.diagnosis import recompute
 
     conversion = can_convert(said, wanted)
     name = "" if said.name == "custom" else said.name
@@ -90,8 +91,7 @@ def _as_said(said: "MelSpec", wanted: "MelSpec") -> "Advice":
     if said == wanted:
         return Advice("as is", name, reason, "", "vocoder.decode(mel)")
     if conversion.kind == "no":
-        line = f"mel = vocoder.mel(waveform, sample_rate)  # {wanted.name}, from the recording; or use another model"
-        return Advice("no", name, reason, None, line)
+        return Advice("no", name, reason, None, recompute(wanted))
     return Advice("converted", name, reason, "", "vocoder.decode(mel, mel_spec=spec)  # mel, spec = read_mel(path)")
 
 

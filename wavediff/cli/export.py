@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wavediff.cli import MODEL_HELP
-from wavediff.diffusion import PUBLISHED, SAMPLERS, SPACINGS
+from wavediff.cli.sampling_options import add_sampling_options, parse_schedule
 from wavediff.errors import ConfigError
 
 FORMATS = {"model": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
@@ -29,10 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="file to write")
     parser.add_argument("--half", action="store_true", help="model: store float16, half the size")
     parser.add_argument("--what", choices=("step", "sampler"), help="onnx, torch: how much of it (default: sampler)")
-    parser.add_argument("--num-steps", type=int, metavar="N", help="network evaluations (default: the model's)")
-    schedule_help = f"for experts: {', '.join([*SPACINGS, *PUBLISHED])}, full, or ascending betas: 0.0001,0.01,0.2"
-    parser.add_argument("--schedule", help=schedule_help)
-    parser.add_argument("--sampler", help=f"for experts: {', '.join(SAMPLERS)}, with options as in ddim:eta=0.5")
+    add_sampling_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--quiet", action="store_true", help="say nothing")
     parser.add_argument("--json", action="store_true", help="print what was written as one JSON object")
@@ -80,7 +77,6 @@ def _write_model(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write_vocoder(args: argparse.Namespace) -> dict[str, Any]:
-    from wavediff.cli.vocode import parse_schedule
     from wavediff.exporting import What, export_onnx, export_torch
 
     vocoder = _vocoder(args.checkpoint)

@@ -3,14 +3,13 @@ sound effects by class. Nothing leaves the machine; anything but the loopback ad
 """
 
 import argparse
-import importlib.util
 import os
 import secrets
 import sys
 from pathlib import Path
 
 from wavediff.cli import MODEL_HELP
-from wavediff.errors import ConfigError, MissingExtraError
+from wavediff.errors import ConfigError, require_packages
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
 
@@ -40,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Serve until interrupted."""
-    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(" and ".join(missing), "serve", "wavediff serve")
+    require_packages(("starlette", "uvicorn"), "serve", "wavediff serve")
     from wavediff.app import Limits, Studio, is_loopback, listen, make_app, make_server
     from wavediff.pipelines.generator import Generator
     from wavediff.pipelines.vocoder import Vocoder

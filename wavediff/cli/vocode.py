@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wavediff.cli import MODEL_HELP
-from wavediff.diffusion import PUBLISHED, SAMPLERS, SPACINGS
+from wavediff.cli.sampling_options import add_sampling_options, parse_schedule
 from wavediff.errors import ConfigError, WavediffError
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=inputs_help)
     parser.add_argument("-o", "--output", type=Path, required=True, help="a .wav, .flac or .ogg file, or a folder")
     parser.add_argument("--checkpoint", type=Path, help=f"{MODEL_HELP} (default: the bundled model)")
-    parser.add_argument("--num-steps", type=int, metavar="N", help="network evaluations (default: the model's)")
-    schedule_help = f"for experts: {', '.join([*SPACINGS, *PUBLISHED])}, full, or ascending betas: 0.0001,0.01,0.2"
-    parser.add_argument("--schedule", help=schedule_help)
-    parser.add_argument("--sampler", help=f"for experts: {', '.join(SAMPLERS)}, with options as in ddim:eta=0.5")
+    add_sampling_options(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="K", help="decides the noise of each file (default 0)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     precision_help = "of DiffWave's layers: float32 (default), or bfloat16, which takes half the time"
@@ -188,11 +185,3 @@ def _workers(args: argparse.Namespace, batches: "list[Batch]", sharing: int) -> 
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(4, max(1, cores // (2 * sharing)))
-
-
-def parse_schedule(text: str | None) -> str | list[float] | None:
-    """A schedule's name, or its betas."""
-    try:
-        return None if text is None else [float(beta) for beta in text.split(",")]
-    except ValueError:
-        return text

@@ -98,11 +98,7 @@ class HostVocoder(nn.Module):
             speech = self.vocoder.decode(mel, lengths=counts, mel_spec=self.mel_spec, **options)
         return speech.clone()  # decode computes in inference mode, whose tensors may not be changed outside it
 
-    def samples(self, frames: int) -> int:
-        """How many samples of speech a mel of that many frames becomes."""
-        return (frames + self._frames_added) * self.hop_length
-
-    @property
-    def _frames_added(self) -> int:
-        """By the conversion: -1, 0 or 1."""
-        return (self.vocoder.mel_spec.framing == "center") - (self.mel_spec.framing == "center")
+    def samples(self, frames: Any) -> Any:
+        """How many samples of speech mels of so many frames, a number or a tensor, become."""
+        added = (self.vocoder.mel_spec.framing == "center") - (self.mel_spec.framing == "center")  # by the conversion
+        return (frames + added) * self.hop_length

@@ -37,8 +37,7 @@ class SpeechBrainVocoder(HostVocoder):
         """
         if isinstance(hop_len, Tensor | Sequence):
             raise SamplingError("hop_len: holds lengths, as HIFIGAN.decode_batch takes them; use SpeechBrainHiFiGAN")
-        if hop_len is not None and hop_len != self.hop_length:
-            raise MelError(f"hop_len: {hop_len} is not this vocoder's {self.hop_length}; use a vocoder of that hop")
+        _check_hop(self, hop_len)
         options: dict[str, Any] = {}
         if fast_sampling:
             if fast_sampling_noise_schedule is None:
@@ -75,8 +74,7 @@ class SpeechBrainHiFiGAN(HostVocoder):
             MelError: another hop than the vocoder's, or a mel of another dialect.
             SamplingError: lengths that do not fit.
         """
-        if hop_len is not None and hop_len != self.hop_length:
-            raise MelError(f"hop_len: {hop_len} is not this vocoder's {self.hop_length}; use a vocoder of that hop")
+        _check_hop(self, hop_len)
         return self.speech(spectrogram, mel_lens)[:, None]
 
     def decode_spectrogram(self, spectrogram: Tensor) -> Tensor:
@@ -86,3 +84,8 @@ class SpeechBrainHiFiGAN(HostVocoder):
     def forward(self, spectrogram: Tensor) -> Tensor:
         """(B, n_mels, frames) -> (B, 1, N)"""
         return self.decode_batch(spectrogram)
+
+
+def _check_hop(vocoder: HostVocoder, hop_len: int | None) -> None:
+    if hop_len is not None and hop_len != vocoder.hop_length:
+        raise MelError(f"hop_len: {hop_len} is not this vocoder's {vocoder.hop_length}; use a vocoder of that hop")

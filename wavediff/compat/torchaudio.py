@@ -18,4 +18,4 @@ class TorchaudioVocoder(HostVocoder, Tacotron2TTSBundle.Vocoder):
         """(B, n_mels, frames) and frames of each item (B,) -> (B, N) and samples of each item (B,), if given."""
         if lengths is None:
             return self.speech(specgrams), None
-        return self.speech(specgrams, lengths), (lengths + self._frames_added) * self.hop_length
+        return self.speech(specgrams, lengths), self.samples(lengths)

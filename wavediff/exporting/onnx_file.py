@@ -1,6 +1,5 @@
 """A vocoder as an ONNX file, which runs wherever ONNX does: no torch, no wavediff."""
 
-import importlib.util
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from wavediff.diffusion import Plan
-from wavediff.errors import MissingExtraError
+from wavediff.errors import require_packages
 from wavediff.exporting.contract import What, check_suffix, contract, module_of
 from wavediff.exporting.stft import MatrixSTFT
 from wavediff.exporting.tracing import quiet, traced
@@ -51,9 +50,7 @@ def export_onnx(
     """
     check_suffix(path, ".onnx")
     check_output(Path(path), overwrite=overwrite)
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(" and ".join(missing), "onnx", "the ONNX export")
+    require_packages(PACKAGES, "onnx", "the ONNX export")
     module, plan = module_of(vocoder, what, plan, MatrixSTFT)
     facts = contract(vocoder, module, plan)
     with _ComplexPadding():

@@ -6,7 +6,7 @@ model could not use, and `diagnose` says what it looks like;
 `read_mel`, `read_mel_pieces` and `write_mel` keep mels in files.
 """
 
-from wavediff.mel.check import check_mel
+from wavediff.mel.check import check_mel, in_dialect
 from wavediff.mel.diagnosis import Advice, Diagnosis, advise, diagnose, likely_dialects
 from wavediff.mel.dialects import Conversion, can_convert, convert
 from wavediff.mel.envelope import SpectralEnvelope
@@ -30,6 +30,7 @@ __all__ = [
     "check_mel",
     "convert",
     "diagnose",
+    "in_dialect",
     "likely_dialects",
     "pseudo_inverse",
     "read_mel",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wavediff.errors import MelError
 from wavediff.mel.diagnosis import diagnose
-from wavediff.mel.dialects import lowest
+from wavediff.mel.dialects import convert, lowest
 from wavediff.mel.limits import MARGIN, span_of, value_fault
 from wavediff.mel.spec import MelSpec
 from wavediff.mel.transform import nepers
@@ -60,6 +60,32 @@ def check_mel(mel: Tensor | np.ndarray, spec: MelSpec, *, source: str = "mel", w
             stacklevel=2,
         )
     return mel
+
+
+def in_dialect(
+    mel: Tensor | np.ndarray, given: MelSpec, wanted: MelSpec, *, source: str = "mel", warn: bool = True
+) -> Tensor:
+    """A mel of dialect `given` as one of dialect `wanted`: checked, converted where they differ, and checked again.
+
+    Args:
+        mel, source, warn: as of `check_mel`.
+        given: the mel's dialect.
+        wanted: the dialect to give.
+
+    Returns:
+        (B, n_mels, frames) in float32; another framing may have dropped or repeated the last frame.
+
+    Raises:
+        MelError: as `check_mel` and `convert`.
+    """
+    mel = check_mel(mel, given, source=source, warn=warn)
+    if given == wanted:
+        return mel
+    try:
+        converted = convert(mel, given, wanted)
+    except MelError as error:
+        raise MelError(f"{source}: {str(error).removeprefix('mel: ')}") from error
+    return check_mel(converted, wanted, source=source, warn=warn)
 
 
 def check_shape(mel: Tensor | np.ndarray, spec: MelSpec | None, *, source: str = "mel") -> Tensor:

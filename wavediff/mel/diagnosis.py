@@ -144,7 +144,7 @@ def advise(diagnosis: Diagnosis, wanted: MelSpec) -> Advice:
         reason = "its statistics are needed: mean and std of each band, from the model that made it, and its dialect"
         return Advice("no", "", reason, None, line)
     if not diagnosis.dialects:
-        return Advice("no", "", "no dialect is known that has such values", None, _recompute(wanted))
+        return Advice("no", "", "no dialect is known that has such values", None, recompute(wanted))
     if diagnosis.form:
         return _advise_decibels(diagnosis, wanted)
     if wanted.name in diagnosis.dialects:
@@ -157,7 +157,7 @@ def advise(diagnosis: Diagnosis, wanted: MelSpec) -> Advice:
             reason = f"{name} becomes {wanted.name}: {conversion.reason}"
             return Advice("converted", name, reason, f"--mel-spec {name}", line)
     name, conversion = next(iter(reasons.items()))
-    return Advice("no", name, f"{name} cannot become {wanted.name}: {conversion.reason}", None, _recompute(wanted))
+    return Advice("no", name, f"{name} cannot become {wanted.name}: {conversion.reason}", None, recompute(wanted))
 
 
 def _advise_decibels(diagnosis: Diagnosis, wanted: MelSpec) -> Advice:
@@ -167,10 +167,11 @@ def _advise_decibels(diagnosis: Diagnosis, wanted: MelSpec) -> Advice:
             line = f'vocoder.decode(mel, mel_spec=dataclasses.replace(MelSpec.preset("{name}"), {changes}))'
             return Advice("converted", name, f"decibels of {name} bands become {wanted.name}", None, line)
     reason = f"decibels of {_either(diagnosis.dialects)} bands cannot become {wanted.name}"
-    return Advice("no", diagnosis.dialects[0], reason, None, _recompute(wanted))
+    return Advice("no", diagnosis.dialects[0], reason, None, recompute(wanted))
 
 
-def _recompute(wanted: MelSpec) -> str:
+def recompute(wanted: MelSpec) -> str:
+    """What to do about a mel that cannot become one of dialect `wanted`."""
     return f"mel = vocoder.mel(waveform, sample_rate)  # {wanted.name}, from the recording; or use another model"
 
 

@@ -14,7 +14,7 @@ from wavediff.diffusion import ItemNoise, Plan
 from wavediff.engine import StreamedVocoder, accelerate, frames_at_once, look_ahead
 from wavediff.engine.lines import DelayLine, Ends, each_padded
 from wavediff.errors import AudioError, ConfigError, MelError
-from wavediff.mel import MelSpec, MelTransform, check_mel, convert
+from wavediff.mel import MelSpec, MelTransform, in_dialect
 from wavediff.model import ModelConfig
 from wavediff.pipelines.pipeline import Pipeline
 from wavediff.pipelines.plans import choose_plan
@@ -268,10 +268,7 @@ class Vocoder(Pipeline):
     def _converted(self, mel: Tensor, mel_spec: MelSpec | str | None, piece: bool = False) -> Tensor:
         """A mel (B, n_mels, frames), checked, in the model's dialect; a piece may be too short to judge."""
         given = MelSpec.preset(mel_spec) if isinstance(mel_spec, str) else mel_spec or self.mel_spec
-        mel = check_mel(mel, given, warn=not piece)
-        if given != self.mel_spec:
-            mel = check_mel(convert(mel, given, self.mel_spec), self.mel_spec, warn=not piece)
-        return mel
+        return in_dialect(mel, given, self.mel_spec, warn=not piece)
 
     def bind(self, mel: Tensor) -> Bound:
         """The denoiser, told a batch of mels (B, n_mels, frames) of the model's dialect: what samplers drive."""

@@ -96,7 +96,8 @@ turned down). Its answers stay in this browser.</p>
 </div>
 </div>
 {(HERE / "blind.html").read_text(encoding="utf-8").strip()}"""
-    return document(title, body, ("page.css", "compare.css"), ("page.js", "compare.js", "trials.js", "blind.js"))
+    styles, scripts = ("theme.css", "page.css", "compare.css"), ("page.js", "compare.js", "trials.js", "blind.js")
+    return document(title, body, styles, scripts)
 
 
 def _summary(systems: Sequence[System], metrics: Sequence[str]) -> str:

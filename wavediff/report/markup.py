@@ -17,6 +17,7 @@ from pathlib import Path
 from wavediff.report.sounds import Sound
 
 HERE = Path(__file__).resolve().parent
+THEME = HERE / "theme.css"
 ABOUT_SOUNDS = """\
 Spectrograms show all of a sound from left to right, frequency upwards on the mel scale, the level from
 −100 dBFS (black) to −10 dBFS. Players give one channel of 16 bits, whatever the file holds."""
@@ -63,7 +64,7 @@ jump. {ABOUT_SOUNDS}</p>
 <main>
 {sections}
 </main>"""
-    return document(title, body, ("page.css",), ("page.js",))
+    return document(title, body, ("theme.css", "page.css"), ("page.js",))
 
 
 def document(title: str, body: str, styles: Sequence[str], scripts: Sequence[str]) -> str:

@@ -5,6 +5,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from torch import Tensor
+
 from wavediff.audio import iter_audio_files, read_audio, write_audio
 from wavediff.audio.faults import find_faults
 from wavediff.report.pictures import small_spectrogram
@@ -51,12 +53,6 @@ def load_sound(path: Path) -> Sound:
         AudioError: as `read_audio`.
     """
     waveform, sample_rate = read_audio(path)
-    # WAV, because it is exact, and every browser plays it from any place: Chromium fails to jump in a short FLAC file,
-    # which would be half the size, and older Safaris play no OGG.
-    with tempfile.TemporaryDirectory() as folder:
-        encoded = Path(folder) / "sound.wav"
-        write_audio(encoded, waveform.clamp(-1, 1), sample_rate)  # beyond is clipped: `read_audio` has warned
-        audio = encoded.read_bytes()
     return Sound(
         name=path.name,
         seconds=len(waveform) / sample_rate,
@@ -64,6 +60,18 @@ def load_sound(path: Path) -> Sound:
         peak=waveform.abs().max().item(),
         dc=waveform.double().mean().item(),
         faults=find_faults(waveform),
-        audio=audio,
+        audio=encode_sound(waveform, sample_rate),
         picture=small_spectrogram(waveform, sample_rate),
     )
+
+
+def encode_sound(waveform: Tensor, sample_rate: int) -> bytes:
+    """A WAV file of 16 bits, of a waveform (N,), for a browser; what is beyond full scale is clipped.
+
+    WAV, because it is exact, and every browser plays it from any place: Chromium fails to jump in a short FLAC file,
+    which would be half the size, and older Safaris play no OGG.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sound.wav"
+        write_audio(path, waveform.clamp(-1, 1), sample_rate)  # whoever read it has been warned
+        return path.read_bytes()

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from wavediff.audio import iter_audio_files
-from wavediff.data.corpora.folder import unit_hash
+from wavediff.data.corpora.folder import split_by_hash
 from wavediff.data.scan import Clip
 from wavediff.errors import DataError
 
@@ -51,9 +51,7 @@ class ClassFolders:
             raise DataError(
                 f"{self.root / label}: {len(paths)} clips leave none to train on; add more, or lower the fractions"
             )
-        ranked = sorted(paths, key=lambda path: (unit_hash(path), path))
-        splits = ["test"] * num_test + ["valid"] * num_valid + ["train"] * (len(paths) - num_test - num_valid)
-        split_of = dict(zip(ranked, splits, strict=True))
+        split_of = split_by_hash(paths, num_valid, num_test)
         return [Clip(self.root / path, split_of[path], label=label) for path in sorted(paths)]
 
     def _shares(self) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import bisect
 import dataclasses
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from wavediff.audio import iter_audio_files
@@ -38,16 +39,12 @@ class Folder:
         below_root = (path.relative_to(self.root) for path in iter_audio_files(self.root))
         paths = [path for path in below_root if not any(part.startswith(".") for part in path.parts)]
         # The lowest hashes are tested on, then validated on: at least one clip each where a share was asked for.
-        ranked = sorted((unit_hash(path), path) for path in paths)
-        hashes = [value for value, _ in ranked]
+        hashes = sorted(unit_hash(path) for path in paths)
         num_test = max(bisect.bisect_left(hashes, test), int(test > 0))
         num_held_out = max(bisect.bisect_left(hashes, valid + test), num_test + int(valid > 0))
         if len(paths) <= num_held_out:
             raise DataError(f"{self.root}: {len(paths)} audio files (WAV, FLAC, OGG) leave none to train on; add more")
-        split_of = {
-            path: "test" if rank < num_test else "valid" if rank < num_held_out else "train"
-            for rank, (_, path) in enumerate(ranked)
-        }
+        split_of = split_by_hash(paths, num_held_out - num_test, num_test)
         return [
             Clip(self.root / path, split_of[path], speaker=path.parts[0] if len(path.parts) > 1 else None)
             for path in paths
@@ -58,3 +55,10 @@ def unit_hash(path: Path) -> float:
     """A number in [0, 1) that depends on the path alone."""
     digest = hashlib.sha256(path.as_posix().encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def split_by_hash(paths: Iterable[Path], num_valid: int, num_test: int) -> dict[Path, str]:
+    """Path -> split: those with the lowest hashes are tested on, the next validated on, the rest trained on."""
+    ranked = sorted(paths, key=lambda path: (unit_hash(path), path))
+    splits = ["test"] * num_test + ["valid"] * num_valid + ["train"] * (len(ranked) - num_test - num_valid)
+    return dict(zip(ranked, splits, strict=True))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from wavediff.data.corpora.folder import unit_hash
+from wavediff.data.corpora.folder import split_by_hash
 from wavediff.errors import DataError
 
 
@@ -21,14 +21,14 @@ def split_speakers(speakers: Iterable[str], num_valid: int, num_test: int, root:
     Raises:
         DataError: a number is negative, or no speaker is left to train on.
     """
-    ranked = sorted(set(speakers), key=lambda speaker: (unit_hash(Path(speaker)), speaker))
-    if num_valid < 0 or num_test < 0 or len(ranked) <= num_valid + num_test:
+    names = set(speakers)
+    if num_valid < 0 or num_test < 0 or len(names) <= num_valid + num_test:
         raise DataError(
-            f"{root}: {len(ranked)} speakers, {num_test} to test on and {num_valid} to validate on, leave none to "
+            f"{root}: {len(names)} speakers, {num_test} to test on and {num_valid} to validate on, leave none to "
             "train on; lower the numbers"
         )
-    splits = ["test"] * num_test + ["valid"] * num_valid + ["train"] * (len(ranked) - num_test - num_valid)
-    return dict(zip(ranked, splits, strict=True))
+    split_of = split_by_hash(map(Path, names), num_valid, num_test)
+    return {name: split_of[Path(name)] for name in names}
 
 
 def transcript(path: Path) -> str | None:
