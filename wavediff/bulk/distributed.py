@@ -75,7 +75,13 @@ class Shared(LightningModule):
     def on_predict_start(self) -> None:
         """Die of SIGTERM: Lightning would note it and go on. Say so where another process died: it would be silent."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
-        started = getattr(self.trainer.strategy.launcher, "procs", [])
+        launcher: Any = self.trainer.strategy.launcher
+        observed = getattr(launcher, "procs", [])
+        if not observed:  # this process has started none
+            return
+        # Lightning's observer of that list may be quicker, and kills this process without a word: it gets an empty one.
+        started = launcher.procs = list(observed)
+        observed.clear()
         threading.Thread(target=self._watch, args=(started,), daemon=True).start()
 
     def _watch(self, started: list[subprocess.Popen[bytes]]) -> None:
