@@ -27,6 +27,8 @@ from wavediff.errors import ConfigError, DataError, WavediffError
 
 PATIENCE = timedelta(days=1)
 """How long a process that is done waits for the others; Lightning's half an hour is less than a long file takes."""
+_BURIAL = 60.0
+"""Seconds that a process may take to be gone after its sockets are: its memory is given back in between."""
 _CURE = "what is done stays: go on with --resume"
 
 
@@ -57,6 +59,7 @@ class Shared(LightningModule):
         self._workers, self.lenient = workers, lenient
         self.summaries: list[Any] = []
         self._dead = ""
+        self._watcher: threading.Thread | None = None
 
     def setup(self, stage: str) -> None:
         """Learn what there is to do; from the first process, because outputs appear while others still look."""
@@ -82,7 +85,8 @@ class Shared(LightningModule):
         # Lightning's observer of that list may be quicker, and kills this process without a word: it gets an empty one.
         started = launcher.procs = list(observed)
         observed.clear()
-        threading.Thread(target=self._watch, args=(started,), daemon=True).start()
+        self._watcher = threading.Thread(target=self._watch, args=(started,), daemon=True)
+        self._watcher.start()
 
     def _watch(self, started: list[subprocess.Popen[bytes]]) -> None:
         """Until all have ended, or one in another way than it should: then end the rest and this process."""
@@ -126,7 +130,8 @@ class Shared(LightningModule):
         try:
             torch.distributed.gather_object(own, gathered)
         except RuntimeError as error:  # gloo lost one of them
-            time.sleep(1)  # who watches it knows more, and speaks first
+            if self._watcher is not None:  # it knows more, and raises by SIGTERM
+                self._watcher.join(_BURIAL)
             raise DataError(f"a process that shares the run died; {_CURE}") from error
         self.summaries = gathered or []
 
