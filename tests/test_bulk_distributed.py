@@ -43,10 +43,11 @@ def start(folder: Path, *command: str, **variables: str) -> subprocess.Popen[str
     """A process with no more than `variables` to tell who started it."""
     known = ("SLURM", "TORCHELASTIC", "MASTER_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(known)}
+    quiet = "ignore:in/"  # warnings that begin so, of clipping: an untrained network is loud
     return subprocess.Popen(
         [sys.executable, *command],
         cwd=folder,
-        env=environment | {"OMP_NUM_THREADS": "1"} | variables,
+        env=environment | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": quiet} | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

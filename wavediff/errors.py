@@ -44,6 +44,10 @@ class OutputError(WavediffError):
     """A result that cannot be written."""
 
 
+class ClippingWarning(UserWarning):
+    """Speech was clipped, because it would have been louder than full scale."""
+
+
 class MissingExtraError(WavediffError):
     """An optional dependency that is not installed."""
 

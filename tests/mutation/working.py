@@ -75,6 +75,23 @@ BULK = [
         "test_bulk.py",
         {"in (errno.ENOSPC, errno.EDQUOT):": ("test_a_full_disk_stops_the_run", "in ():")},
     ),
+    Guards(
+        "bulk/decoding.py",
+        "test_clipping.py",
+        {
+            "Clipping(waveform).warn(str(item.job.source))": ("test_vocode_names_the_file", ""),
+            "clipping.warn(str(source))": ("test_vocode_names_the_file", ""),
+        },
+    ),
+    Guards(
+        "pipelines/vocoder.py",
+        "test_clipping.py",
+        {
+            "Clipping(speech).warn(stacklevel=3)": ("test_decode_counts_what_it_clips", ""),
+            "clipping.warn()": ("test_a_stream_says_so_once_at_its_end", ""),
+        },
+    ),
+    Guards("app/work.py", "test_clipping.py", {"if fault := Clipping(speech).fault:": "test_the_page_shows_it"}),
 ]
 
 SERVICE = [

@@ -14,6 +14,7 @@ from wavediff.app.jobs import Job, Limits, RequestError
 from wavediff.audio import read_audio, read_info
 from wavediff.errors import AudioError, MelError
 from wavediff.mel import PRESETS, MelSpec, can_convert, in_dialect, read_mel, read_mel_info
+from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.generator import Generator
 from wavediff.pipelines.pipeline import WEIGHTS
 from wavediff.pipelines.sounds import DEFAULT_STEPS
@@ -77,6 +78,8 @@ class Studio:
             start = time.perf_counter()
             speech = self.vocoder.decode(mel, on_step=lambda done, total: job.check(), **sampling)
             elapsed = time.perf_counter() - start
+            if fault := Clipping(speech).fault:
+                facts["notes"].append(fault)
             states = self.vocoder.states(mel, **sampling)
             shown = set(_shown(names))
             _show(job, (state for number, state in enumerate(states) if number in shown), names, rate)

@@ -15,8 +15,9 @@ from wavediff.bulk.batches import Item
 from wavediff.bulk.pieces import checked_mel, mel_file_pieces, recording_pieces
 from wavediff.bulk.reading import Fault, Loaded
 from wavediff.diffusion import ItemNoise
-from wavediff.errors import OutputError, WavediffError
+from wavediff.errors import ClippingWarning, OutputError, WavediffError
 from wavediff.mel import MelSpec
+from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
 Outcome = dict[str, Any] | Fault
@@ -134,6 +135,7 @@ class Decoder:
 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "mel: values span")  # each mel has been judged under its own name
+            warnings.simplefilter("ignore", ClippingWarning)  # and its speech will be
             speech = self.vocoder.decode(padded, lengths=lengths, on_step=on_step, **self.sampling).cpu()
         return [row[: length * self.vocoder.hop_length] for row, length in zip(speech, lengths, strict=True)]
 
@@ -142,6 +144,7 @@ class Decoder:
             write_audio(item.job.target, waveform, self.vocoder.sample_rate, overwrite=self.settings.overwrite)
         except WavediffError as error:
             return self._fault(item, error)
+        Clipping(waveform).warn(str(item.job.source))
         return self._row(item, len(waveform), rtf)
 
     def _in_pieces(self, item: Item) -> Outcome:
@@ -151,11 +154,14 @@ class Decoder:
             pieces = mel_file_pieces(source, settings.mel_spec, own)
         else:
             pieces = recording_pieces(source, own, self.vocoder.device, lenient=settings.lenient)
-        start, rate = time.perf_counter(), self.vocoder.sample_rate
-        with AudioWriter(item.job.target, rate, overwrite=settings.overwrite) as writer:
+        start, rate, clipping = time.perf_counter(), self.vocoder.sample_rate, Clipping()
+        with AudioWriter(item.job.target, rate, overwrite=settings.overwrite) as writer, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ClippingWarning)  # it would not name the file
             for part in self.vocoder.stream(pieces, **self.sampling):
+                clipping.count(part)
                 writer.write(part)
                 self.advance(len(part) / rate)
+        clipping.warn(str(source))
         return self._row(item, writer.frames, (time.perf_counter() - start) * rate / writer.frames)
 
     def _row(self, item: Item, samples: int, rtf: float) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from wavediff.engine.lines import DelayLine, Ends, each_padded
 from wavediff.errors import AudioError, ConfigError, MelError
 from wavediff.mel import MelSpec, MelTransform, in_dialect
 from wavediff.model import ModelConfig
+from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.pipeline import Pipeline
 from wavediff.pipelines.plans import choose_plan
 from wavediff.sampling import OnStep, begin, check_lengths, check_seeds, draw, first_state, states
@@ -140,6 +141,9 @@ class Vocoder(Pipeline):
         Raises:
             MelError: the mel is not of the model's dialect, or not a mel at all.
             SamplingError: steps, lengths, schedule, sampler or seed are not possible, or an evaluation gave NaN.
+
+        Warns:
+            ClippingWarning: speech beyond full scale was clipped; `stream` says so at its end.
         """
         counts = None if lengths is None else check_lengths(lengths, mel)
         if counts is None:
@@ -149,24 +153,23 @@ class Vocoder(Pipeline):
         batch = batch.to(self.device)
         seeds = check_seeds(seed, len(batch), "mels")
         ends = None if counts is None else Ends(counts.to(self.device))
-        plan = self.plan(num_steps, schedule, sampler)
+        plan, samples = self.plan(num_steps, schedule, sampler), batch.shape[-1] * self.hop_length
         at_once = frames_at_once(self.denoiser, self.hop_length, len(batch))
         if self.fused and self.device.type != "cpu" and ends is None and batch.shape[-1] <= at_once:
-            samples = batch.shape[-1] * self.hop_length
             speech = draw(self.bind(batch), ItemNoise(seeds, self.device), samples, plan, on_step).clamp(-1, 1)
-            return speech if mel.ndim == 3 else speech[0]
-        stream = self._streamed(plan, seeds, ends)
-        pieces = batch.split(at_once, dim=-1)
-        speech, done = batch.new_empty(len(batch), batch.shape[-1] * self.hop_length), 0
-        for number, piece in enumerate(pieces, 1):
-            part = stream.push(piece, number == len(pieces))
-            if part is not None:
-                torch.clamp(part, -1, 1, out=speech[:, done : done + part.shape[1]])
-                done += part.shape[1]
-            if on_step is not None:
-                on_step(number, len(pieces))
+        else:
+            stream, pieces = self._streamed(plan, seeds, ends), batch.split(at_once, dim=-1)
+            speech, done = batch.new_empty(len(batch), samples), 0
+            for number, piece in enumerate(pieces, 1):
+                part = stream.push(piece, number == len(pieces))
+                if part is not None:
+                    torch.clamp(part, -1, 1, out=speech[:, done : done + part.shape[1]])
+                    done += part.shape[1]
+                if on_step is not None:
+                    on_step(number, len(pieces))
         if ends is not None:
             speech = ends.clear(speech, 0, self.hop_length)
+        Clipping(speech).warn(stacklevel=3)  # past torch's decorator
         return speech if mel.ndim == 3 else speech[0]
 
     def stream(
@@ -197,13 +200,14 @@ class Vocoder(Pipeline):
         """
         plan = self.plan(num_steps, schedule, sampler)
         stream: StreamedVocoder | None = None
-        batched, size, waiting = False, 1, DelayLine()
+        batched, size, waiting, clipping = False, 1, DelayLine(), Clipping()
 
         def speech_of(stream: StreamedVocoder, frames: Tensor | None, last: bool) -> Iterator[Tensor]:
             with torch.inference_mode():
                 part = stream.push(None if frames is None else frames.transpose(1, 2), last)
             if part is not None:
                 part = part.clamp(-1, 1)
+                clipping.count(part)
                 yield part if batched else part[0]
 
         for chunk in mel_chunks:
@@ -220,6 +224,7 @@ class Vocoder(Pipeline):
         if stream is None:
             raise MelError("mel: the stream ended without a frame; a mel needs at least one")
         yield from speech_of(stream, waiting.take(waiting.held) if waiting.held else None, True)
+        clipping.warn()
 
     def delay(
         self,

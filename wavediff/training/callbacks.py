@@ -4,6 +4,7 @@ import datetime
 import math
 import os
 import platform
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from wavediff.errors import ConfigError
+from wavediff.errors import ClippingWarning, ConfigError
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.training.guards import keep_previous
 from wavediff.training.module import TrainingModule, VocoderModule
@@ -87,7 +88,8 @@ class AudioLogger(Callback):
 
         waveform = batch["waveform"][: self.count]
         vocoder = Vocoder(module.config, module.denoiser)
-        with torch.inference_mode(), torch.autocast(waveform.device.type, enabled=False):
+        with torch.inference_mode(), torch.autocast(waveform.device.type, enabled=False), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ClippingWarning)  # a network at its beginning is loud
             speech = vocoder.decode(module.mel(batch)[: self.count], seed=0)
         step, rate = trainer.global_step, module.config.sample_rate
         for index, (reference, synthesised) in enumerate(zip(waveform.cpu(), speech.cpu(), strict=True)):

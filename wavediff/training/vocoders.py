@@ -1,5 +1,6 @@
 """The vocoders there are recipes for: a network, its process and what is minimised, in one Lightning module each."""
 
+import warnings
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from wavediff.diffusion import (
     SpectralLoss,
 )
 from wavediff.diffusion.objectives import Loss
+from wavediff.errors import ClippingWarning
 from wavediff.mel import MelSpec
 from wavediff.model import ModelConfig
 from wavediff.pipelines.vocoder import Vocoder
@@ -121,7 +123,8 @@ class SpectralModule(VocoderModule):
         valid = torch.arange(waveform.shape[1], device=self.device) < batch["length"][:, None]
         vocoder, mel = Vocoder(self.config, self.denoiser), self.mel(batch)
         losses = {}
-        with torch.autocast(self.device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ClippingWarning)  # a network at its beginning is loud
             for steps in VALIDATION_STEPS:
                 speech = vocoder.decode(mel, steps, seed=batch["seed"].tolist())
                 losses[f"loss_of_{steps}_steps"] = self.spectral_loss(speech * valid, waveform * valid).mean()

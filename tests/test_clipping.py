@@ -1,0 +1,127 @@
+"""Nothing is clipped without a word, and no word is said where nothing is clipped."""
+
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from services import ask, events, served
+from sounds import small_generator
+from torch import Tensor
+
+from wavediff.app import Limits, Studio, make_app
+from wavediff.audio import AudioWriter, read_audio, write_audio
+from wavediff.cli.main import main
+from wavediff.errors import ClippingWarning
+from wavediff.pipelines.clipping import Clipping
+from wavediff.pipelines.pipeline import WEIGHTS
+from wavediff.pipelines.vocoder import Vocoder
+
+pytestmark = pytest.mark.filterwarnings("always::wavediff.errors.ClippingWarning")
+
+
+@pytest.fixture(scope="module")
+def vocoder() -> Vocoder:
+    return Vocoder.from_pretrained(None, "cpu")
+
+
+@pytest.fixture(scope="module")
+def loud(vocoder: Vocoder) -> Tensor:
+    """A second of speech, 20 dB louder than it was; (1, n_mels, frames)."""
+    waveform, rate = read_audio(WEIGHTS / "clip.flac")
+    return vocoder.mel(10 * waveform[:rate], rate)
+
+
+@pytest.fixture(scope="module")
+def beyond(vocoder: Vocoder, loud: Tensor) -> int:
+    """How many of its samples are beyond full scale before anything clips them."""
+    *_, speech = vocoder.states(loud, seed=0)
+    return int((speech.abs() > 1).sum())
+
+
+def told(record: pytest.WarningsRecorder) -> int:
+    (message,) = (str(warning.message) for warning in record if warning.category is ClippingWarning)
+    assert message.startswith("mel: clipped ")
+    assert message.endswith(" samples, the mel asks for speech beyond full scale; turn down what it is made from")
+    return int(message.split()[2])
+
+
+def test_decode_counts_what_it_clips(vocoder: Vocoder, loud: Tensor, beyond: int) -> None:
+    with pytest.warns(ClippingWarning) as record:
+        speech = vocoder.decode(loud, seed=0)
+    # Pieces and the whole round otherwise, so that a sample may lie on the other side of the bound.
+    assert told(record) == pytest.approx(beyond, rel=0.02)
+    assert told(record) == int((speech.abs() == 1).sum()) > 100
+    assert record[0].filename == __file__
+
+
+def test_a_stream_says_so_once_at_its_end(vocoder: Vocoder, loud: Tensor) -> None:
+    with pytest.warns(ClippingWarning) as record:
+        speech = torch.cat(list(vocoder.stream(loud[0].split(20, dim=-1), seed=0)))
+    assert told(record) == int((speech.abs() == 1).sum()) > 100
+
+
+def test_padding_is_not_counted(vocoder: Vocoder, loud: Tensor) -> None:
+    quiet = loud - 6
+    with pytest.warns(ClippingWarning) as alone:
+        vocoder.decode(loud[..., :40], seed=0)
+    batch = torch.cat([loud, quiet])
+    with pytest.warns(ClippingWarning) as together:
+        vocoder.decode(batch, lengths=[40, loud.shape[-1]], seed=0)
+    assert told(together) == pytest.approx(told(alone), rel=0.02)
+
+
+def test_speech_of_ordinary_level_needs_no_warning(vocoder: Vocoder) -> None:
+    waveform, rate = read_audio(WEIGHTS / "clip.flac")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vocoder(waveform, rate, seed=0)
+        list(vocoder.stream([vocoder.mel(waveform, rate)], seed=0))
+
+
+def test_long_speech_is_counted_in_parts_and_every_shape_is() -> None:
+    speech = torch.rand(2, 700_000, generator=torch.Generator().manual_seed(0)) - 0.5
+    speech[0, ::1000] = 1
+    speech[1, ::7000] = -1
+    assert Clipping(speech).samples == 700 + 100
+    clipping = Clipping(speech[0])
+    clipping.count(speech[1])
+    assert clipping.samples == 800
+    assert Clipping(torch.zeros(5)).fault == ""
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_vocode_names_the_file(
+    pieces: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if pieces:
+        monkeypatch.setattr("wavediff.bulk.batches.LONG_SECONDS", 0.5)
+    waveform, rate = read_audio(WEIGHTS / "clip.flac")
+    Path("in").mkdir()
+    write_audio("in/fine.wav", waveform[:rate], rate)
+    with AudioWriter("in/loud.wav", rate, subtype="FLOAT") as writer:
+        writer.write(10 * waveform[:rate])
+    assert main(["vocode", "in", "-o", "out", "--device", "cpu", "--seed", "0"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "clipped" in line]
+    (line,) = lines
+    number = re.fullmatch(
+        r"wavediff: warning: in/loud\.wav: clipped (\d+) samples, the mel asks for speech beyond full scale; "
+        "turn down what it is made from",
+        line,
+    )
+    assert number
+    written, _ = read_audio("out/loud.wav")
+    assert int(number[1]) == int((written.abs() >= 32767 / 32768).sum()) > 100
+
+
+def test_the_page_shows_it(vocoder: Vocoder, tmp_path: Path) -> None:
+    waveform, rate = read_audio(WEIGHTS / "clip.flac")
+    with AudioWriter(tmp_path / "loud.wav", rate, subtype="FLOAT") as writer:
+        writer.write(10 * waveform[:rate])
+    studio = Studio(vocoder, small_generator("unet"), Limits())
+    with served(make_app(studio, hosts=("localhost", "127.0.0.1"))) as port:
+        _, _, body = ask(port, "POST", "/api/vocode", (tmp_path / "loud.wav").read_bytes())
+    (after,) = (event for event in events(body) if event["event"] == "after")
+    assert any(note.startswith("clipped ") for note in after["notes"])
