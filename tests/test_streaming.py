@@ -16,7 +16,7 @@ from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig
 from wavediff.engine import accelerate, streaming
 from wavediff.engine.graphed_network import GraphedNetwork
-from wavediff.engine.lines import Context, DelayLine
+from wavediff.engine.lines import Context, DelayLine, Window
 from wavediff.errors import ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec
 from wavediff.model import ModelConfig
@@ -181,6 +181,17 @@ def test_memory_does_not_grow_with_the_length(vocoder: Vocoder, mels: Tensor) ->
 def test_a_network_that_no_stream_knows_is_refused() -> None:
     with pytest.raises(ConfigError, match="no vocoder"):
         streaming._streams(nn.Linear(1, 1), None, torch.float32)
+
+
+def test_a_window_shows_each_reader_its_own_place() -> None:
+    signal, window = torch.arange(20.0)[None], Window()
+    window.push(None)
+    window.push(signal[:, :5])
+    assert torch.equal(window.look(0, 4), signal[:, :4])
+    window.forget(3)
+    window.push(signal[:, 5:])
+    assert torch.equal(window.look(3, 9), signal[:, 3:12])
+    assert torch.equal(window.look(10, 10), signal[:, 10:])
 
 
 def test_a_delay_line_gives_back_what_it_was_given() -> None:

@@ -170,15 +170,9 @@ class SpectralBlock(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, time: Tensor, context: int = 0) -> Tensor:
-        """The first and last `context` frames (0, or kernel_frames // 2) are only read, and left out of the result."""
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
         # Permuted, the tokens are already in the channels-last order that convolutions on CPUs like best.
-        depthwise = self.depthwise
-        padding = (depthwise.kernel_size[0] // 2 - context, depthwise.kernel_size[1] // 2)
-        h = x.permute(0, 3, 1, 2)
-        h = F.conv2d(h, depthwise.weight, depthwise.bias, padding=padding, groups=depthwise.groups)
-        h = self.norm(h.permute(0, 2, 3, 1))
-        x = x[:, context : x.shape[1] - context]
+        h = self.norm(self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         scale, shift = self.modulation(time)[:, None, None].chunk(2, dim=-1)
         h = torch.addcmul(h + shift, h, scale)
         # The linear layer over bands, written as a product from the left: no transposed copies.

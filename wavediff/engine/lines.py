@@ -36,6 +36,28 @@ class DelayLine:
         return taken[0] if len(taken) == 1 else torch.cat(taken, 1)
 
 
+class Window:
+    """Pieces (B, n, ...) that several look at, each at its own place, along dimension 1."""
+
+    def __init__(self) -> None:
+        self._held: list[Tensor] = []  # one, or none before the first
+        self._first = 0
+
+    def push(self, piece: Tensor | None) -> None:
+        """Append a piece; None is no piece."""
+        if piece is not None:
+            self._held = [torch.cat([*self._held, piece], 1)]
+
+    def look(self, first: int, count: int) -> Tensor:
+        """`count` positions of the signal from `first` on, which must be held."""
+        return self._held[0].narrow(1, first - self._first, count)
+
+    def forget(self, first: int) -> None:
+        """Let go of what lies before position `first`."""
+        self._held = [held[:, first - self._first :] for held in self._held]
+        self._first = first
+
+
 class Context:
     """Pieces (B, n, ...) -> windows of the same signal with neighbours on both sides, along dimension 1.
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from wavediff.backbones import Condition
 from wavediff.diffusion.priors import ShapedNormal
-from wavediff.engine.lines import DelayLine, Ends
+from wavediff.engine.lines import DelayLine, Ends, Window
 from wavediff.engine.stream_stft import Analysis, PhaseStep, Synthesis
 from wavediff.mel.griffin_lim import with_magnitude
 
@@ -33,7 +33,7 @@ class GuessStream:
 
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
         self._shape, self._analysis = ShapeStream(prior, ends), Analysis(prior.stft, ends)
-        self._magnitudes = DelayLine()
+        self._magnitudes, self._given = Window(), 0
         self._steps = [PhaseStep(prior.stft, index == 0, ends) for index in range(prior.config.phase_iterations)]
         self._synthesis = Synthesis(prior.stft, ends)
 
@@ -42,11 +42,13 @@ class GuessStream:
         for cond in conditions:
             self._magnitudes.push(cond.magnitude)
         spectra = self._analysis.push(self._shape.push(white, conditions, last), last)
-        magnitude: Tensor | None = None
-        projected: Tensor | None = None
         if spectra is not None:
-            magnitude = self._magnitudes.take(spectra.shape[1])
-            spectra = with_magnitude(spectra, magnitude)
+            count = spectra.shape[1]
+            spectra = with_magnitude(spectra, self._magnitudes.look(self._given, count))
+            self._given += count
+        signal: Tensor | None = None
         for step in self._steps:
-            spectra, magnitude, projected = step.push(spectra, magnitude, projected, last)
+            spectra, signal = step.push(spectra, self._magnitudes, signal, last)
+        if self._steps:
+            self._magnitudes.forget(self._steps[-1].given)
         return self._synthesis.push(spectra, last)

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from wavediff.backbones.conditioning import Condition
-from wavediff.backbones.spectral import PreparedSpectrum, SpectralBlock, SpectralNet
+from wavediff.backbones.spectral import PreparedSpectrum, SpectralNet
 from wavediff.engine.lines import Context, DelayLine, Ends
+from wavediff.engine.spectral_blocks import SpectralLayer
 from wavediff.engine.stream_stft import Analysis, Synthesis, analysis_look_ahead, synthesis_look_ahead
+from wavediff.engine.workspace import Workspace
 
 
 class StreamedSpectral:
@@ -17,14 +19,15 @@ class StreamedSpectral:
         network: the network.
         t: (B,)
         ends: of the items.
+        workspace: shared by all evaluations.
     """
 
-    def __init__(self, network: SpectralNet, t: Tensor, ends: Ends | None) -> None:
+    def __init__(self, network: SpectralNet, t: Tensor, ends: Ends | None, workspace: Workspace) -> None:
         self.network, self.ends = network, ends
-        self._time = network.time(t)
+        time = network.time(t)
+        self._layers = [SpectralLayer(block, time, workspace) for block in network.blocks]  # type: ignore[arg-type]
         self._analysis, self._synthesis = Analysis(network.stft, ends), Synthesis(network.stft, ends)
-        self._reach = network.config.kernel_frames // 2
-        self._contexts = [Context(self._reach, self._reach) for _ in network.blocks]
+        self._contexts = [Context(layer.reach, layer.reach) for layer in self._layers]
         self._positions = [0] * len(self._contexts)
         self._envelopes, self._expected = DelayLine(), DelayLine()
         self._whitened, self._held_envelopes = DelayLine(), DelayLine()
@@ -45,22 +48,20 @@ class StreamedSpectral:
             self._whitened.push(whitened)
             self._held_envelopes.push(envelope)
             x = network.tokens(whitened, self._expected.take(spectra.shape[1]))
-        for index, block in enumerate(network.blocks):
-            x = self._advance(index, block, x, last)  # type: ignore[arg-type]
+        for index in range(len(self._layers)):
+            x = self._advance(index, x, last)
         if x is None:
             return self._synthesis.push(None, last)
         whitened = self._whitened.take(x.shape[1])
         return self._synthesis.push(network.masked(x, whitened) * self._held_envelopes.take(x.shape[1]), last)
 
-    def _advance(self, index: int, block: SpectralBlock, x: Tensor | None, last: bool) -> Tensor | None:
-        """Tokens (B, n, bands, channels) through one block."""
+    def _advance(self, index: int, x: Tensor | None, last: bool) -> Tensor | None:
+        """Tokens (B, n, bands, channels) through one layer."""
         if x is not None and self.ends is not None:
             x = self.ends.clear(x, self._positions[index])
         self._positions[index] += 0 if x is None else x.shape[1]
         window = self._contexts[index].push(x, last)
-        if window is None:
-            return None
-        return block(window, self._time, context=self._reach)
+        return None if window is None else self._layers[index](window)
 
 
 def look_ahead(network: SpectralNet) -> int:
@@ -79,11 +80,12 @@ class SpectralStreams:
 
     def __init__(self, network: SpectralNet, ends: Ends | None = None) -> None:
         self.network, self.ends = network, ends
+        self._workspace = Workspace(network.band_offset.device)
         self._evaluations: list[StreamedSpectral] = []
 
     def evaluation(self, t: Tensor) -> StreamedSpectral:
         """At times t (B,); made before the first piece."""
-        self._evaluations.append(StreamedSpectral(self.network, t, self.ends))
+        self._evaluations.append(StreamedSpectral(self.network, t, self.ends, self._workspace))
         return self._evaluations[-1]
 
     def condition(self, conditions: Sequence[Condition], last: bool) -> None:

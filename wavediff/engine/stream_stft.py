@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from wavediff.engine.lines import DelayLine, Ends
-from wavediff.mel.griffin_lim import MOMENTUM, with_magnitude
+from wavediff.engine.lines import DelayLine, Ends, Window, positions
+from wavediff.mel.griffin_lim import STEP_BACK, with_magnitude
 from wavediff.mel.stft import FrameSTFT, overlap_add
 
 
@@ -63,39 +63,50 @@ class OverlapAdd:
         self._overlap = -(-stft.n_fft // stft.hop_length)
         self._kept: Tensor | None = None  # windowed frames that reach into samples to come
         self._frames = 0
-        steady = self._weight(0, self._overlap)
         start = (self._overlap - 1) * stft.hop_length
-        self._steady = steady[:, start : start + stft.hop_length]
+        weight = _weight(stft.window.square().expand(1, self._overlap, -1), stft.hop_length)
+        self._head, self._steady, self._tail = weight.tensor_split([start, start + stft.hop_length], dim=1)
 
     def push(self, spectra: Tensor | None, last: bool) -> Tensor | None:
         """(B, n * hop_length), and with the last frames n_fft - hop_length more."""
-        hop = self.stft.hop_length
-        kept = 0 if self._kept is None else self._kept.shape[1]
-        parts = [] if self._kept is None else [self._kept]
-        if spectra is not None:
-            frames = self.stft.frames(spectra)
-            parts.append(frames if self.ends is None else self.ends.clear(frames, self._frames))
-        if not parts or (spectra is None and not last):
+        hop, kept, frames = self.stft.hop_length, positions(self._kept), self._with_kept(spectra)
+        if frames is None or (spectra is None and not last):
             return None
-        frames = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
         count = frames.shape[1] - kept
+        first, self._frames = self._frames - kept, self._frames + count
+        self._kept = frames[:, max(frames.shape[1] - self._overlap + 1, 0) :].clone()
+        whole = self.ends is None or self.ends.mask(first, kept + count) is None
+        if kept == self._overlap - 1 and whole and not last:
+            return (_settled(frames, hop) * self._steady).flatten(1)
         signal = overlap_add(frames, hop)[:, kept * hop :]
         if not last:
             signal = signal[:, : count * hop]
-        self._kept = frames[:, max(frames.shape[1] - self._overlap + 1, 0) :].clone()
-        first, self._frames = self._frames - kept, self._frames + count
-        whole = self.ends is None or self.ends.mask(first, kept + count) is None
-        if kept == self._overlap - 1 and whole and not last:
-            return (signal.unflatten(1, (count, hop)) * self._steady).flatten(1)
         weight = self._weight(first, kept + count)[:, kept * hop :]
         return signal * weight[:, : signal.shape[1]]
 
+    def _with_kept(self, spectra: Tensor | None) -> Tensor | None:
+        """The windowed frames, after those that were kept."""
+        if spectra is None:
+            return self._kept
+        kept, (items, count, _) = positions(self._kept), spectra.shape
+        frames = self.stft.window.new_empty(items, kept + count, self.stft.n_fft)
+        if self._kept is not None:
+            frames[:, :kept] = self._kept
+        added = self.stft.frames(spectra, out=frames[:, kept:])
+        if self.ends is not None:
+            added.copy_(self.ends.clear(added, self._frames))
+        return frames
+
     def _weight(self, first: int, count: int) -> Tensor:
         """One over what the squared windows of frames `first` ... sum to, (1 or B, samples)."""
+        masked = self.ends is not None and self.ends.mask(first, count) is not None
+        if not masked and count >= self._overlap:
+            steady = self._steady.expand(count - self._overlap + 1, -1).reshape(1, -1)
+            return torch.cat([self._head, steady, self._tail], 1)
         squared = self.stft.window.square().expand(1, count, -1)
-        if self.ends is not None and self.ends.mask(first, count) is not None:
+        if self.ends is not None and masked:
             squared = self.ends.clear(squared.expand(len(self.ends.lengths), -1, -1), first)
-        return overlap_add(squared, self.stft.hop_length).clamp(min=1e-6).reciprocal()
+        return _weight(squared, self.stft.hop_length)
 
 
 class Synthesis:
@@ -129,46 +140,42 @@ class PhaseStep:
 
     def __init__(self, stft: FrameSTFT, first: bool, ends: Ends | None = None) -> None:
         self.stft, self.first, self.ends = stft, first, ends
-        self._overlap_add = OverlapAdd(stft, ends)
-        self._magnitudes, self._before = DelayLine(), DelayLine()
+        self._overlap_add, self._before = OverlapAdd(stft, ends), DelayLine()
         self._kept: Tensor | None = None
         self._samples = self._frames = 0
+        self.given = 0
+        """Frames that are done."""
 
     def push(
-        self, spectra: Tensor | None, magnitude: Tensor | None, previous: Tensor | None, last: bool
-    ) -> tuple[Tensor, Tensor, Tensor] | tuple[None, None, None]:
-        """Pieces (B, n, bins) -> the same three, for the next iteration.
+        self, spectra: Tensor | None, magnitudes: Window, previous: Tensor | None, last: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Pieces (B, n, bins) and (B, n * hop_length) -> the same two, for the next iteration.
 
         Args:
             spectra: of this iteration.
-            magnitude: wanted of the same frames.
-            previous: projection in the last iteration of the same frames; None in the first iteration.
+            magnitudes: wanted, of all frames from `given` on.
+            previous: the signal of the last iteration, from the first sample of the first window on; None in the first.
             last: whether the signal ends here.
 
         Returns:
-            Spectra, magnitudes and projections of the frames that are settled.
+            Spectra of the frames that are settled, and this iteration's signal.
         """
         stft, hop = self.stft, self.stft.hop_length
-        self._magnitudes.push(magnitude)
         self._before.push(previous)
-        self._frames += 0 if spectra is None else spectra.shape[1]
-        samples = self._overlap_add.push(spectra, last)
-        if samples is not None:
-            samples = self._inside(samples, last)
-            self._samples += samples.shape[1]
-        parts = [part for part in (self._kept, samples) if part is not None]
-        if not parts:
-            return None, None, None
-        joined = torch.cat(parts, 1)
+        self._frames += positions(spectra)
+        signal = self._overlap_add.push(spectra, last)
+        if signal is None:
+            return None, None
+        signal = self._inside(signal, last)
+        self._samples += signal.shape[1]
+        step = signal if self.first else torch.sub(signal, self._before.take(signal.shape[1]), alpha=STEP_BACK)
+        joined = step if self._kept is None else torch.cat([self._kept, step], 1)
         count = max((joined.shape[1] - stft.n_fft) // hop + 1, 0)
         self._kept = joined[:, count * hop :].clone()
         if count == 0:
-            return None, None, None
-        projected = stft.spectra(joined)
-        step, magnitude = projected, self._magnitudes.take(count)
-        if not self.first:
-            step = torch.sub(projected, self._before.take(count), alpha=MOMENTUM / (1 + MOMENTUM))
-        return with_magnitude(step, magnitude), magnitude, projected
+            return None, signal
+        first, self.given = self.given, self.given + count
+        return with_magnitude(stft.spectra(joined), magnitudes.look(first, count)), signal
 
     def _inside(self, samples: Tensor, last: bool) -> Tensor:
         """Zeros where the windows of the outermost frames reach beyond the signal."""
@@ -180,3 +187,24 @@ class PhaseStep:
         if self.ends is not None:
             samples = self.ends.clear(samples, self._samples, hop, before)
         return samples
+
+
+def _settled(frames: Tensor, hop_length: int) -> Tensor:
+    """Frames (B, overlap - 1 + n, n_fft) -> the hops (B, n, hop_length) that no other frame reaches, in the order of
+    `overlap_add`."""
+    overlap = -(-frames.shape[2] // hop_length)
+    count = frames.shape[1] - overlap + 1
+    if frames.shape[2] % hop_length:
+        hops = overlap_add(frames, hop_length).narrow(1, (overlap - 1) * hop_length, count * hop_length)
+        return hops.unflatten(1, (count, hop_length))
+    parts = frames.unflatten(2, (overlap, hop_length))
+    aligned = [parts[:, overlap - 1 - index :][:, :count, index] for index in range(overlap)]
+    total = aligned[0] + aligned[1]
+    for part in aligned[2:]:
+        total += part
+    return total
+
+
+def _weight(squared: Tensor, hop_length: int) -> Tensor:
+    """Squared windows (B, n, n_fft) -> one over their sum."""
+    return overlap_add(squared, hop_length).clamp(min=1e-6).reciprocal()

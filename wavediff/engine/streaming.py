@@ -26,6 +26,7 @@ from wavediff.errors import ConfigError, SamplingError
 
 # Matrix products of fewer columns round differently, and Griffin-Lim makes much of little.
 LEAST_COLUMNS = 16
+CPU_FRAMES = 320  # over all items: every iteration of the guess has its overhead for each piece
 GPU_FRAMES = 8_192  # over all items: enough to keep a GPU busy, and 95 s of speech
 
 
@@ -154,15 +155,15 @@ def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int) -> int:
     return frames * hop_length + evaluations * each
 
 
-def frames_at_once(denoiser: Denoiser, hop_length: int, batch: int) -> int:
-    """How many frames of a mel are best computed together."""
+def frames_at_once(denoiser: Denoiser, hop_length: int, batch: int, streamed: bool = False) -> int:
+    """How many frames of a mel are best computed together; where the speech of a stream waits for them, fewer."""
     device = next(denoiser.parameters()).device.type
     if device != "cpu":
         return max(GPU_FRAMES // batch, 16)
     if isinstance(denoiser.backbone, DiffWave):
         samples = pieces.SAMPLES * denoiser.backbone.config.fold // batch
         return max(samples // hop_length, 1)
-    return max(pieces.FRAMES // batch, 16)
+    return max((pieces.FRAMES if streamed else CPU_FRAMES) // batch, 16)
 
 
 class _Sum:

@@ -13,7 +13,7 @@ from wavediff.diffusion.priors import ShapedNormal
 from wavediff.errors import ConfigError
 from wavediff.exporting.stft import PairSTFT, exchange
 from wavediff.mel import MelSpec
-from wavediff.mel.griffin_lim import MOMENTUM
+from wavediff.mel.griffin_lim import STEP_BACK
 
 
 def exportable(denoiser: Denoiser, spec: MelSpec, transform: type[PairSTFT]) -> Denoiser:
@@ -132,14 +132,13 @@ def find_phase(magnitude: Tensor, start: Tensor, stft: PairSTFT, n_iter: int) ->
         return count < n_iter
 
     def iterate(count: Tensor, pairs: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        projected = stft.pairs(stft.added(pairs) * gain)
-        step = projected - (MOMENTUM / (1 + MOMENTUM)) * previous
-        return count + 1, with_magnitude(step), projected
+        signal = stft.added(pairs) * gain
+        return count + 1, with_magnitude(stft.pairs(signal - STEP_BACK * previous)), signal
 
     pairs = with_magnitude(stft.pairs(start))
     if n_iter > 0:
         # The first iteration has no momentum: nothing was before it.
-        counted = torch.zeros((), dtype=torch.int64), pairs, torch.zeros_like(pairs)
+        counted = torch.zeros((), dtype=torch.int64), pairs, torch.zeros_like(start)
         _, pairs, _ = torch.while_loop(goes_on, iterate, counted)
     return stft.added(pairs) * gain
 

@@ -10,7 +10,10 @@ from wavediff.mel.transform import analysis_window, pseudo_inverse
 
 # PESQ gains nothing from more.
 _INVERSION_ITERATIONS = 50
-MOMENTUM = 0.99  # of `find_phase`
+_MOMENTUM = 0.99  # of `find_phase`
+# Of c_n + momentum (c_n - c_{n-1}) only the phase counts, so it may be divided by 1 + momentum: c_n less this much of
+# c_{n-1}. The transform is linear, so the signals may be subtracted, which have a quarter of the numbers.
+STEP_BACK = _MOMENTUM / (1 + _MOMENTUM)
 
 
 def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float = 0.99, seed: int = 0) -> Tensor:
@@ -61,7 +64,7 @@ def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float
 
 
 @torch.no_grad()
-def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int, momentum: float = MOMENTUM) -> Tensor:
+def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int) -> Tensor:
     """A waveform of about this magnitude, found by fast Griffin-Lim from the phase of `start`.
 
     Unlike `griffin_lim` on any device, for a whole batch at once, and an item's result depends on its own start
@@ -72,7 +75,6 @@ def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int, m
         start: waveform (B, frames * hop_length).
         stft: in whose frames the magnitude is given.
         n_iter: 0 puts the magnitude on the phase of `start`.
-        momentum: as in `griffin_lim`.
 
     Returns:
         (B, frames * hop_length)
@@ -82,15 +84,14 @@ def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int, m
     spectrum = with_magnitude(stft.analysis(start), magnitude)
     previous: Tensor | None = None
     for _ in range(n_iter):
-        projected = stft.analysis(stft.synthesis(spectrum))
-        # Of c_n + momentum (c_n - c_{n-1}) only the phase counts, so it may be divided by 1 + momentum.
-        step = projected if previous is None else torch.sub(projected, previous, alpha=momentum / (1 + momentum))
-        previous, spectrum = projected, with_magnitude(step, magnitude)
+        signal = stft.synthesis(spectrum)
+        step = signal if previous is None else torch.sub(signal, previous, alpha=STEP_BACK)
+        previous, spectrum = signal, with_magnitude(stft.analysis(step), magnitude)
     return stft.synthesis(spectrum)
 
 
 def with_magnitude(spectrum: Tensor, magnitude: Tensor) -> Tensor:
     """The phase of `spectrum` with another magnitude; in real numbers, which are faster than complex ones here."""
-    real, imaginary = torch.view_as_real(spectrum).unbind(-1)
-    power = real.square().addcmul_(imaginary, imaginary)
+    squares = torch.view_as_real(spectrum).square().flatten(-2)
+    power = squares[..., ::2] + squares[..., 1::2]
     return spectrum * power.add_(1e-18).rsqrt_().mul_(magnitude)

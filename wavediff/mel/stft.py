@@ -51,9 +51,9 @@ class FrameSTFT(nn.Module):
         """Of all whole windows from the first sample on: (B, N) -> (B, (N - n_fft) // hop_length + 1, bins)."""
         return torch.fft.rfft(signal.unfold(-1, self.n_fft, self.hop_length) * self.window)
 
-    def frames(self, spectrum: Tensor) -> Tensor:
+    def frames(self, spectrum: Tensor, out: Tensor | None = None) -> Tensor:
         """(B, frames, bins) -> windowed frames (B, frames, n_fft), to be added where they overlap."""
-        return torch.fft.irfft(spectrum, n=self.n_fft) * self.window
+        return torch.mul(torch.fft.irfft(spectrum, n=self.n_fft), self.window, out=out)
 
     def synthesis(self, spectrum: Tensor) -> Tensor:
         """(B, frames, n_fft // 2 + 1) -> (B, frames * hop_length): least squares (Griffin and Lim 1984, eq. 6)."""

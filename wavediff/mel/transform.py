@@ -147,8 +147,9 @@ def pseudo_inverse(mel: Tensor, spec: MelSpec, *, iterations: int = 0) -> Tensor
         bands = expand(mel.float(), spec)
         magnitude = (_inverse_filterbank(spec).to(bands.device) @ bands).clamp(min=_LEAST_MAGNITUDE)
         weights = (filterbank(spec) * stft_scale(spec)).to(bands.device)
+        wanted = weights.T @ bands
         for _ in range(iterations):
-            magnitude = magnitude * (weights.T @ bands) / (weights.T @ (weights @ magnitude)).clamp(min=1e-30)
+            magnitude = magnitude * wanted / (weights.T @ (weights @ magnitude)).clamp(min=1e-30)
         return magnitude.clamp(min=_LEAST_MAGNITUDE)
 
 

@@ -158,7 +158,8 @@ class Vocoder(Pipeline):
         if self.fused and self.device.type != "cpu" and ends is None and batch.shape[-1] <= at_once:
             speech = draw(self.bind(batch), ItemNoise(seeds, self.device), samples, plan, on_step).clamp(-1, 1)
         else:
-            stream, pieces = self._streamed(plan, seeds, ends), batch.split(at_once, dim=-1)
+            stream = self._streamed(plan, seeds, ends)
+            pieces = batch.tensor_split(max(round(batch.shape[-1] / at_once), 1), dim=-1)
             speech, done = batch.new_empty(len(batch), samples), 0
             for number, piece in enumerate(pieces, 1):
                 part = stream.push(piece, number == len(pieces))
@@ -217,7 +218,7 @@ class Vocoder(Pipeline):
             if stream is None:
                 batched = chunk.ndim == 3
                 stream = self._streamed(plan, check_seeds(seed, len(frames), "mels"), None)
-                size = 1 if low_latency else frames_at_once(self.denoiser, self.hop_length, len(frames))
+                size = 1 if low_latency else frames_at_once(self.denoiser, self.hop_length, len(frames), streamed=True)
             waiting.push(frames.transpose(1, 2))
             while waiting.held >= size:
                 yield from speech_of(stream, waiting.take(waiting.held if low_latency else size), False)
@@ -238,7 +239,7 @@ class Vocoder(Pipeline):
         of the mel after it, and without `low_latency` what is gathered."""
         samples = look_ahead(self.denoiser, self.plan(num_steps, schedule, sampler), self.hop_length)
         if not low_latency:
-            samples += (frames_at_once(self.denoiser, self.hop_length, 1) - 1) * self.hop_length
+            samples += (frames_at_once(self.denoiser, self.hop_length, 1, streamed=True) - 1) * self.hop_length
         return 1000 * samples / self.sample_rate
 
     @torch.inference_mode()
