@@ -70,6 +70,14 @@ def test_a_sound_has_the_length_that_was_asked_for(generator: Generator, seconds
     assert sounds.abs().max() <= 1
 
 
+def test_autocast_around_a_generator_changes_nothing(generator: Generator) -> None:
+    expected = generator.generate(seconds=0.1, seed=0, num_steps=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(generator.generate(seconds=0.1, seed=0, num_steps=2), expected)
+        *_, last = generator.states(0.1, seed=0, num_steps=2)
+    assert torch.equal(last, expected)
+
+
 def test_without_a_length_it_is_that_of_the_training_segments() -> None:
     assert small_generator("unet").generate(num_steps=1).shape == (1, 2000)
     assert small_generator("free").generate(num_steps=1).shape == (1, RATE)

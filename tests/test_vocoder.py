@@ -1,6 +1,7 @@
 """What users hold: the Vocoder, and `wavediff vocode`, `info` and `demo` around it."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,31 @@ def test_copy_synthesis_takes_any_sample_rate_and_shape(vocoder: Vocoder, clip: 
     assert whole.shape == (11025 // 256 * 256,)
     batch = vocoder(torch.stack([waveform[:8000], waveform[8000:16000]]), 16000)
     assert batch.shape == (2, 11025 // 256 * 256)
+
+
+def test_autocast_and_gradients_around_a_model_change_nothing(vocoder: Vocoder, mel: torch.Tensor) -> None:
+    expected, noise = vocoder.decode(mel, 2, seed=0), [state.clone() for state in vocoder.states(mel, 2, seed=0)]
+    seen = []
+
+    def pieces() -> Iterator[torch.Tensor]:
+        for piece in mel.split(3, dim=-1):
+            seen.append((torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")))
+            yield piece
+
+    vocoder.denoiser.requires_grad_(True)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            speech = vocoder.decode(mel, 2, seed=0)
+            streamed = torch.cat(list(vocoder.stream(pieces(), 2, seed=0)), 1)
+            states = list(vocoder.states(mel, 2, seed=0))
+            assert torch.is_autocast_enabled("cpu")
+        assert torch.equal(speech, expected)
+        torch.testing.assert_close(streamed, expected, atol=1e-5, rtol=0)
+        assert all(map(torch.equal, states, noise))
+        assert not any(value.requires_grad for value in (speech, streamed, *states))
+        assert set(seen) == {(False, True)}  # whoever makes the mel works as he did before
+    finally:
+        vocoder.denoiser.requires_grad_(False)
 
 
 def test_a_batch_equals_its_items_alone(vocoder: Vocoder, mel: torch.Tensor) -> None:  # fault 67

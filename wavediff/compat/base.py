@@ -93,9 +93,8 @@ class HostVocoder(nn.Module):
             MelError, SamplingError: as `Vocoder.decode`.
         """
         options = {"num_steps": self.num_steps, "seed": self.seed, **options}
-        with torch.autocast(mel.device.type, enabled=False), torch.autocast(self.vocoder.device.type, enabled=False):
-            counts = None if lengths is None else [int(length) for length in lengths]
-            speech = self.vocoder.decode(mel, lengths=counts, mel_spec=self.mel_spec, **options)
+        counts = None if lengths is None else [int(length) for length in lengths]
+        speech = self.vocoder.decode(mel, lengths=counts, mel_spec=self.mel_spec, **options)
         return speech.clone()  # decode computes in inference mode, whose tensors may not be changed outside it
 
     def samples(self, frames: Any) -> Any:

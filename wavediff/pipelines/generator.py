@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from wavediff.errors import SamplingError
 from wavediff.pipelines.circular import Circular
+from wavediff.pipelines.pipeline import exact
 from wavediff.pipelines.sounds import LOOP_CONTEXT_SECONDS, Labels, Options, SoundPipeline
 from wavediff.sampling import OnStep, states
 
@@ -87,7 +88,7 @@ class Generator(SoundPipeline):
         signal = self._walk(estimate, x_T, self._plan(options), noise, options)
         return self._finish(signal, length, noise, loop=loop)
 
-    @torch.inference_mode()
+    @exact
     def states(
         self, seconds: float | None = None, *, at: Collection[int] | None = None, **options: Any
     ) -> Iterator[Tensor]:

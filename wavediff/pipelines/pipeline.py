@@ -1,9 +1,11 @@
 """What all pipelines are: a model with its configuration, from a file and on a device."""
 
+import functools
+import inspect
 import os
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import torch
 
@@ -14,7 +16,32 @@ from wavediff.hub import MODEL_FILE, fetch_model, is_hub_id, push_model, save_fo
 from wavediff.model import ModelConfig
 from wavediff.pipelines.card import model_card
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+
+
+def exact(method: Method) -> Method:
+    """Run a pipeline's method without gradients, and in the model's own precision whatever autocast says.
+
+    Of a generator function each value is made so; whoever takes it is outside again.
+    """
+
+    @functools.wraps(method)
+    def run(self: "Pipeline", *args: Any, **kwargs: Any) -> Any:
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            return method(self, *args, **kwargs)
+
+    @functools.wraps(method)
+    def iterate(self: "Pipeline", *args: Any, **kwargs: Any) -> Iterator[Any]:
+        values, end = method(self, *args, **kwargs), object()
+        while True:
+            with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+                value = next(values, end)
+            if value is end:
+                return
+            yield value
+
+    return cast(Method, iterate if inspect.isgeneratorfunction(method) else run)
 
 
 class Pipeline:
@@ -96,7 +123,7 @@ class Pipeline:
             OutputError: one of them exists and `overwrite` is false, or cannot be written.
         """
         card = model_card(self.config, self.facts, license)
-        write = partial(self.save, half=half, overwrite=overwrite)
+        write = functools.partial(self.save, half=half, overwrite=overwrite)
         save_folder(folder, write, card, overwrite=overwrite)
 
     def push_to_hub(
@@ -129,7 +156,7 @@ class Pipeline:
             OutputError: there is a model already, or the Hub refuses or cannot be reached.
             MissingExtraError: huggingface_hub is not installed.
         """
-        save = partial(self.save_pretrained, license=license, half=half)
+        save = functools.partial(self.save_pretrained, license=license, half=half)
         options: dict[str, Any] = {"revision": revision, "private": private, "message": message, "token": token}
         return push_model(repo_id, save, overwrite=overwrite, **options)
 

@@ -17,7 +17,7 @@ from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError, SamplingError
 from wavediff.model import ModelConfig
 from wavediff.pipelines.circular import close_loop, wrap
-from wavediff.pipelines.pipeline import Pipeline
+from wavediff.pipelines.pipeline import Pipeline, exact
 from wavediff.pretransforms.autoencoder import Autoencoder
 from wavediff.sampling import OnStep, check_seeds, denoise, diffuse
 
@@ -135,9 +135,9 @@ class SoundPipeline(Pipeline):
         free = self._bind(None if not self.labels else torch.full((count,), len(self.labels), device=self.device))
         return Guided(free, free, 1) if chosen is None else Guided(self._bind(chosen), free, float(guidance))
 
+    @exact
     def _bind(self, label: Tensor | None) -> Bound:
-        with torch.inference_mode():
-            return self.denoiser.bind(Condition(label=label), self._network)
+        return self.denoiser.bind(Condition(label=label), self._network)
 
     def _label_indices(self, label: Labels, count: int) -> Tensor | None:
         if label is None:
@@ -162,7 +162,7 @@ class SoundPipeline(Pipeline):
         sampler = options.sampler or DEFAULT_SAMPLER
         return Plan.along(sampler, make_grid(trained, num_steps, schedule, start=start))
 
-    @torch.inference_mode()
+    @exact
     def _walk(self, estimate: Estimate, x_t: Tensor, plan: Plan, noise: ItemNoise, options: Options) -> Tensor:
         return denoise(estimate, x_t, self.denoiser.schedule, plan, noise, options.on_step)
 
@@ -191,14 +191,14 @@ class SoundPipeline(Pipeline):
         waveform = waveform.detach().to(self.device, torch.float32)
         return resample(waveform, sample_rate, self.sample_rate)
 
-    @torch.inference_mode()
+    @exact
     def _encode(self, waveform: Tensor) -> Tensor:
         """(N,) -> (1, values of the signal), what fills it up being silence."""
         values = self._signal_length(len(waveform))
         filled = pad(waveform, (0, values // self._frame * self._hop - len(waveform)))[None]
         return filled if self.autoencoder is None else self.autoencoder.encode(filled)
 
-    @torch.inference_mode()
+    @exact
     def _finish(
         self, signal: Tensor, length: int, noise: ItemNoise, *, loop: bool = False, fade: bool = True
     ) -> Tensor:

@@ -17,7 +17,7 @@ from wavediff.errors import AudioError, ConfigError, MelError
 from wavediff.mel import MelSpec, MelTransform, in_dialect
 from wavediff.model import ModelConfig
 from wavediff.pipelines.clipping import Clipping
-from wavediff.pipelines.pipeline import Pipeline
+from wavediff.pipelines.pipeline import Pipeline, exact
 from wavediff.pipelines.plans import choose_plan
 from wavediff.sampling import OnStep, begin, check_lengths, check_seeds, draw, first_state, states
 
@@ -82,7 +82,7 @@ class Vocoder(Pipeline):
         """Samples a mel frame becomes."""
         return self.mel_spec.hop_length
 
-    @torch.inference_mode()
+    @exact
     def mel(self, waveform: Tensor, sample_rate: int) -> Tensor:
         """The mel of a recording in the model's dialect.
 
@@ -105,7 +105,7 @@ class Vocoder(Pipeline):
             batch = resample(batch, sample_rate, self.sample_rate)
         return MelTransform(self.mel_spec).to(self.device)(batch)
 
-    @torch.inference_mode()
+    @exact
     def decode(
         self,
         mel: Tensor,
@@ -170,7 +170,7 @@ class Vocoder(Pipeline):
                     on_step(number, len(pieces))
         if ends is not None:
             speech = ends.clear(speech, 0, self.hop_length)
-        Clipping(speech).warn(stacklevel=3)  # past torch's decorator
+        Clipping(speech).warn(stacklevel=3)  # past the decorator
         return speech if mel.ndim == 3 else speech[0]
 
     def stream(
@@ -204,10 +204,8 @@ class Vocoder(Pipeline):
         batched, size, waiting, clipping = False, 1, DelayLine(), Clipping()
 
         def speech_of(stream: StreamedVocoder, frames: Tensor | None, last: bool) -> Iterator[Tensor]:
-            with torch.inference_mode():
-                part = stream.push(None if frames is None else frames.transpose(1, 2), last)
+            part = self._push(stream, None if frames is None else frames.transpose(1, 2), last)
             if part is not None:
-                part = part.clamp(-1, 1)
                 clipping.count(part)
                 yield part if batched else part[0]
 
@@ -242,7 +240,7 @@ class Vocoder(Pipeline):
             samples += (frames_at_once(self.denoiser, self.hop_length, 1, streamed=True) - 1) * self.hop_length
         return 1000 * samples / self.sample_rate
 
-    @torch.inference_mode()
+    @exact
     def states(self, mel: Tensor, num_steps: int | None = None, **options: Any) -> Iterator[Tensor]:
         """The way from noise to speech, to look at: noise, what sampling starts from, what each step leaves.
 
@@ -266,6 +264,12 @@ class Vocoder(Pipeline):
         yield x_T
         yield from states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
 
+    @exact
+    def _push(self, stream: StreamedVocoder, frames: Tensor | None, last: bool) -> Tensor | None:
+        part = stream.push(frames, last)
+        return None if part is None else part.clamp(-1, 1)
+
+    @exact
     def _streamed(self, plan: Plan, seeds: Sequence[int], ends: Ends | None) -> StreamedVocoder:
         return StreamedVocoder(
             self.denoiser, plan, ItemNoise(seeds, self.device), self.hop_length, ends, self.precision
@@ -286,10 +290,7 @@ class Vocoder(Pipeline):
         return speech if waveform.ndim == 2 else speech[0]
 
     def plan(
-        self,
-        num_steps: int | None = None,
-        schedule: str | Sequence[float] | None = None,
-        sampler: str | None = None,
+        self, num_steps: int | None = None, schedule: str | Sequence[float] | None = None, sampler: str | None = None
     ) -> Plan:
         """Sampler and times of `decode` with these arguments: those found by a search, unless experts choose.
 

@@ -88,7 +88,7 @@ class AudioLogger(Callback):
 
         waveform = batch["waveform"][: self.count]
         vocoder = Vocoder(module.config, module.denoiser)
-        with torch.inference_mode(), torch.autocast(waveform.device.type, enabled=False), warnings.catch_warnings():
+        with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ClippingWarning)  # a network at its beginning is loud
             speech = vocoder.decode(module.mel(batch)[: self.count], seed=0)
         step, rate = trainer.global_step, module.config.sample_rate

@@ -123,7 +123,7 @@ class SpectralModule(VocoderModule):
         valid = torch.arange(waveform.shape[1], device=self.device) < batch["length"][:, None]
         vocoder, mel = Vocoder(self.config, self.denoiser), self.mel(batch)
         losses = {}
-        with torch.autocast(self.device.type, enabled=False), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", ClippingWarning)  # a network at its beginning is loud
             for steps in VALIDATION_STEPS:
                 speech = vocoder.decode(mel, steps, seed=batch["seed"].tolist())
