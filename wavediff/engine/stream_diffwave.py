@@ -6,7 +6,7 @@ is small enough that all of a layer stays in the second-level cache; no activati
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -163,7 +163,7 @@ class _StreamedLayer:
         )
         z = get("z", (len(y), count, 2 * channels), dtype)
         for item, bias, target in zip(gated, self._output_bias.to(dtype), z, strict=True):
-            torch.addmm(bias, item, self.weights.output, out=target)
+            _add_products(bias, [(item, self.weights.output)], target)
         stream = get(f"stream {self.index % 2}", (len(y), count, channels), window.dtype)
         torch.add(window[:, self.reach : self.reach + count], z[..., :channels], out=stream).mul_(SQRT_HALF)
         self.given += count
@@ -195,13 +195,33 @@ class _StreamedLayer:
             self._gate_bias = bias.to(window.dtype)
         y = self.workspace.get("y", (len(window), count, weights.output.shape[1]), window.dtype)
         for index, target in enumerate(y):  # the windows of a batch are not one matrix
-            rows = window[index]
-            torch.addmm(self._gate_bias[index], rows[:count], weights.taps[0], out=target)
-            for tap in (1, 2):
-                target.addmm_(rows[tap * self.reach : tap * self.reach + count], weights.taps[tap])
+            taps = [window[index, tap * self.reach : tap * self.reach + count] for tap in range(3)]
+            products = list(zip(taps, weights.taps, strict=True))
             if weights.mel is not None:
-                target.addmm_(self.mels.read(self.index, self.given, count)[index], weights.mel)
+                products.append((self.mels.read(self.index, self.given, count)[index], weights.mel))
+            _add_products(self._gate_bias[index], products, target)
         return y
+
+
+def _add_products(bias: Tensor, products: Sequence[tuple[Tensor, Tensor]], out: Tensor) -> None:
+    """bias (K,) plus the products of rows (n, C) and weights (C, K), into (n, K)."""
+    for part in _row_blocks(out):
+        (rows, weight), *others = products
+        target = torch.addmm(bias, rows[part], weight, out=out[part])
+        for rows, weight in others:
+            target.addmm_(rows[part], weight)
+
+
+def _row_blocks(matrix: Tensor) -> Iterator[slice]:
+    """All rows. In bfloat16 on a CPU, powers of two of them: oneDNN makes, and keeps, a program of a megabyte or so for
+    each number of rows it has met, and where a signal begins and ends each layer has its own."""
+    done, count = 0, len(matrix)
+    while done < count:
+        size = count - done
+        if matrix.dtype == torch.bfloat16 and matrix.device.type == "cpu":
+            size = 1 << size.bit_length() - 1
+        yield slice(done, done + size)
+        done += size
 
 
 def _pointwise(conv: nn.Module, x: Tensor) -> Tensor:
