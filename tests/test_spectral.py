@@ -4,11 +4,14 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+import wavediff
 from wavediff.audio import read_audio
 from wavediff.backbones import Condition, SpectralConfig, SpectralNet
 from wavediff.denoiser import Bound, Denoiser
@@ -276,3 +279,23 @@ def test_frames_are_shared_with_the_mel_of_the_dialect(speech: Tensor, mel: Tens
         ours = FrameSTFT(spec).analysis(position).abs().sum(2)[0].argmax()
         theirs = MelTransform(spec)(position).sum(1)[0].argmax()
         assert ours == theirs == frame
+
+
+def test_sampling_meets_few_sizes_whatever_the_lengths_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what oneDNN keeps a program for each size of: vocoding files of many lengths would fill the memory."""
+    vocoder, sizes = wavediff.Vocoder.from_pretrained(device="cpu"), set()
+    conv2d, gelu = functional.conv2d, torch.ops.aten.gelu_
+
+    def convolve(x: Tensor, *args: Any, **options: Any) -> Tensor:
+        sizes.add(x.shape[2])
+        return conv2d(x, *args, **options)
+
+    def activate(x: Tensor) -> Tensor:
+        sizes.add(len(x))
+        return gelu(x)
+
+    monkeypatch.setattr(functional, "conv2d", convolve)
+    monkeypatch.setattr(torch.ops.aten, "gelu_", activate)
+    for frames in range(20, 64, 4):
+        vocoder.decode(torch.full((1, 80, frames), -5.0), 1, seed=0)
+    assert sizes == {4 + 64, 64 * 32}

@@ -7,6 +7,9 @@ from torch.nn import functional as F
 from wavediff.backbones.spectral import SpectralBlock
 from wavediff.engine.workspace import Workspace
 
+# What goes through oneDNN is filled up to a multiple of these: it makes, and keeps, a program for each size it meets.
+_FRAMES = 64
+
 
 class SpectralLayer:
     """One block of one evaluation; equal to the block within rounding.
@@ -35,15 +38,18 @@ class SpectralLayer:
     def __call__(self, window: Tensor) -> Tensor:
         """(B, reach + n + reach, bands, channels) -> (B, n, bands, channels)"""
         conv, padding = self.depthwise, (0, self.depthwise.kernel_size[1] // 2)
-        h = F.conv2d(window.permute(0, 3, 1, 2), conv.weight, conv.bias, padding=padding, groups=conv.groups)
-        h = F.layer_norm(h.permute(0, 2, 3, 1), h.shape[1:2])
+        count = window.shape[1] - 2 * self.reach
+        padded = F.pad(window, (0, 0, 0, 0, 0, -count % _FRAMES))
+        h = F.conv2d(padded.permute(0, 3, 1, 2), conv.weight, conv.bias, padding=padding, groups=conv.groups)
+        h = F.layer_norm(h.permute(0, 2, 3, 1)[:, :count], h.shape[1:2])
         torch.addcmul(self._shift, h, self._gain, out=h)
-        items, count, bands, channels = h.shape
+        items, _, bands, channels = h.shape
         mixed = self.workspace.get("mixed", (items * count, bands, channels), h.dtype)
         torch.bmm(self._mixing.expand(items * count, -1, -1), h.flatten(0, 1), out=mixed)
         mixed += self._band_bias[:, None]
-        hidden = self.workspace.get("hidden", (items * count * bands, self._expand.shape[1]), h.dtype)
-        torch.addmm(self._hidden_bias, mixed.flatten(0, 1), self._expand, out=hidden)
-        torch.ops.aten.gelu_(hidden)
+        rows = items * count * bands
+        filled = self.workspace.get("hidden", (rows + -rows % (_FRAMES * bands), self._expand.shape[1]), h.dtype)
+        hidden = torch.addmm(self._hidden_bias, mixed.flatten(0, 1), self._expand, out=filled[:rows])
+        torch.ops.aten.gelu_(filled)
         x = window[:, self.reach : self.reach + count].reshape(-1, channels)
         return torch.addmm(x, hidden, self._contract).add_(self._bias).view(h.shape)
