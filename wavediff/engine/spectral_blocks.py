@@ -7,7 +7,6 @@ from torch.nn import functional as F
 from wavediff.backbones.spectral import SpectralBlock
 from wavediff.engine.workspace import Workspace
 
-# What goes through oneDNN is filled up to a multiple of these: it makes, and keeps, a program for each size it meets.
 _FRAMES = 64
 
 
@@ -39,7 +38,7 @@ class SpectralLayer:
         """(B, reach + n + reach, bands, channels) -> (B, n, bands, channels)"""
         conv, padding = self.depthwise, (0, self.depthwise.kernel_size[1] // 2)
         count = window.shape[1] - 2 * self.reach
-        padded = F.pad(window, (0, 0, 0, 0, 0, -count % _FRAMES))
+        padded = F.pad(window, (0, 0, 0, 0, 0, filled_up(count) - count))
         h = F.conv2d(padded.permute(0, 3, 1, 2), conv.weight, conv.bias, padding=padding, groups=conv.groups)
         h = F.layer_norm(h.permute(0, 2, 3, 1)[:, :count], h.shape[1:2])
         torch.addcmul(self._shift, h, self._gain, out=h)
@@ -47,9 +46,14 @@ class SpectralLayer:
         mixed = self.workspace.get("mixed", (items * count, bands, channels), h.dtype)
         torch.bmm(self._mixing.expand(items * count, -1, -1), h.flatten(0, 1), out=mixed)
         mixed += self._band_bias[:, None]
-        rows = items * count * bands
-        filled = self.workspace.get("hidden", (rows + -rows % (_FRAMES * bands), self._expand.shape[1]), h.dtype)
-        hidden = torch.addmm(self._hidden_bias, mixed.flatten(0, 1), self._expand, out=filled[:rows])
+        rows = filled_up(items * count) * bands
+        filled = self.workspace.get("hidden", (rows, self._expand.shape[1]), h.dtype)
+        hidden = torch.addmm(self._hidden_bias, mixed.flatten(0, 1), self._expand, out=filled[: len(mixed) * bands])
         torch.ops.aten.gelu_(filled)
         x = window[:, self.reach : self.reach + count].reshape(-1, channels)
         return torch.addmm(x, hidden, self._contract).add_(self._bias).view(h.shape)
+
+
+def filled_up(count: int) -> int:
+    """Frames that oneDNN is given for so many: it makes, and keeps, a program for each size that it meets."""
+    return 1 << (count - 1).bit_length() if count < _FRAMES else count + -count % _FRAMES
