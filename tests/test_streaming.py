@@ -14,9 +14,11 @@ from wavediff.audio import read_audio
 from wavediff.backbones import Condition, DiffWaveConfig, SpectralConfig
 from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig
+from wavediff.diffusion.priors import ShapedNormal
 from wavediff.engine import accelerate, stream_diffwave, streaming
 from wavediff.engine.graphed_network import GraphedNetwork
 from wavediff.engine.lines import Context, DelayLine, Window
+from wavediff.engine.stream_prior import GuessStream
 from wavediff.errors import ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec
 from wavediff.model import ModelConfig
@@ -35,6 +37,9 @@ CONFIGS = {
     ),
     "spectral": ModelConfig(SPECTRAL, CosineSchedule(), "v", GUESSING, SPEC),
     "spectral, centred": ModelConfig(SPECTRAL, CosineSchedule(), "v", GUESSING, CENTRED),
+    "spectral, guess as it falls": ModelConfig(
+        SPECTRAL, CosineSchedule(), "v", dataclasses.replace(GUESSING, phase_iterations=0), SPEC
+    ),
     "diffwave, shaped noise": ModelConfig(
         DiffWaveConfig(channels=8, layers=6, dilation_cycle=5), mel=SPEC, prior=PriorConfig(power=0.5)
     ),
@@ -176,6 +181,18 @@ def test_memory_does_not_grow_with_the_length(vocoder: Vocoder, mels: Tensor) ->
             stream.push(mels[..., :30], False)
             sizes.append(held(stream, set()))
     assert max(sizes[6:]) < 1.3 * max(sizes[:6])
+
+
+@pytest.mark.parametrize("iterations", [0, 4])
+def test_a_guess_lets_go_of_the_magnitudes_it_has_used(iterations: int) -> None:
+    prior = ShapedNormal(dataclasses.replace(GUESSING, phase_iterations=iterations), SPEC)
+    stream, mel = GuessStream(prior), torch.zeros(1, SPEC.n_mels, 30)
+    envelope, magnitude = prior.spectra(mel)
+    for _ in range(10):
+        white = torch.zeros(1, 30 * SPEC.hop_length)
+        stream.push(white, [Condition(mel, envelope=envelope, magnitude=magnitude)], False)
+    held = sum(piece.shape[1] for piece in stream._magnitudes._held)
+    assert held < 30
 
 
 def test_a_network_that_no_stream_knows_is_refused() -> None:

@@ -49,6 +49,5 @@ class GuessStream:
         signal: Tensor | None = None
         for step in self._steps:
             spectra, signal = step.push(spectra, self._magnitudes, signal, last)
-        if self._steps:
-            self._magnitudes.forget(self._steps[-1].given)
+        self._magnitudes.forget(self._steps[-1].given if self._steps else self._given)
         return self._synthesis.push(spectra, last)
