@@ -298,5 +298,5 @@ def test_sampling_meets_few_sizes_whatever_the_lengths_are(monkeypatch: pytest.M
     monkeypatch.setattr(torch.ops.aten, "gelu_", activate)
     for frames in range(5, 64, 3):
         vocoder.decode(torch.full((1, 80, frames), -5.0), 1, seed=0)
-    frames = {2, 4, 8, 16, 32, 64}
-    assert {4 + 64, 64 * 32} < sizes <= {4 + count for count in frames} | {32 * count for count in frames}
+    counts = {2, 4, 8, 16, 32, 64}
+    assert {4 + 64, 64 * 32} < sizes <= {4 + count for count in counts} | {32 * count for count in counts}

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from wavediff.backbones.spectral import SpectralBlock
 from wavediff.engine.workspace import Workspace
 
-_FRAMES = 64
+_FRAMES = 64  # more are filled up to a multiple of these, fewer to a power of two
 
 
 class SpectralLayer:
@@ -38,7 +38,8 @@ class SpectralLayer:
         """(B, reach + n + reach, bands, channels) -> (B, n, bands, channels)"""
         conv, padding = self.depthwise, (0, self.depthwise.kernel_size[1] // 2)
         count = window.shape[1] - 2 * self.reach
-        padded = F.pad(window, (0, 0, 0, 0, 0, filled_up(count) - count))
+        missing = _filled_up(count) - count
+        padded = F.pad(window, (0, 0, 0, 0, 0, missing)) if missing else window
         h = F.conv2d(padded.permute(0, 3, 1, 2), conv.weight, conv.bias, padding=padding, groups=conv.groups)
         h = F.layer_norm(h.permute(0, 2, 3, 1)[:, :count], h.shape[1:2])
         torch.addcmul(self._shift, h, self._gain, out=h)
@@ -46,7 +47,7 @@ class SpectralLayer:
         mixed = self.workspace.get("mixed", (items * count, bands, channels), h.dtype)
         torch.bmm(self._mixing.expand(items * count, -1, -1), h.flatten(0, 1), out=mixed)
         mixed += self._band_bias[:, None]
-        rows = filled_up(items * count) * bands
+        rows = _filled_up(items * count) * bands
         filled = self.workspace.get("hidden", (rows, self._expand.shape[1]), h.dtype)
         hidden = torch.addmm(self._hidden_bias, mixed.flatten(0, 1), self._expand, out=filled[: len(mixed) * bands])
         torch.ops.aten.gelu_(filled)
@@ -54,6 +55,6 @@ class SpectralLayer:
         return torch.addmm(x, hidden, self._contract).add_(self._bias).view(h.shape)
 
 
-def filled_up(count: int) -> int:
+def _filled_up(count: int) -> int:
     """Frames that oneDNN is given for so many: it makes, and keeps, a program for each size that it meets."""
     return 1 << (count - 1).bit_length() if count < _FRAMES else count + -count % _FRAMES

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from wavediff.engine.lines import DelayLine, Ends, Window, positions
 from wavediff.mel.griffin_lim import STEP_BACK, with_magnitude
-from wavediff.mel.stft import FrameSTFT, overlap_add
+from wavediff.mel.stft import FrameSTFT, overlap_add, overlap_weight
 
 
 def analysis_look_ahead(stft: FrameSTFT) -> int:
@@ -64,7 +64,7 @@ class OverlapAdd:
         self._kept: Tensor | None = None  # windowed frames that reach into samples to come
         self._frames = 0
         start = (self._overlap - 1) * stft.hop_length
-        weight = _weight(stft.window.square().expand(1, self._overlap, -1), stft.hop_length)
+        weight = overlap_weight(stft.window.square().expand(1, self._overlap, -1), stft.hop_length)
         self._head, self._steady, self._tail = weight.tensor_split([start, start + stft.hop_length], dim=1)
 
     def push(self, spectra: Tensor | None, last: bool) -> Tensor | None:
@@ -106,7 +106,7 @@ class OverlapAdd:
         squared = self.stft.window.square().expand(1, count, -1)
         if self.ends is not None and masked:
             squared = self.ends.clear(squared.expand(len(self.ends.lengths), -1, -1), first)
-        return _weight(squared, self.stft.hop_length)
+        return overlap_weight(squared, self.stft.hop_length)
 
 
 class Synthesis:
@@ -203,8 +203,3 @@ def _settled(frames: Tensor, hop_length: int) -> Tensor:
     for part in aligned[2:]:
         total += part
     return total
-
-
-def _weight(squared: Tensor, hop_length: int) -> Tensor:
-    """Squared windows (B, n, n_fft) -> one over their sum."""
-    return overlap_add(squared, hop_length).clamp(min=1e-6).reciprocal()

@@ -68,9 +68,7 @@ class FrameSTFT(nn.Module):
         length = (frames - 1) * self.hop_length + self.n_fft
         if weight is None or weight.device != window.device or weight.shape[1] != length:
             with torch.inference_mode(False):  # or training could not use what sampling has left here
-                weight = (
-                    overlap_add(window.square().expand(1, frames, -1), self.hop_length).clamp(min=1e-6).reciprocal()
-                )
+                weight = overlap_weight(window.square().expand(1, frames, -1), self.hop_length)
             self._last_weight = weight
         return weight
 
@@ -86,3 +84,8 @@ def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
         return hops.flatten(1)
     length = (count - 1) * hop_length + n_fft
     return F.fold(frames.transpose(1, 2), (1, length), (1, n_fft), stride=(1, hop_length))[:, 0, 0]
+
+
+def overlap_weight(squared: Tensor, hop_length: int) -> Tensor:
+    """Squared windows (B, frames, n_fft) -> what the overlapping frames are multiplied by: one over their sum."""
+    return overlap_add(squared, hop_length).clamp(min=1e-6).reciprocal()
