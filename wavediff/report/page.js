@@ -11,16 +11,9 @@ for (const card of document.querySelectorAll(".sound")) {
     if (!audio.paused) requestAnimationFrame(showPosition);
   };
   const seek = (time) => {
-    const jump = () => {
-      audio.currentTime = Math.min(Math.max(time, 0), seconds);
-      showPosition();
-    };
-    if (audio.readyState > 0) jump();
-    else {
-      // Nothing is decoded before it is asked for, and before that there is nowhere to jump to.
-      audio.addEventListener("loadedmetadata", jump, { once: true });
-      audio.load();
-    }
+    // Before anything is loaded this is where playing will begin; loading anew would stop what is about to play.
+    audio.currentTime = Math.min(Math.max(time, 0), seconds);
+    showPosition();
   };
   const play = () => {
     for (const other of document.querySelectorAll("audio")) if (other !== audio) other.pause();
