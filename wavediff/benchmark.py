@@ -21,6 +21,7 @@ from wavediff.importers import import_checkpoint
 from wavediff.mel import MelTransform
 from wavediff.pipelines.pipeline import pick_device
 from wavediff.pipelines.vocoder import Vocoder
+from wavediff.precision import slow_in_bfloat16
 
 TRAINING_FRAMES = 62  # of a training segment, as in both trainers
 
@@ -103,6 +104,7 @@ class Comparison:
         except ImportError as error:
             raise ReferenceMissingError from error
         self.device = pick_device(device)
+        self.bfloat16 = not slow_in_bfloat16(self.device)
         torch.manual_seed(0)
         self.reference = DiffWave(AttrDict(params | {"residual_channels": channels, "residual_layers": layers}))
         torch.nn.init.normal_(self.reference.output_projection.weight, std=channels**-0.5)
@@ -126,10 +128,9 @@ class Comparison:
 
         audio_seconds = frames * self.vocoder.hop_length / self.vocoder.sample_rate
 
-        modes: dict[str, tuple[torch.dtype, bool]] = {
-            "wavediff": (torch.float32, False),
-            "wavediff bf16": (torch.bfloat16, False),
-        }
+        modes: dict[str, tuple[torch.dtype, bool]] = {"wavediff": (torch.float32, False)}
+        if self.bfloat16:
+            modes["wavediff bf16"] = (torch.bfloat16, False)
         if self.device.type == "cuda":
             modes |= {"wavediff fused": (torch.float32, True), "wavediff fused bf16": (torch.bfloat16, True)}
         # One pipeline each, on the same weights: a change of mode would capture graphs anew.
@@ -151,11 +152,9 @@ class Comparison:
         hop, rate = self.vocoder.hop_length, self.vocoder.sample_rate
         waveform = 0.1 * torch.randn(batch_size, TRAINING_FRAMES * hop, device=self.device)
         mel = torch.rand(batch_size, self.vocoder.mel_spec.n_mels, TRAINING_FRAMES, device=self.device)
-        contenders = {
-            "wavediff bf16": self._our_step(waveform, torch.bfloat16),
-            "wavediff": self._our_step(waveform, None),
-            "diffwave": self._reference_step(waveform, mel),
-        }
+        contenders = {"wavediff bf16": self._our_step(waveform, torch.bfloat16)} if self.bfloat16 else {}
+        contenders["wavediff"] = self._our_step(waveform, None)
+        contenders["diffwave"] = self._reference_step(waveform, mel)
         return alternate(contenders, repeats, waveform.numel() / rate, self.device, on_repeat)
 
     def _our_step(self, waveform: Tensor, dtype: torch.dtype | None) -> Callable[[], object]:

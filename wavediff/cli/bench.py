@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> None:
         _run_gans(args)
         return
     comparison = Comparison(args.device, args.channels, args.layers)
-    turns = (8 if comparison.device.type == "cuda" else 6) * (args.repeats + 1)
+    contenders = 8 if comparison.device.type == "cuda" else 6 if comparison.bfloat16 else 4
+    turns = contenders * (args.repeats + 1)
     with tqdm(total=turns, unit="turn", disable=args.quiet) as bar:
         vocoding = comparison.vocoding(args.seconds, args.repeats, lambda: bar.update(1))
         training = comparison.training(args.batch_size, args.repeats, lambda: bar.update(1))
@@ -66,6 +67,8 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(results))
         return
     print(results["machine"])
+    if not comparison.bfloat16:
+        print("bf16 left out: this CPU has no instructions for bfloat16")
     for task, timings in (("vocoding", vocoding), ("training", training)):
         for timing in timings:
             row = timing.to_dict()

@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wavediff.data.datamodule import AudioDataModule
 from wavediff.errors import ConfigError, TrainingError, WavediffError
+from wavediff.precision import warn_if_slow_in_bfloat16
 from wavediff.training import AtomicCheckpointIO, TrainingModule
 from wavediff.training.callbacks import last_checkpoint
 from wavediff.training.guards import SkipBadSteps, memory_ran_out, occupied, state_to_resume
@@ -63,6 +64,9 @@ class TrainingCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Take the run's folder; resolve `--ckpt_path last`, which Lightning answers with a new run where none is."""
+        if self.trainer.is_global_zero and self.trainer.precision in ("bf16-mixed", "bf16-true"):
+            device = self.trainer.strategy.root_device
+            warn_if_slow_in_bfloat16(device, "train in float32: --trainer.precision 32-true")
         fit = self.config_init["fit"]  # what Lightning calls trainer.fit with
         root = self.trainer.default_root_dir
         last = last_checkpoint(root)

@@ -11,6 +11,7 @@ from wavediff.engine.graphed_network import GraphedNetwork
 from wavediff.engine.pieces import Pieces
 from wavediff.engine.streaming import StreamedVocoder, frames_at_once, look_ahead
 from wavediff.engine.triton_diffwave import TritonDiffWave, available, supports
+from wavediff.precision import warn_if_slow_in_bfloat16
 
 __all__ = ["Pieces", "StreamedVocoder", "accelerate", "frames_at_once", "look_ahead"]
 
@@ -20,11 +21,13 @@ def accelerate(backbone: nn.Module, dtype: torch.dtype = torch.float32, fused: b
 
     Args:
         backbone: the network.
-        dtype: of the matrix products in DiffWave's layers.
+        dtype: of the matrix products in DiffWave's layers; a UserWarning where bfloat16 only costs time.
         fused: on a GPU, DiffWave's layers as one Triton kernel each where that is possible, and every network's
             evaluations as CUDA graphs.
     """
     device = next(backbone.parameters()).device
+    if isinstance(backbone, DiffWave) and dtype == torch.bfloat16:
+        warn_if_slow_in_bfloat16(device, "use float32 (--precision float32)")
     if device.type == "cpu":
         return Pieces(backbone, dtype) if isinstance(backbone, DiffWave | SpectralNet) else backbone
     if not fused:

@@ -1,0 +1,61 @@
+"""bfloat16 on a processor that has no instructions for it: whoever asks for it is told."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from runs import arguments, recipe
+from vocoders import untrained
+
+from wavediff import precision
+from wavediff.backbones import DiffWaveConfig, SpectralConfig
+from wavediff.cli.main import main
+from wavediff.diffusion import CosineSchedule, PriorConfig
+from wavediff.mel import MelSpec
+from wavediff.model import ModelConfig
+
+SPEC = MelSpec.preset("hifigan")
+DIFFWAVE = ModelConfig(DiffWaveConfig(channels=8, layers=2, dilation_cycle=2), mel=SPEC)
+SPECTRAL = ModelConfig(
+    SpectralConfig(bands=16, channels=8, layers=1), CosineSchedule(), "v", PriorConfig(power=0.8), SPEC
+)
+
+
+@pytest.fixture(params=[75.0, 0.5])
+def takes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
+    """A processor without bfloat16, and one with it."""
+    monkeypatch.setattr(precision, "bfloat16_time", lambda: request.param)
+    return request.param
+
+
+def test_a_processor_that_converts_every_number_is_noticed() -> None:
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability != "AVX2":
+        pytest.skip(f"what bfloat16 takes is known for AVX2 alone, this processor has {capability}")
+    assert precision.slow_in_bfloat16(torch.device("cpu"))
+
+
+def test_a_gpu_is_not_judged_by_the_processor(takes: float) -> None:
+    assert precision.slow_in_bfloat16(torch.device("cpu")) == (takes > 1)
+    assert not precision.slow_in_bfloat16(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("config", [DIFFWAVE, SPECTRAL], ids=["diffwave", "spectral"])
+def test_vocoding_warns_where_layers_in_bfloat16_would_be_slow(config: ModelConfig, takes: float) -> None:
+    vocoder = untrained(config)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        vocoder.to("cpu", torch.bfloat16)
+    expected = takes > 1 and config is DIFFWAVE  # the other network is evaluated in float32 whatever is asked for
+    assert ["75 times as long as in float32; use float32" in str(warning.message) for warning in said] == [
+        True
+    ] * expected
+
+
+@pytest.mark.parametrize("asked", ["bf16-mixed", "32-true"])
+def test_training_warns_at_its_start_and_goes_on(
+    asked: str, takes: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(recipe(tmp_path), "--trainer.max_steps=1", f"--trainer.precision={asked}")) == 0
+    assert ("--trainer.precision 32-true" in capsys.readouterr().err) == (takes > 1 and asked == "bf16-mixed")
