@@ -42,13 +42,14 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def ask(
-    port: int, method: str, path: str, body: Any = None, **headers: str
+    port: int, method: str, path: str, body: Any = None, begun: Callable[[], object] = lambda: None, **headers: str
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """Status, headers and body of an answer."""
+    """Status, headers and body of an answer; `begun` is called when its head is there and the body may still come."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
+        begun()
         return answer.status, answer.headers, answer.read()
     finally:
         connection.close()

@@ -428,11 +428,10 @@ def test_sigterm_lets_what_is_being_served_end(tmp_path: Path) -> None:  # fault
     process, line = start()
     try:
         port = int(line.split(":")[2].split("/")[0])
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(ask, port, "POST", "/api/vocode?steps=8", (tmp_path / "long.wav").read_bytes())
-            time.sleep(0.5)
-            process.send_signal(signal.SIGTERM)
-            status, _, body = answer.result()
+        sound = (tmp_path / "long.wav").read_bytes()
+        status, _, body = ask(
+            port, "POST", "/api/vocode?steps=8", sound, begun=lambda: process.send_signal(signal.SIGTERM)
+        )
         assert (status, events(body)[-1]["event"]) == (200, "after")
         assert process.wait(30) in (0, -signal.SIGTERM)
         assert "Traceback" not in process.stderr.read()  # type: ignore[union-attr]

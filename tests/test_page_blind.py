@@ -119,7 +119,7 @@ def downloads(chromium: Browser, folder: Path) -> tuple[dict[str, Any], list[dic
     files = [folder / "blind-test.json", folder / "blind-test.csv"]
     for file in files:
         click(chromium, f"a[download='{file.name}']")
-        until = time.monotonic() + 15
+        until = time.monotonic() + 60
         while not file.exists() or not file.stat().st_size:
             assert time.monotonic() < until, f"no {file.name}"
             time.sleep(0.02)
