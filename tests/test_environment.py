@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,23 @@ def test_files_are_allowed_what_the_mask_leaves_and_never_more(tmp_path: Path, m
     assert modes == dict.fromkeys(modes, expected)
     assert len(modes) == 7
     assert (tmp_path / "new").stat().st_mode & mask == 0
+
+
+# Libraries
+
+
+def test_a_torchaudio_for_another_torch_is_one_error_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "torchaudio").mkdir()
+    reason = "libtorchaudio.so: undefined symbol: of_another_torch"
+    (tmp_path / "torchaudio" / "__init__.py").write_text(f"raise OSError({reason!r})")
+    command = [sys.executable, "-m", "wavediff.cli.main", "vocode", str(CLIP), "-o", str(tmp_path / "speech.wav")]
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert done.returncode == 2
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("wavediff vocode: "))
+    assert reason in line
+    assert f"does not load beside torch {version('torch')}" in line
+    assert "torch 2.11 and 2.12 take torchaudio 2.11.0" in line
+    assert "Traceback" not in done.stderr

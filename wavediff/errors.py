@@ -4,8 +4,10 @@ Every message names the file (or argument), the cause and the cure, in one line.
 that line and exits with status 2; anything that is not a `WavediffError` is a bug.
 """
 
+import functools
 import importlib.util
 from collections.abc import Sequence
+from importlib.metadata import version
 
 
 class WavediffError(Exception):
@@ -48,11 +50,30 @@ class ClippingWarning(UserWarning):
     """Speech was clipped, because it would have been louder than full scale."""
 
 
+class InstallationError(WavediffError):
+    """Libraries that do not work together."""
+
+
 class MissingExtraError(WavediffError):
     """An optional dependency that is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}: pip install 'wavediff[{extra}]'")
+
+
+@functools.cache
+def require_torchaudio() -> None:
+    """Import torchaudio. Its compiled half loads only beside the torch that it was built for, which pip does not know.
+
+    Raises:
+        InstallationError: it does not load.
+    """
+    try:
+        import torchaudio  # noqa: F401
+    except OSError as error:  # of the linker
+        pair = f"torchaudio {version('torchaudio')} does not load beside torch {version('torch')}"
+        cure = "torch 2.11 and 2.12 take torchaudio 2.11.0, later ones 2.11.1, installed from the same index as torch"
+        raise InstallationError(f"{pair} ({error.__cause__ or error}); {cure}") from error
 
 
 def require_packages(packages: Sequence[str], extra: str, purpose: str) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wavediff.audio.containers import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from wavediff.errors import AudioError
+from wavediff.errors import AudioError, require_torchaudio
 
 # A Kaiser-windowed sinc: stopband near -140 dB, flat up to 0.87 of the lower Nyquist frequency.
 ZERO_CROSSINGS, ROLLOFF, KAISER_BETA = 64, 0.9475937167399596, 14.769656459379492
@@ -62,6 +62,7 @@ def _cutoff(from_rate: int, to_rate: int) -> float:
 @functools.lru_cache(maxsize=16)
 def _resampler(from_rate: int, to_rate: int, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
     """The filter for one pair of rates; computed in float64, where float32 would leave errors at -94 dB."""
+    require_torchaudio()
     from torchaudio.transforms import Resample
 
     return Resample(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.errors import AudioError
+from wavediff.errors import AudioError, require_torchaudio
 from wavediff.mel.spec import MelSpec
 
 # Value of one neper (a factor e) in each logarithm.
@@ -31,6 +31,7 @@ def stft_scale(spec: MelSpec) -> float:
 @functools.lru_cache(maxsize=8)
 def filterbank(spec: MelSpec) -> Tensor:
     """The dialect's triangles (n_mels, n_fft // 2 + 1) on the CPU; cached, so not to be written to."""
+    require_torchaudio()
     from torchaudio.functional import melscale_fbanks
 
     # On the CPU even where a default device is set: the cache serves everybody.

@@ -4,7 +4,6 @@ import functools
 import math
 
 import torch
-import torchaudio
 from torch import Tensor
 
 from wavediff.audio import resample
@@ -87,7 +86,9 @@ def mel_cepstra(log_mels: Tensor) -> Tensor:
 
     c_0, the overall level, is left out.
     """
-    basis = torchaudio.functional.create_dct(CEPSTRA + 1, log_mels.shape[0], norm="ortho")  # (n_mels, 14)
+    from torchaudio.functional import create_dct
+
+    basis = create_dct(CEPSTRA + 1, log_mels.shape[0], norm="ortho")  # (n_mels, 14)
     return (log_mels.T @ basis)[:, 1:].T
 
 
