@@ -45,6 +45,7 @@ def test_bench_runs_both_on_the_same_weights(
     else:  # a processor without bfloat16: nobody waits for it
         assert main(["bench", *size]) == 0
         captured = capsys.readouterr()
+        assert captured.out.splitlines()[0].endswith(f"({torch.backends.cpu.get_cpu_capability()})")
         assert "times as fast as diffwave" in captured.out
         assert "bf16 left out" in captured.out
         assert "wavediff bf16" not in captured.out

@@ -208,10 +208,11 @@ class ReferenceMissingError(MissingExtraError):
 
 
 def machine(device: torch.device) -> str:
-    """The hardware in words."""
+    """The hardware in words, with what a CPU's instructions are called: they decide more than its clock."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} threads of {platform.processor() or platform.machine()}"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{torch.get_num_threads()} threads of {platform.processor() or platform.machine()} ({instructions})"
 
 
 def ratios(timings: Sequence[Timing], reference: str) -> dict[str, float]:
