@@ -92,6 +92,18 @@ def test_the_same_command_measures_nothing_twice(folder: Path) -> None:
     assert (folder / "out" / "curve.json").read_bytes() == curve
 
 
+def test_a_model_that_no_search_wrote_is_not_replaced_unasked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "out" / "model.safetensors"
+    make_vocoder("spectral").save(path)
+    before = path.read_bytes()
+    assert found(folder) == 2
+    assert "model.safetensors: already exists" in capsys.readouterr().err
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+    assert found(folder, "--overwrite") == 0
+    assert path.read_bytes() != before
+
+
 def test_a_folder_with_another_search_is_refused_unless_overwritten(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,7 +61,9 @@ def run(args: argparse.Namespace) -> None:
     recordings = held_out(args.data)
     checkpoint = load_checkpoint(path)
     vocoder = Vocoder(checkpoint.config, checkpoint.build(), checkpoint.facts).to(args.device)
-    check_output(folder / MODEL_FILE, overwrite=True)
+    diary = folder / "trials.jsonl"
+    for name in (MODEL_FILE, "curve.json", "curve.png"):  # beside a diary they are this search's, to be renewed
+        check_output(folder / name, overwrite=args.overwrite or diary.exists())
     budgets = _numbers(args.budgets)
     # At most so many: a budget whose best is found, or whose time is up, ends before.
     with tqdm(total=args.trials * len(set(budgets)), desc="search", unit="trial", disable=args.quiet) as bar:
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
         curve = search(
             vocoder,
             recordings,
-            folder / "trials.jsonl",
+            diary,
             _weights_hash(checkpoint.weights),
             budgets=budgets,
             metrics=[name.strip() for name in args.metric.split(",") if name.strip()],
