@@ -1,6 +1,6 @@
 """A network at frame rate: it sees the short-time spectrum of x_t, divided by the envelope of the noise.
 
-One evaluation costs a hundredth of a DiffWave evaluation, because it runs at the mel's frame rate. A frame's
+One evaluation takes a thirtieth of one of DiffWave BASE, because it runs at the mel's frame rate. A frame's
 spectrum is cut into bands of neighbouring bins, each a token, and all bands share their weights but for an offset:
 what is learned about the phase of one partial holds for all others, so that little data suffices.
 

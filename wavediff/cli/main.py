@@ -29,7 +29,7 @@ SUBCOMMANDS = {
     "serve": "a web page to vocode, look and listen",
     "export": "write a trained model as a model file, ONNX or a program of torch",
     "import": "turn a foreign checkpoint into a model file",
-    "bench": "measure speed against the reference implementation",
+    "bench": "measure speed, beside the reference implementation, GANs or by itself",
     "doctor": "say which dialect a mel is, and how to decode it",
     "info": "say what is in a model, audio or mel file",
 }

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling_options(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="K", help="decides the noise of each file (default 0)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    precision_help = "of DiffWave's layers: float32 (default), or bfloat16, which takes half the time"
+    precision_help = "of DiffWave's layers: float32 (default), or bfloat16: half the time where the CPU has it"
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=precision_help)
     parser.add_argument("--fused", action="store_true", help="on a GPU: Triton kernels and CUDA graphs")
     parser.add_argument("--mel-spec", metavar="PRESET", help="dialect of the mels, if it may not be the model's")
