@@ -65,5 +65,5 @@ def all_mutations() -> list[Mutation]:
     import working
 
     tables = [reading.AUDIO, reading.MEL, reading.MODELS, working.FILES, working.CORPORA, working.BULK]
-    tables += [working.SERVICE, working.HUB, working.TRAINING, working.SAMPLING]
+    tables += [working.SERVICE, working.HUB, working.TRAINING, working.SAMPLING, working.MACHINE]
     return [mutation for table in tables for guards in table for mutation in guards.mutations()]

@@ -1,4 +1,4 @@
-"""Guards of what is done and written: files, corpora, many files, the service, the Hub, training, sampling."""
+"""Guards of what is done and written: files, corpora, many files, service, Hub, training, sampling, the machine."""
 
 from table import Guards
 
@@ -234,6 +234,34 @@ SAMPLING = [
             "if any(later < earlier for earlier, later in itertools.pairwise(betas)):": (
                 "test_impossible_sampling_is_refused"
             ),
+        },
+    ),
+]
+
+MACHINE = [
+    Guards(
+        "precision.py",
+        "test_precision.py",
+        {"if slow_in_bfloat16(device):": "test_vocoding_warns_where_layers_in_bfloat16_would_be_slow"},
+    ),
+    Guards(
+        "errors.py",
+        "test_environment.py",
+        {
+            'raise InstallationError(f"{pair} ({error.__cause__ or error}); {cure}") from error': (
+                "test_a_torchaudio_for_another_torch_is_one_error_with_the_cure",
+                "raise",
+            )
+        },
+    ),
+    Guards(
+        "cli/search.py",
+        "test_cli_search.py",
+        {
+            "check_output(folder / name, overwrite=args.overwrite or diary.exists())": (
+                "test_a_model_that_no_search_wrote_is_not_replaced_unasked",
+                "pass",
+            )
         },
     ),
 ]
