@@ -25,6 +25,7 @@ from wavediff.precision import warn_if_slow_in_bfloat16
 from wavediff.training import AtomicCheckpointIO, TrainingModule
 from wavediff.training.callbacks import last_checkpoint
 from wavediff.training.guards import SkipBadSteps, memory_ran_out, occupied, state_to_resume
+from wavediff.training.progress import ProgressLines
 
 
 class TrainingCLI(LightningCLI):
@@ -130,7 +131,7 @@ def _fit(argv: Sequence[str]) -> None:
     defaults: dict[str, Any] = {
         "use_distributed_sampler": False,  # the data module shares the batches out itself, resumably
         "enable_checkpointing": False,  # FullState and ModelExport do it
-        "callbacks": [SkipBadSteps()],
+        "callbacks": [SkipBadSteps(), ProgressLines()],
     }
     with contextlib.ExitStack() as held:
         TrainingCLI(

@@ -1,0 +1,50 @@
+"""What a run says where no progress bar can be drawn."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from runs import arguments, recipe
+
+from wavediff.checkpoint import load_checkpoint
+from wavediff.cli.main import main
+from wavediff.training import progress
+
+EVERY_TWO = "--trainer.val_check_interval=2"
+
+
+def lines(config: Path, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
+    """The lines about the progress of a run of four steps that validates after two and four."""
+    capsys.readouterr()
+    assert main(arguments(config, EVERY_TWO, *options)) == 0
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("wavediff train: step")]
+
+
+def test_each_validation_is_a_line_with_its_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = lines(recipe(tmp_path), capsys, "--trainer.enable_progress_bar=true")
+    number = r"(\d+(?:\.\d+)?(?:e[+-]\d+)?)"
+    losses = f"train/loss {number}, valid/loss {number}"
+    assert re.fullmatch(f"wavediff train: step 2 of 4, epoch 0, {losses}, {number} steps/s, 0 min to go", first)
+    assert second.startswith("wavediff train: step 4 of 4, ")
+    assert "to go" not in second
+    loss = load_checkpoint(tmp_path / "run" / "last.safetensors").facts["valid_loss"]
+    assert f"valid/loss {loss:.4f}" in second
+
+
+def test_without_a_validation_time_brings_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    options = ["--trainer.enable_progress_bar=true", "--trainer.limit_val_batches=0"]
+    steps = [line.split(",")[0] for line in lines(recipe(tmp_path), capsys, *options)]
+    assert steps == [f"wavediff train: step {step} of 4" for step in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_nothing_is_said_beside_a_bar_or_where_silence_was_asked_for(
+    terminal: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    bar = str(terminal).lower()  # on a terminal the bar says it all; elsewhere it was turned off
+    assert lines(recipe(tmp_path), capsys, f"--trainer.enable_progress_bar={bar}") == []
