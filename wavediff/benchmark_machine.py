@@ -7,14 +7,13 @@ from pathlib import Path
 
 import torch
 
-_SIZE = 2_048  # of the square matrices
 _COPIED = 64 << 20  # float32 values: larger than any cache
 
 
-def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5) -> float:
-    """Operations per second of a product of two large matrices: the roof that networks are held against."""
-    a = torch.randn(_SIZE, _SIZE, device=device).to(dtype)
-    return 2 * _SIZE**3 / _fastest(lambda: a @ a, device, repeats)
+def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5, size: int = 2_048) -> float:
+    """Operations per second of a product of two square matrices, the roof of networks where these are large."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    return 2 * size**3 / _fastest(lambda: a @ a, device, repeats)
 
 
 def copy_rate(device: torch.device, repeats: int = 3) -> float:

@@ -4,7 +4,6 @@ Every message names the file (or argument), the cause and the cure, in one line.
 that line and exits with status 2; anything that is not a `WavediffError` is a bug.
 """
 
-import functools
 import importlib.util
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -61,7 +60,6 @@ class MissingExtraError(WavediffError):
         super().__init__(f"{purpose} needs {package}: pip install 'wavediff[{extra}]'")
 
 
-@functools.cache
 def require_torchaudio() -> None:
     """Import torchaudio. Its compiled half loads only beside the torch that it was built for, which pip does not know.
 

@@ -1,19 +1,21 @@
 """Whether bfloat16 pays on a CPU: without instructions for it, products take far longer in it than in float32."""
 
 import functools
-import time
 import warnings
 
 import torch
 
-_SIZE, _REPEATS = 256, 5  # of the square matrices: some milliseconds each even where every number is converted
+from wavediff.benchmark_machine import gemm_rate
+
+_SIZE = 256  # of the square matrices: some milliseconds a product even where every number is converted
 _SLOW = 2.0  # processors that have it take .4 to .6 of the time of float32, those that have not 50 and more
 
 
 @functools.cache
 def bfloat16_time() -> float:
     """What a matrix product in bfloat16 takes on this CPU, in units of one in float32; measured once a process."""
-    return _fastest(torch.bfloat16) / _fastest(torch.float32)
+    cpu = torch.device("cpu")
+    return gemm_rate(cpu, torch.float32, size=_SIZE) / gemm_rate(cpu, torch.bfloat16, size=_SIZE)
 
 
 def slow_in_bfloat16(device: torch.device) -> bool:
@@ -27,15 +29,3 @@ def warn_if_slow_in_bfloat16(device: torch.device, cure: str) -> None:
         factor = f"{bfloat16_time():.0f} times as long as in float32"
         message = f"this CPU has no instructions for bfloat16, in which matrix products take {factor}; {cure}"
         warnings.warn(message, stacklevel=3)
-
-
-def _fastest(dtype: torch.dtype) -> float:
-    a = torch.ones(_SIZE, _SIZE, dtype=dtype)
-
-    def once() -> float:
-        start = time.perf_counter()
-        a @ a
-        return time.perf_counter() - start
-
-    once()  # the first makes the program of this size
-    return min(once() for _ in range(_REPEATS))

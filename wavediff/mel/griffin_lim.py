@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wavediff.errors import require_torchaudio
 from wavediff.mel.spec import MelSpec
 from wavediff.mel.stft import FrameSTFT
 from wavediff.mel.transform import analysis_window, pseudo_inverse
@@ -34,6 +35,7 @@ def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float
     Returns:
         (B, frames * hop_length)
     """
+    require_torchaudio()
     from torchaudio.functional import griffinlim
 
     hop = spec.hop_length

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from wavediff.audio import resample
+from wavediff.errors import require_torchaudio
 from wavediff.mel import MelSpec, MelTransform
 
 # (n_fft, hop_length, win_length) [samples]
@@ -86,6 +87,7 @@ def mel_cepstra(log_mels: Tensor) -> Tensor:
 
     c_0, the overall level, is left out.
     """
+    require_torchaudio()
     from torchaudio.functional import create_dct
 
     basis = create_dct(CEPSTRA + 1, log_mels.shape[0], norm="ortho")  # (n_mels, 14)

@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 
 from wavediff.data.scan import Clip
-from wavediff.errors import DataError
+from wavediff.errors import DataError, require_torchaudio
 
 _NAME = "LJSpeech-1.1"
 
@@ -91,6 +91,7 @@ def _lines(path: Path) -> list[str]:
 
 def _download(folder: Path) -> None:
     """Fetch and unpack the archive beside `folder`, its checksum verified; does nothing where it is unpacked."""
+    require_torchaudio()
     from torchaudio.datasets import LJSPEECH
 
     if folder.name != _NAME:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from wavediff.data.scan import Clip
-from wavediff.errors import DataError
+from wavediff.errors import DataError, require_torchaudio
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -79,6 +79,7 @@ def _listed(folder: Path) -> dict[str, str]:
 
 def _download(folder: Path) -> None:
     """Fetch and unpack the archive, its checksum verified; does nothing where it is unpacked."""
+    require_torchaudio()
     from torchaudio.datasets import SPEECHCOMMANDS
 
     if (folder.parent.name, folder.name) != (_FOLDER, _NAME):
