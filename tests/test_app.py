@@ -328,8 +328,11 @@ def test_many_clients_wait_in_a_queue_that_ends(slow: tuple[Slow, int]) -> None:
 def test_work_ends_when_its_client_goes(slow: tuple[Slow, int], accept: str) -> None:  # fault 76
     studio, port = slow
     head = f"POST /api/vocode?example=1 HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nContent-Length: 0\r\n\r\n".encode()
-    with raw(port, head), raw(port, head):  # the second waits and never begins
-        wait_for(lambda: studio.steps > 2)
+    with raw(port, head):
+        with raw(port, head):  # waits and never begins
+            wait_for(lambda: studio.steps > 2)
+        noticed = studio.steps + 20  # of .01 s at least: the service sees it go before the first makes room
+        wait_for(lambda: studio.steps > noticed)
     wait_for(lambda: studio.stopped == 1)
     steps = studio.steps
     time.sleep(0.1)
