@@ -87,15 +87,14 @@ class HostVocoder(nn.Module):
             options: of `Vocoder.decode`, instead of this object's.
 
         Returns:
-            (N,) or (B, N), in [-1, 1], an ordinary tensor that hosts may change in place.
+            (N,) or (B, N), in [-1, 1].
 
         Raises:
             MelError, SamplingError: as `Vocoder.decode`.
         """
         options = {"num_steps": self.num_steps, "seed": self.seed, **options}
         counts = None if lengths is None else [int(length) for length in lengths]
-        speech = self.vocoder.decode(mel, lengths=counts, mel_spec=self.mel_spec, **options)
-        return speech.clone()  # decode computes in inference mode, whose tensors may not be changed outside it
+        return self.vocoder.decode(mel, lengths=counts, mel_spec=self.mel_spec, **options)
 
     def samples(self, frames: Any) -> Any:
         """How many samples of speech mels of so many frames, a number or a tensor, become."""

@@ -24,12 +24,14 @@ class GraphedNetwork:
         self._structure: Any = None
         self._call = GraphedCall(self._evaluate, getattr(network, "refresh", self._places))
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def prepare(self, cond: Condition) -> Any:
         """The work that no diffusion step changes."""
         return self.network.prepare(cond)
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def __call__(self, x_t: Tensor, t: Tensor, prepared: Any) -> Tensor:
         """(B, N) at times t (B,) -> prediction (B, N)."""
         self._structure = prepared

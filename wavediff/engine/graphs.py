@@ -38,7 +38,7 @@ class GraphedCall:
     """Calls a function of tensors, by a CUDA graph for each kind of input; not for several threads at once.
 
     A graph repeats work, not Python: whatever the function reads beside its arguments must stay in its place, or
-    `state` must tell that it moved. Runs under `torch.inference_mode`.
+    `state` must tell that it moved. Runs without gradients.
 
     Args:
         function: (Tensor, ...) -> Tensor.
@@ -62,7 +62,8 @@ class GraphedCall:
         self._known: Hashable = None
         self._warned = False
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def __call__(self, *inputs: Tensor) -> Tensor:
         """The function of `inputs`, in memory that later calls leave alone."""
         devices = {x.device for x in inputs}
@@ -95,6 +96,8 @@ class GraphedCall:
         except RuntimeError as error:
             if not self._warned:
                 cause = (str(error).splitlines() or [type(error).__name__])[0]
-                warnings.warn(f"no CUDA graph, so calls are slower: {cause}", RuntimeWarning, stacklevel=4)
+                warnings.warn(
+                    f"no CUDA graph, so calls are slower: {cause}", RuntimeWarning, stacklevel=5
+                )  # past two decorators
             self._warned = True
             return None

@@ -16,7 +16,7 @@ FRAMES = 64  # of the network at frame rate
 
 
 class Pieces:
-    """Evaluates a `DiffWave` or `SpectralNet` under `torch.inference_mode`; equal to it within rounding.
+    """Evaluates a `DiffWave` or `SpectralNet` without gradients; equal to it within rounding.
 
     Evaluated whole, a layer's activations (56 MB for five seconds of BASE) leave the cache between any two operations
     and their pages are faulted in anew each time.
@@ -29,7 +29,8 @@ class Pieces:
     def __init__(self, network: DiffWave | SpectralNet, dtype: torch.dtype = torch.float32) -> None:
         self.network, self.dtype = network, dtype
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def prepare(self, cond: Condition) -> Condition | PreparedSpectrum:
         """The work that no diffusion step changes, where it is not cheaper to repeat it than to remember it."""
         if isinstance(self.network, SpectralNet):
@@ -37,7 +38,8 @@ class Pieces:
         self.network.check(cond)
         return cond
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def __call__(self, x_t: Tensor, t: Tensor, cond: Condition | PreparedSpectrum) -> Tensor:
         """(B, N) at times t (B,) -> prediction (B, N)."""
         if isinstance(self.network, SpectralNet):

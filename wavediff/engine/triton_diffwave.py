@@ -126,7 +126,7 @@ class StackedWeights:
 
 
 class TritonDiffWave:
-    """Evaluates a `DiffWave` under `torch.inference_mode`.
+    """Evaluates a `DiffWave` without gradients.
 
     In float32 equal to the network within rounding. In float16 and bfloat16 the stream and the factors of products
     are of that type; sums, biases, the skips, and the layers before and after the residual ones stay float32.
@@ -157,7 +157,8 @@ class TritonDiffWave:
         self._state: Hashable = None
         self._weights: StackedWeights | None = None
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def prepare(self, cond: Condition) -> SampledCondition:
         """The work that no diffusion step changes.
 
@@ -169,7 +170,8 @@ class TritonDiffWave:
         mels = tuple(F.pad(mel.to(self.dtype).transpose(1, 2), (0, more)).contiguous() for mel in prepared.mels)
         return SampledCondition(mels, prepared.label)
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def refresh(self) -> Hashable:
         """Bring the stacked weights up to date; done by each call, but not by one that a CUDA graph repeats.
 
@@ -179,7 +181,8 @@ class TritonDiffWave:
         stacked = self._stacked().taps.data_ptr()
         return (stacked, *(parameter.data_ptr() for parameter in self.network.parameters()))
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def __call__(self, x_t: Tensor, t: Tensor, prepared: SampledCondition) -> Tensor:
         """(B, N) at times t (B,) -> prediction (B, N), float32.
 

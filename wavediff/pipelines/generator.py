@@ -39,6 +39,7 @@ class Generator(SoundPipeline):
         ConfigError: the model needs a mel.
     """
 
+    @exact
     def generate(
         self,
         count: int = 1,
@@ -117,6 +118,7 @@ class Generator(SoundPipeline):
             if at is None or number in at:
                 yield self._finish(signal, length, noise)
 
+    @exact
     def vary(
         self,
         waveform: Tensor,
@@ -147,6 +149,7 @@ class Generator(SoundPipeline):
         noise = self._fresh_noise(chosen.seed, count)
         return self._from_guess(x_0.expand(count, -1), strength, len(waveform), noise, chosen)
 
+    @exact
     def interpolate(
         self,
         first: Tensor | int,
@@ -201,6 +204,7 @@ class Generator(SoundPipeline):
         signal = self._walk(self._estimate(chosen, count), x_T, self._plan(chosen), noise, chosen)
         return self._finish(signal, length, noise)
 
+    @exact
     def inpaint(
         self, waveform: Tensor, sample_rate: int, start: float, end: float, count: int = 1, **options: Any
     ) -> Tensor:

@@ -23,19 +23,22 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 def exact(method: Method) -> Method:
     """Run a pipeline's method without gradients, and in the model's own precision whatever autocast says.
 
+    What the method returns are ordinary tensors, also under a caller's `torch.inference_mode`: callers may change
+    them in place and train on them.
+
     Of a generator function each value is made so; whoever takes it is outside again.
     """
 
     @functools.wraps(method)
     def run(self: "Pipeline", *args: Any, **kwargs: Any) -> Any:
-        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             return method(self, *args, **kwargs)
 
     @functools.wraps(method)
     def iterate(self: "Pipeline", *args: Any, **kwargs: Any) -> Iterator[Any]:
         values, end = method(self, *args, **kwargs), object()
         while True:
-            with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
                 value = next(values, end)
             if value is end:
                 return

@@ -59,12 +59,14 @@ class Autoencoder:
         frames = waveform.shape[1] // self.spec.hop_length
         return unfold(self.codec.encode(self.transform(waveform)[..., :frames]))
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def mel(self, latents: Tensor) -> Tensor:
         """Latents (B, L * channels) -> mel (B, n_mels, frames), nowhere below the mel of silence."""
         return self.codec.decode(fold(latents, self.channels)).maximum(self.silence)
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def decode(self, latents: Tensor, seeds: Sequence[int], num_steps: int = DECODER_STEPS) -> Tensor:
         """Latents (B, L * channels) -> waveform (B, L * hop_length).
 
@@ -78,7 +80,8 @@ class Autoencoder:
         """
         return self.vocode(self.mel(latents), seeds, num_steps)
 
-    @torch.inference_mode()
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def vocode(self, mel: Tensor, seeds: Sequence[int], num_steps: int = DECODER_STEPS) -> Tensor:
         """The second half of `decode`: mel (B, n_mels, frames) -> waveform (B, frames * spec.hop_length)."""
         bound = self.vocoder.bind(Condition(mel), accelerate(self.vocoder.backbone))
