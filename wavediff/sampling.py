@@ -114,14 +114,23 @@ def states(
         yield x
 
 
+def check_seed(seed: int | Sequence[int]) -> None:
+    """The part of `check_seeds` that needs no count.
+
+    Raises:
+        SamplingError: it is neither a number nor a sequence.
+    """
+    if not isinstance(seed, int | Sequence):
+        raise SamplingError(f"seed: {seed!r} is neither a whole number nor a list of them")
+
+
 def check_seeds(seed: int | Sequence[int], count: int, what: str) -> list[int]:
     """A seed for each of `count` items.
 
     Raises:
         SamplingError: there are more or fewer seeds than items, or neither a number nor a sequence.
     """
-    if not isinstance(seed, int | Sequence):
-        raise SamplingError(f"seed: {seed!r} is neither a whole number nor a list of them")
+    check_seed(seed)
     seeds = [seed] * count if isinstance(seed, int) else list(seed)
     if len(seeds) != count:
         raise SamplingError(f"seed: {len(seeds)} seeds for {count} {what}; give one number, or one an item")

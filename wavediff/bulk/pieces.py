@@ -1,14 +1,14 @@
 """Mels of any length, piece by piece, in the dialect of a model."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from wavediff.audio import read_audio, resample
-from wavediff.mel import MelSpec, MelTransform, in_dialect, read_mel_pieces
+from wavediff.mel import MelSpec, MelTransform, in_dialect, in_dialect_pieces, read_mel_pieces
 
 FRAMES = 2048  # of a piece: half a minute, enough to tell whether it can be of its dialect
 
@@ -34,23 +34,8 @@ def mel_file_pieces(path: Path, given: MelSpec | None, wanted: MelSpec) -> Itera
         MelError: as `read_mel` and `check_mel`, some when the piece is reached.
     """
     pieces, said = read_mel_pieces(path, FRAMES)
-    given, before = given or said or wanted, None
-
-    def taken(mel: Tensor) -> Tensor:
-        return in_dialect(mel, given, wanted, source=str(path), warn=False)[0]
-
-    for piece, last in _marked(pieces):
-        # A change of framing drops the last frame or repeats it; of the pieces but the last that must not show.
-        if given.framing == wanted.framing or (last and before is None):
-            converted = taken(piece)
-        elif last and before is not None:
-            converted = taken(torch.cat([before, piece], -1))[:, 1:]
-        else:
-            longer = torch.cat([piece, piece[:, -1:]], -1)
-            converted = taken(longer)[:, : piece.shape[-1]]
-        before = piece[:, -1:]
-        if converted.shape[-1]:
-            yield converted
+    for piece in in_dialect_pieces(pieces, given or said or wanted, wanted, source=str(path)):
+        yield piece[0]
 
 
 def recording_pieces(path: Path, spec: MelSpec, device: torch.device, *, lenient: bool = False) -> Iterator[Tensor]:
@@ -67,14 +52,3 @@ def recording_pieces(path: Path, spec: MelSpec, device: torch.device, *, lenient
         last, begin = min(first + FRAMES, total), max(first - margin, 0)
         part = waveform[:, begin * spec.hop_length : (last + margin) * spec.hop_length]
         yield transform(part.to(device))[0, :, first - begin : last - begin]
-
-
-def _marked(pieces: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:
-    """Each piece, and whether it is the last."""
-    held: Tensor | None = None
-    for piece in pieces:
-        if held is not None:
-            yield held, False
-        held = piece
-    if held is not None:
-        yield held, True

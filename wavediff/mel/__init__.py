@@ -11,6 +11,7 @@ from wavediff.mel.diagnosis import Advice, Diagnosis, advise, diagnose, likely_d
 from wavediff.mel.dialects import Conversion, can_convert, convert
 from wavediff.mel.envelope import SpectralEnvelope
 from wavediff.mel.files import MelInfo, read_mel, read_mel_info, read_mel_pieces, write_mel
+from wavediff.mel.reframing import in_dialect_pieces
 from wavediff.mel.spec import PRESETS, MelSpec
 from wavediff.mel.stft import FrameSTFT
 from wavediff.mel.transform import MelTransform, pseudo_inverse
@@ -31,6 +32,7 @@ __all__ = [
     "convert",
     "diagnose",
     "in_dialect",
+    "in_dialect_pieces",
     "likely_dialects",
     "pseudo_inverse",
     "read_mel",

@@ -124,6 +124,8 @@ def check_dimensions(shape: tuple[int, ...], spec: MelSpec | None, *, source: st
 
 
 def _as_float32(mel: Tensor | np.ndarray, source: str) -> Tensor:
+    if isinstance(mel, Tensor) and mel.layout != torch.strided:
+        raise MelError(f"{source}: is a sparse tensor; pass mel.to_dense()")
     if isinstance(mel, np.ndarray) and mel.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return torch.from_numpy(mel.astype(np.float32))

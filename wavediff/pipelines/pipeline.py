@@ -184,7 +184,7 @@ def pick_device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         target = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ConfigError(f"device: {device!r} is not a device; choose auto, cpu or cuda") from error
     if target.type not in ("cpu", "cuda"):  # others have no float64, which schedules are computed in, or no data
         raise ConfigError(f"device: {device} is not supported; choose auto, cpu or cuda")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -12,10 +13,11 @@ from wavediff.backbones import Condition
 from wavediff.denoiser import Bound, Denoiser
 from wavediff.diffusion import ItemNoise, Plan
 from wavediff.engine import StreamedVocoder, accelerate, frames_at_once, look_ahead
-from wavediff.engine.lines import DelayLine, Ends, each_padded
-from wavediff.errors import AudioError, ConfigError, MelError
-from wavediff.mel import MelSpec, MelTransform, in_dialect
+from wavediff.engine.lines import Ends, each_padded
+from wavediff.errors import AudioError, ConfigError
+from wavediff.mel import MelSpec, MelTransform, in_dialect, in_dialect_pieces
 from wavediff.model import ModelConfig
+from wavediff.pipelines.chunks import Chunks, check_stream, gathered
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.pipeline import Pipeline, exact
 from wavediff.pipelines.plans import choose_plan
@@ -189,7 +191,7 @@ class Vocoder(Pipeline):
         All steps of the sampler go on at once. How far the speech is behind the mel tells `delay`.
 
         Args:
-            mel_chunks: pieces (n_mels, n) or (B, n_mels, n) of a mel, of any lengths.
+            mel_chunks: pieces (n_mels, n) or (B, n_mels, n) of a mel, of any lengths; a buffer may be used again.
             low_latency: compute on each chunk as it comes; by default frames are gathered, which is cheaper.
             num_steps, schedule, sampler, seed, mel_spec: as `decode` takes them.
 
@@ -197,32 +199,27 @@ class Vocoder(Pipeline):
             (n,) or (B, n), in [-1, 1]; in all frames * hop_length.
 
         Raises:
-            MelError, SamplingError: as `decode`; also a stream without frames.
+            MelError, SamplingError: as `decode`; also a stream without frames, or of chunks of unlike batch sizes. What
+                is wrong with the other arguments is raised at the call.
         """
-        plan = self.plan(num_steps, schedule, sampler)
-        stream: StreamedVocoder | None = None
-        batched, size, waiting, clipping = False, 1, DelayLine(), Clipping()
+        given, plan = self._dialect(mel_spec), self.plan(num_steps, schedule, sampler)
+        check_stream(mel_chunks, given, self.mel_spec, seed)
+        return self._spoken(mel_chunks, given, plan, seed, low_latency)
 
-        def speech_of(stream: StreamedVocoder, frames: Tensor | None, last: bool) -> Iterator[Tensor]:
-            part = self._push(stream, None if frames is None else frames.transpose(1, 2), last)
+    def _spoken(
+        self, mel_chunks: Iterable[Tensor], given: MelSpec, plan: Plan, seed: int | Sequence[int], low_latency: bool
+    ) -> Iterator[Tensor]:
+        """What `stream` yields, of arguments that are checked."""
+        stream: StreamedVocoder | None = None
+        chunks, clipping = Chunks(mel_chunks, given), Clipping()
+        size_of = partial(frames_at_once, self.denoiser, self.hop_length, streamed=True)
+        for frames, last in gathered(in_dialect_pieces(chunks, given, self.mel_spec), size_of, at_once=low_latency):
+            if stream is None and frames is not None:
+                stream = self._streamed(plan, check_seeds(seed, len(frames), "mels"), None)
+            part = None if stream is None else self._push(stream, frames, last)
             if part is not None:
                 clipping.count(part)
-                yield part if batched else part[0]
-
-        for chunk in mel_chunks:
-            if chunk.shape[-1] == 0:
-                continue
-            frames = self._converted(chunk, mel_spec, piece=True).to(self.device)
-            if stream is None:
-                batched = chunk.ndim == 3
-                stream = self._streamed(plan, check_seeds(seed, len(frames), "mels"), None)
-                size = 1 if low_latency else frames_at_once(self.denoiser, self.hop_length, len(frames), streamed=True)
-            waiting.push(frames.transpose(1, 2))
-            while waiting.held >= size:
-                yield from speech_of(stream, waiting.take(waiting.held if low_latency else size), False)
-        if stream is None:
-            raise MelError("mel: the stream ended without a frame; a mel needs at least one")
-        yield from speech_of(stream, waiting.take(waiting.held) if waiting.held else None, True)
+                yield part if chunks.batched else part[0]
         clipping.warn()
 
     def delay(
@@ -266,7 +263,7 @@ class Vocoder(Pipeline):
 
     @exact
     def _push(self, stream: StreamedVocoder, frames: Tensor | None, last: bool) -> Tensor | None:
-        part = stream.push(frames, last)
+        part = stream.push(None if frames is None else frames.to(self.device), last)
         return None if part is None else part.clamp(-1, 1)
 
     @exact
@@ -275,10 +272,12 @@ class Vocoder(Pipeline):
             self.denoiser, plan, ItemNoise(seeds, self.device), self.hop_length, ends, self.precision
         )
 
-    def _converted(self, mel: Tensor, mel_spec: MelSpec | str | None, piece: bool = False) -> Tensor:
-        """A mel (B, n_mels, frames), checked, in the model's dialect; a piece may be too short to judge."""
-        given = MelSpec.preset(mel_spec) if isinstance(mel_spec, str) else mel_spec or self.mel_spec
-        return in_dialect(mel, given, self.mel_spec, warn=not piece)
+    def _converted(self, mel: Tensor, mel_spec: MelSpec | str | None) -> Tensor:
+        """A mel (B, n_mels, frames), checked, in the model's dialect."""
+        return in_dialect(mel, self._dialect(mel_spec), self.mel_spec)
+
+    def _dialect(self, mel_spec: MelSpec | str | None) -> MelSpec:
+        return MelSpec.preset(mel_spec) if isinstance(mel_spec, str) else mel_spec or self.mel_spec
 
     def bind(self, mel: Tensor) -> Bound:
         """The denoiser, told a batch of mels (B, n_mels, frames) of the model's dialect: what samplers drive."""

@@ -1,0 +1,92 @@
+"""A mel as callers hand it to a stream: chunk by chunk, in memory that is theirs."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavediff.engine.lines import DelayLine
+from wavediff.errors import MelError
+from wavediff.mel import MelSpec
+from wavediff.mel.check import check_shape
+from wavediff.mel.dialects import check_convertible
+from wavediff.sampling import check_seed
+
+
+def check_stream(mel_chunks: Any, given: MelSpec, wanted: MelSpec, seed: int | Sequence[int]) -> None:
+    """Refuse what is wrong with the arguments of a stream before its first chunk is asked for.
+
+    Raises:
+        MelError: `mel_chunks` is a file's name or not iterable, or the dialect cannot be turned into the model's.
+        SamplingError: the seed is neither a number nor a sequence.
+    """
+    if isinstance(mel_chunks, str | bytes | os.PathLike) or not hasattr(mel_chunks, "__iter__"):
+        what = type(mel_chunks).__name__
+        raise MelError(
+            f"mel_chunks: expected pieces (n_mels, n) of a mel, one after another, got {what}; read a file with "
+            "wavediff.mel.read_mel and pass [mel]"
+        )
+    check_convertible(given, wanted)
+    check_seed(seed)
+
+
+class Chunks:
+    """The chunks that hold frames, as copies (B, n_mels, n) in float32: what a caller does to his later is no matter.
+
+    Args:
+        mel_chunks: (n_mels, n) or (B, n_mels, n), all of one batch size.
+        spec: their dialect.
+
+    Raises:
+        MelError: a chunk is no mel, or of another batch size than the first one; when it is reached.
+    """
+
+    def __init__(self, mel_chunks: Iterable[Any], spec: MelSpec) -> None:
+        self.mel_chunks, self.spec = mel_chunks, spec
+        self.batched = False
+        """Whether the chunks have a dimension of the batch; known from the first one on."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        first: tuple[int, ...] | None = None
+        for number, chunk in enumerate(self.mel_chunks):
+            shape = tuple(getattr(chunk, "shape", ()))
+            if shape and shape[-1] == 0:
+                continue
+            frames = check_shape(chunk, self.spec)
+            first = shape[:-2] if first is None else first
+            if shape[:-2] != first:
+                raise MelError(
+                    f"mel: chunk {number} has shape {shape}, the first one had {(*first, self.spec.n_mels, 'n')}; "
+                    "give all chunks of a stream the same batch size"
+                )
+            self.batched = len(shape) == 3
+            yield torch.clone(frames.detach())
+
+
+def gathered(
+    pieces: Iterable[Tensor], size_of: Callable[[int], int], *, at_once: bool
+) -> Iterator[tuple[Tensor | None, bool]]:
+    """Pieces (B, n_mels, n) in the sizes that are computed together, and whether each is the last.
+
+    Args:
+        pieces: of a mel.
+        size_of: batch size -> frames of a gathered piece.
+        at_once: hand on each piece as it comes.
+
+    Yields:
+        (B, n_mels, m) and False; at the end what is left, or None, and True.
+
+    Raises:
+        MelError: there is no piece.
+    """
+    size, waiting = 0, DelayLine()
+    for frames in pieces:
+        size = size or (1 if at_once else size_of(len(frames)))
+        waiting.push(frames.transpose(1, 2))
+        while waiting.held >= size:
+            yield waiting.take(waiting.held if at_once else size).transpose(1, 2), False
+    if not size:
+        raise MelError("mel: the stream ended without a frame; a mel needs at least one")
+    yield waiting.take(waiting.held).transpose(1, 2) if waiting.held else None, True
