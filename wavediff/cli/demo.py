@@ -35,8 +35,13 @@ def run(args: argparse.Namespace) -> None:
         print(f"the model: {vocoder.facts['note']}")
     steps = len(vocoder.plan().times) - 1
     start = time.perf_counter()
-    with tqdm(total=steps, unit="step", disable=args.quiet) as bar:
-        speech = vocoder.decode(mel, seed=args.seed, on_step=lambda done, total: bar.update(1)).cpu()
+    with tqdm(unit="piece", disable=args.quiet) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        speech = vocoder.decode(mel, seed=args.seed, on_step=advance).cpu()
     elapsed = time.perf_counter() - start
     seconds = len(speech) / sample_rate
     print(

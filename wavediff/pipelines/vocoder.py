@@ -135,7 +135,7 @@ class Vocoder(Pipeline):
                 machine gives the same bits, streamed too. Company in a batch changes less than 1e-4; other numbers of
                 threads too, or where a phase is guessed, as by the bundled model, what lies 50 dB below the speech.
             mel_spec: dialect of `mel`, or its preset's name, if it may not be the model's; converted where exact.
-            on_step: called with (pieces done, pieces in all) as the work goes on.
+            on_step: called with (pieces done, pieces in all) after each piece of the mel, which are not steps.
 
         Returns:
             (B, frames * hop_length) in [-1, 1]; (frames * hop_length,) for a mel without batch.
