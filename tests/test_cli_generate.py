@@ -141,3 +141,20 @@ def test_nothing_is_overwritten_unless_asked(model: Path, tmp_path: Path, capsys
     assert [path.name for path in tmp_path.iterdir()] == ["sound-000.wav"]
     assert generate(model, tmp_path, "--seconds", "0.1", "--overwrite") == 0
     assert (tmp_path / "sound-000.wav").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--strength", "0.3"),
+        ("--strength", "0.3", "--between", "1", "2"),
+        ("--strength", "0.3", "--inpaint", "a.wav", "--span", "0,1"),
+        ("--guidance", "3"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    options: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "-o", str(tmp_path / "a"), "--quiet", *options]) == 2
+    assert f"{options[0]}: " in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()

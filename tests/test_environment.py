@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from wavediff import Vocoder
 from wavediff.audio import read_audio, write_audio
 from wavediff.cli.demo import CLIP
 from wavediff.data.manifest import Utterance, write_manifest
-from wavediff.files import atomic_write
+from wavediff.files import TEMPORARY_SUFFIX, atomic_write, sweep_temporaries
 from wavediff.mel import MelSpec, write_mel
 from wavediff.training.checkpoint_io import AtomicCheckpointIO
 
@@ -133,6 +135,38 @@ def test_files_are_allowed_what_the_mask_leaves_and_never_more(tmp_path: Path, m
     assert modes == dict.fromkeys(modes, expected)
     assert len(modes) == 7
     assert (tmp_path / "new").stat().st_mode & mask == 0
+
+
+def test_the_mask_of_the_process_is_never_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("other threads would create files under this mask"))
+    with atomic_write(tmp_path / "a") as temporary:
+        temporary.write_text("x")
+    assert (tmp_path / "a").read_text() == "x"
+
+
+def test_threads_write_files_whose_names_begin_alike(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{'long ' * 20}{index}.txt" for index in range(16)]
+    together = threading.Barrier(len(paths))
+
+    def write(path: Path) -> None:
+        with atomic_write(path) as temporary:
+            together.wait(30)
+            temporary.write_text(path.name)
+            together.wait(30)
+
+    with ThreadPoolExecutor(len(paths)) as pool:
+        list(pool.map(write, paths))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {path.name: path.name for path in paths}
+
+
+def test_a_sweep_leaves_what_is_being_written(tmp_path: Path) -> None:
+    stale = tmp_path / f".a.txt.12{TEMPORARY_SUFFIX}"
+    stale.touch()
+    with atomic_write(tmp_path / "a.txt") as temporary:
+        temporary.write_text("x")
+        assert sweep_temporaries(tmp_path) == 1
+        assert sweep_temporaries(tmp_path, of=[tmp_path / "a.txt"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 # Libraries

@@ -285,6 +285,7 @@ def test_the_transition_of_a_loop_is_at_equal_power_and_continuous() -> None:
         ({"label": "gravel"}, "'gravel' is none of this model's classes, glass, wood, metal"),
         ({"label": ["glass"], "count": 2}, "1 names for 2 sounds"),
         ({"guidance": -1.0}, "guidance: -1"),
+        ({"guidance": 3.0}, "guidance: 3.0 leads to a class, and none was given"),
         ({"seed": -1}, "seed: -1"),
         ({"seed": [1, 2, 3]}, "3 seeds for 1 sounds"),
         ({"sampler": "magic"}, "'magic' is unknown"),

@@ -145,3 +145,18 @@ def test_a_spec_survives_its_dictionary(name: str) -> None:
     assert MelSpec.from_dict(PRESETS[name].to_dict()) == PRESETS[name]
     assert PRESETS[name].describe().startswith(f"{name}: ")
     assert "\n" not in PRESETS[name].describe()
+
+
+def test_what_was_written_before_a_field_existed_means_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Later(MelSpec):
+        emphasis: float = 0.0
+
+    old = MelSpec(f_max=7000.0).to_dict()
+    with pytest.raises(ConfigError, match="missing emphasis"):
+        Later.from_dict(old)
+    monkeypatch.setattr("wavediff.mel.spec._LATER_FIELDS", frozenset({"emphasis"}))
+    assert Later.from_dict(old) == Later(f_max=7000.0)
+    assert Later.from_dict(old | {"emphasis": 0.5}).emphasis == 0.5
+    with pytest.raises(ConfigError, match="missing f_max"):
+        Later.from_dict({key: value for key, value in old.items() if key != "f_max"})

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from conftest import REPOSITORY
 from runs import arguments, recipe
 from torch import Tensor
 
+from wavediff.backbones import DiffWaveConfig
 from wavediff.checkpoint import load_checkpoint
 from wavediff.cli.main import main
 from wavediff.diffusion.objectives import Loss
 from wavediff.errors import TrainingError
-from wavediff.training import DiffWaveModule
+from wavediff.training import AudioLogger, DiffWaveModule
 from wavediff.training.checkpoint_io import load_training_checkpoint
 from wavediff.training.guards import LOCK, MAX_BAD_STEPS, keep_previous, memory_ran_out, occupied, state_to_resume
 
@@ -268,3 +270,17 @@ def test_memory_that_runs_out_is_one_line_that_tells_what_to_lower(  # fault 59
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     assert memory_ran_out(RuntimeError("sizes do not match")) is None
     assert isinstance(memory_ran_out(MemoryError()), TrainingError)
+
+
+def test_sounds_that_cannot_be_logged_are_warned_about_and_end_nothing() -> None:
+    class Writer:
+        def add_audio(self, *_: Any) -> None:
+            raise OSError("no space left")
+
+    module = DiffWaveModule(backbone=DiffWaveConfig(channels=4, layers=2, dilation_cycle=2))
+    trainer = SimpleNamespace(
+        logger=SimpleNamespace(experiment=Writer()), sanity_checking=False, is_global_zero=True, global_step=7
+    )
+    batch = {"waveform": torch.zeros(1, 1024), "length": torch.tensor([1024])}
+    with pytest.warns(UserWarning, match=r"AudioLogger: no sounds at step 7 \(no space left\)"):
+        AudioLogger(1).on_validation_batch_end(trainer, module, None, batch, 0)  # type: ignore[arg-type]

@@ -1,5 +1,8 @@
 """A plan as sums, against the sampler it stands for."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +17,8 @@ from wavediff.diffusion import (
     make_grid,
     unroll,
 )
+from wavediff.diffusion.samplers import _OPTIONS, DDIM, Denoise
+from wavediff.errors import SamplingError
 
 NAMES = [*SAMPLERS, "ddim:eta=0.5", "heun:churn=0.2,noise_scale=1.1"]
 GRIDS = {"from noise": (1.0, 0.7, 0.4, 0.2, 0.0), "from a guess": (0.2, 0.1, 0.0), "one step": (0.5, 0.0)}
@@ -67,3 +72,15 @@ def test_terms_that_cancel_are_left_out() -> None:
     """DDIM's last step ends on the estimate: of all signals before it nothing is left."""
     unrolled = unroll(Plan("ddim", (1.0, 0.5, 0.0)), CosineSchedule())
     assert unrolled.output.terms == ((2, pytest.approx(1.0)),)
+
+
+def test_a_sampler_that_is_not_linear_in_the_estimates_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Thresholding(DDIM):
+        def states(self, denoise: Denoise, *rest: Any) -> Iterator[Tensor]:
+            yield from super().states(lambda x_t, t: denoise(x_t, t).clamp(-1, 1), *rest)
+
+    monkeypatch.setitem(SAMPLERS, "thresholding", Thresholding)
+    monkeypatch.setitem(_OPTIONS, "thresholding", [])
+    for times in GRIDS.values():
+        with pytest.raises(SamplingError, match="thresholding is not linear"):
+            unroll(Plan("thresholding", times), CosineSchedule())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import wavediff
 from wavediff.audio import read_audio, write_audio
 from wavediff.backbones import DiffWaveConfig, SpectralConfig
 from wavediff.cli.main import main
-from wavediff.diffusion import CosineSchedule, PriorConfig
+from wavediff.diffusion import CosineSchedule, DiscreteSchedule, PriorConfig, spaced_grid
 from wavediff.errors import AudioError, CheckpointError, ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, write_mel
 from wavediff.model import ModelConfig, build_denoiser
@@ -137,6 +138,25 @@ def test_steps_and_schedules_mean_what_they_say(vocoder: Vocoder, mel: torch.Ten
     assert vocoder.plan(schedule=[0.01, 0.3]).evaluations == 2
     vocoder.decode(mel[..., :3], schedule="full")
     assert vocoder.plan() == vocoder.plan(6, "fast6")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps"),
+    [
+        (DiscreteSchedule(100, 1e-4, 0.05), 6),
+        (DiscreteSchedule(50, 1e-3, 0.05), 6),
+        (DiscreteSchedule(4, 1e-4, 0.5), 4),
+    ],
+)
+def test_where_no_fast_schedule_was_published_the_default_is_an_even_grid(
+    schedule: DiscreteSchedule, steps: int, mel: torch.Tensor
+) -> None:
+    config = replace(CONFIGS["diffwave"], schedule=schedule)
+    vocoder = Vocoder(config, build_denoiser(config).eval())
+    assert vocoder.plan().times == tuple(spaced_grid(schedule, steps).tolist())
+    assert vocoder.decode(mel[..., :3]).shape == (1, 3 * 256)
+    with pytest.raises(SamplingError, match="no fast schedule was published"):
+        vocoder.plan(schedule="fast6")
 
 
 @ONLY_DIFFWAVE

@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from wavediff.errors import OutputError
 
 TEMPORARY_SUFFIX = ".wavediff-tmp"
+_live: set[str] = set()  # names of the temporaries that threads of this process are writing
 
 
 @contextlib.contextmanager
@@ -22,14 +25,17 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
             disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{_stem(path)}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    # No other writer has this name, whichever thread, process or machine it is in.
+    temporary = path.with_name(f".{_stem(path)}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
     check_output(path, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _live.add(temporary.name)
+        permissions = _create(temporary)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(_permissions())  # some libraries create files that only their owner can read
+        temporary.chmod(permissions)  # some libraries create files that only their owner can read
         temporary.replace(path)
         _sync_directory(path.parent)
     except OSError as error:
@@ -37,6 +43,7 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _live.discard(temporary.name)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -58,11 +65,13 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
     return OutputError(f"{path}: could not be written ({error.strerror or error}); check free space and permissions")
 
 
-def _permissions() -> int:
-    """What a file created here is allowed by default."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+def _create(temporary: Path) -> int:
+    """Make an empty file; returns what it is allowed by default.
+
+    The mask of the process can be read only by setting it, which every other thread would feel.
+    """
+    with open(temporary, "xb") as file:
+        return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
 
 
 def _sync_directory(directory: Path) -> None:
@@ -82,12 +91,15 @@ def sweep_temporaries(directory: str | os.PathLike[str], of: Iterable[Path] | No
     Args:
         directory: the folder itself, not those in it.
         of: what was being written, in whichever folder; anything if None. Others may be writing there.
+
+    What this process is writing at the moment stays.
     """
     stems = None if of is None else {_stem(path) for path in of}
     stale = [
         path
         for path in Path(directory).glob(f".*{TEMPORARY_SUFFIX}")
-        if stems is None or path.name[1:].removesuffix(TEMPORARY_SUFFIX).rpartition(".")[0] in stems
+        if path.name not in _live
+        and (stems is None or path.name[1:].removesuffix(TEMPORARY_SUFFIX).rpartition(".")[0] in stems)
     ]
     for path in stale:
         with contextlib.suppress(OSError):

@@ -11,7 +11,7 @@ FILES = [
     Guards(
         "files.py",
         "test_environment.py",
-        {"temporary.chmod(_permissions())": ("test_files_are_allowed_what_the_mask_leaves", "")},
+        {"temporary.chmod(permissions)": ("test_files_are_allowed_what_the_mask_leaves", "")},
     ),
     Guards(
         "files.py",

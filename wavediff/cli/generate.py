@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--between", nargs=2, metavar=("A", "B"), help="from A to B, two recordings or two seeds")
     parser.add_argument("--span", metavar="FROM,TO", help="of --inpaint, in seconds")
     strength_help = "of --vary and --between: near 0 the recording itself, 1 something else (default 0.5)"
-    parser.add_argument("--strength", type=float, default=0.5, metavar="T", help=strength_help)
+    parser.add_argument("--strength", type=float, metavar="T", help=strength_help)
     parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav", help="of the files (default wav)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
@@ -117,6 +117,10 @@ def _check(args: argparse.Namespace) -> int:
         raise SamplingError(f"--seed: {args.seed} to {args.seed + count - 1} must lie in 0 to 2^63 - 1")
     if (args.span is None) != (args.inpaint is None):
         raise SamplingError("--inpaint and --span belong together: --inpaint FILE --span 0.2,0.5")
+    if args.strength is not None and not (args.vary or (args.between and not _are_seeds(args.between))):
+        raise SamplingError("--strength: belongs to --vary and to --between of two recordings; leave it out")
+    if args.guidance is not None and args.label is None and not args.list_labels:
+        raise SamplingError("--guidance: leads to a class; give --label, or leave --guidance out")
     if args.inpaint:
         _span(args.span)
     if args.loop and (args.vary or args.inpaint or args.between):
@@ -166,8 +170,10 @@ def _folder(label: str | None) -> str:
 def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: Any) -> Any:
     """The sounds (B, N) of one batch."""
     from wavediff.audio import read_audio
+    from wavediff.pipelines.generator import DEFAULT_STRENGTH
 
     count, seeds = len(batch), [job.seed for job in batch]
+    strength = DEFAULT_STRENGTH if args.strength is None else args.strength
     common = {
         "label": None if batch[0].label is None else [job.label for job in batch],
         "guidance": args.guidance,
@@ -177,7 +183,7 @@ def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: A
         "on_step": on_step,
     }
     if args.vary:
-        return generator.vary(*read_audio(args.vary), args.strength, count, seed=seeds, **common)
+        return generator.vary(*read_audio(args.vary), strength, count, seed=seeds, **common)
     if args.inpaint:
         span = _span(args.span)
         return generator.inpaint(*read_audio(args.inpaint), *span, count, seed=seeds, **common)
@@ -186,7 +192,7 @@ def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: A
     if args.between:
         rate = generator.sample_rate
         ends = [read_audio(end, rate)[0] for end in args.between]
-        return generator.interpolate(*ends, rate, count, strength=args.strength, seed=args.seed, **common)
+        return generator.interpolate(*ends, rate, count, strength=strength, seed=args.seed, **common)
     return generator.generate(count, args.seconds, loop=args.loop, seed=seeds, **common)
 
 

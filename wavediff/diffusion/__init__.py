@@ -4,7 +4,6 @@ Time runs from t = 0 (data) to t = 1 (noise), x_t = alpha(t) x_0 + sigma(t) nois
 """
 
 from wavediff.diffusion.grids import (
-    FAST_BETAS,
     PUBLISHED,
     SPACINGS,
     align,
@@ -20,7 +19,14 @@ from wavediff.diffusion.plans import Plan, plan_for
 from wavediff.diffusion.predictions import PREDICTIONS, Prediction, predict_noise, predict_x0, training_target
 from wavediff.diffusion.priors import PriorConfig
 from wavediff.diffusion.samplers import SAMPLERS, Sampler, make_sampler
-from wavediff.diffusion.schedules import CosineSchedule, DiscreteSchedule, FlowSchedule, Schedule, expand
+from wavediff.diffusion.schedules import (
+    FAST_BETAS,
+    CosineSchedule,
+    DiscreteSchedule,
+    FlowSchedule,
+    Schedule,
+    expand,
+)
 from wavediff.diffusion.signal_regression import SignalRegression
 from wavediff.diffusion.spectral_loss import SpectralLoss
 from wavediff.diffusion.unrolled import Combination, Unrolled, unroll

@@ -20,14 +20,6 @@ CONTINUOUS_END = 0.01  # the last time before the data, of a continuous schedule
 MAX_NOISE_TO_SIGNAL = 80.0  # sigma / alpha that spacings by noise level begin with at most: sigma_max of EDM
 KARRAS_RHO = 7.0  # EDM, section 3
 
-# DiffWave's six-step schedules (section 5.1 and appendix B), named by the model that they were found for.
-FAST_BETAS = {
-    "base": (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5),
-    "large": (0.0001, 0.001, 0.01, 0.05, 0.2, 0.7),
-}
-# (T, beta_max) of those models; beta_min is 1e-4.
-_FAST_OF = {(50, 0.05): "base", (200, 0.02): "large"}
-
 # What BDDM's noise predictor (Lam et al. 2022, arXiv 2203.13508) found for T = 1000, beta 1e-6 to 0.01: the schedules
 # of FastDiff (Huang et al. 2022, arXiv 2204.09934).
 BDDM_BETAS = {
@@ -193,18 +185,18 @@ def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
         raise SamplingError(f"schedule: {name!r} was not published; choose from {', '.join(PUBLISHED)}")
     if not isinstance(schedule, DiscreteSchedule):
         raise SamplingError("schedule: 'fast6' is for models of discrete steps; give num_steps")
-    key = (schedule.num_steps, schedule.beta_max)
-    if schedule.beta_min != 1e-4 or key not in _FAST_OF:
+    if schedule.fast_betas is None:
         raise SamplingError(
             f"schedule: no fast schedule was published for T = {schedule.num_steps}, beta {schedule.beta_min:g} to "
             f"{schedule.beta_max:g}; give num_steps, 'full' or betas"
         )
-    return FAST_BETAS[_FAST_OF[key]]
+    return schedule.fast_betas
 
 
 def align(schedule: Schedule, betas: Sequence[float]) -> Tensor:
     """Descending times (S + 1,), ending in 0, at which training had the noise of a short schedule.
 
+    >>> from wavediff.diffusion import FAST_BETAS
     >>> align(DiscreteSchedule(num_steps=50, beta_min=1e-4, beta_max=0.05), FAST_BETAS["base"])[:4]
     tensor([0.8784, 0.4798, 0.2290, 0.1017], dtype=torch.float64)
 

@@ -22,6 +22,14 @@ from wavediff.errors import ConfigError
 
 MAX_DISCRETE_STEPS = 10_000
 
+# DiffWave's six-step schedules (section 5.1 and appendix B), named by the model that they were found for.
+FAST_BETAS = {
+    "base": (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5),
+    "large": (0.0001, 0.001, 0.01, 0.05, 0.2, 0.7),
+}
+# (T, beta_min, beta_max) of those models.
+_FAST_OF = {(50, 1e-4, 0.05): "base", (200, 1e-4, 0.02): "large"}
+
 
 def expand(values: Tensor, like: Tensor) -> Tensor:
     """Shape per-item values (B,) so that they broadcast over `like` (B, ...), in its dtype.
@@ -36,6 +44,18 @@ def expand(values: Tensor, like: Tensor) -> Tensor:
 
 class Schedule(Protocol):
     """What samplers and objectives need to know of a process, x_t = alpha x_0 + sigma noise."""
+
+    @property
+    def default_sampler(self) -> str:
+        """The sampler where none is named, as `make_sampler` takes it."""
+
+    @property
+    def default_steps(self) -> int:
+        """How many steps a vocoder takes where no number is given."""
+
+    @property
+    def fast_betas(self) -> tuple[float, ...] | None:
+        """The short inference schedule that was published for this one; None if there is none."""
 
     def alpha(self, t: Tensor) -> Tensor:
         """Signal share at times t (B,); float64."""
@@ -55,6 +75,21 @@ class Schedule(Protocol):
 
 class _Continuous:
     """What schedules share that are defined at every real time."""
+
+    @property
+    def default_sampler(self) -> str:
+        """No noise on the way: few steps are enough."""
+        return "ddim"
+
+    @property
+    def default_steps(self) -> int:
+        """Of a vocoder."""
+        return 2
+
+    @property
+    def fast_betas(self) -> None:
+        """Published for discrete steps alone."""
+        return None
 
     def alpha(self, t: Tensor) -> Tensor:
         raise NotImplementedError
@@ -171,6 +206,22 @@ class DiscreteSchedule:
         """(T + 1,) float64, alpha at steps 0 ... T."""
         alpha_bar = torch.cumprod(1 - self.betas, dim=0)
         return torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar.sqrt()])
+
+    @property
+    def default_sampler(self) -> str:
+        """DiffWave's own."""
+        return "ddpm"
+
+    @property
+    def default_steps(self) -> int:
+        """As many as the published schedules have, or T if that is less."""
+        return min(6, self.num_steps)
+
+    @property
+    def fast_betas(self) -> tuple[float, ...] | None:
+        """The six-step schedule of DiffWave for this T and these betas; None if none was published."""
+        name = _FAST_OF.get((self.num_steps, self.beta_min, self.beta_max))
+        return None if name is None else FAST_BETAS[name]
 
     @property
     def betas(self) -> Tensor:

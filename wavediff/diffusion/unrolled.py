@@ -12,8 +12,10 @@ from torch import Tensor
 
 from wavediff.diffusion.plans import Plan
 from wavediff.diffusion.schedules import Schedule
+from wavediff.errors import SamplingError
 
 NEGLIGIBLE = 1e-9  # beside the largest coefficient of a sum; what float64 leaves of a cancelled term is 1e-16
+LINEAR_TOLERANCE = 1e-5  # beside the largest term of a sum: thousands of negligible ones may be missing
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,11 @@ class Unrolled:
 
 
 def unroll(plan: Plan, schedule: Schedule) -> Unrolled:
-    """Walk a plan once on unit vectors, one for each signal that can occur, and read off the coefficients."""
+    """Walk a plan once on unit vectors, one for each signal that can occur, and read off the coefficients.
+
+    Raises:
+        SamplingError: the sampler is not linear in the start, its draws and the estimates, so no sums stand for it.
+    """
     sampler, grid = plan.make(), plan.grid
     most = plan.evaluations
     width = 1 + len(grid) - 1 + most  # the start, at most one draw a step, the estimates
@@ -62,7 +68,54 @@ def unroll(plan: Plan, schedule: Schedule) -> Unrolled:
         kept = [(index, value) for index, value in enumerate(row.tolist()) if abs(value) > least]
         return Combination(tuple((index - shift if index >= width - most else index, value) for index, value in kept))
 
-    return Unrolled(tracer.draws, tuple(tracer.times), tuple(map(combination, tracer.inputs)), combination(x_0))
+    unrolled = Unrolled(tracer.draws, tuple(tracer.times), tuple(map(combination, tracer.inputs)), combination(x_0))
+    _check_linear(unrolled, plan, schedule)
+    return unrolled
+
+
+def _check_linear(unrolled: Unrolled, plan: Plan, schedule: Schedule) -> None:
+    """Walk the sampler on random signals, and compare with the sums."""
+    walk = _RandomWalk()
+    start = walk.signal()
+    x_0 = plan.make()(walk.denoise, start, schedule, plan.grid, walk)
+    signals = torch.cat([start, *walk.draws, *walk.estimates])
+    expected = [*walk.inputs, x_0]
+    sums = [*unrolled.inputs, unrolled.output]
+    same = (len(walk.draws), len(walk.estimates)) == (unrolled.draws, len(unrolled.times))
+    if same:
+        for x, combination in zip(expected, sums, strict=True):
+            coefficients = torch.zeros(len(signals), dtype=torch.float64)
+            for index, value in combination.terms:
+                coefficients[index] = value
+            terms = coefficients[:, None] * signals
+            same = same and bool((terms.sum(dim=0) - x[0]).abs().max() <= LINEAR_TOLERANCE * terms.abs().max())
+    if not same:
+        raise SamplingError(
+            f"sampler: {plan.sampler} is not linear in the estimates of the network, so it can be neither streamed nor "
+            f"exported; choose another one"
+        )
+
+
+class _RandomWalk:
+    """Denoiser and noise that give random signals (1, 16), some of them beyond full scale, and remember them."""
+
+    def __init__(self) -> None:
+        self._generator = torch.Generator().manual_seed(0)
+        self.draws: list[Tensor] = []
+        self.estimates: list[Tensor] = []
+        self.inputs: list[Tensor] = []
+
+    def signal(self) -> Tensor:
+        return 3 * torch.randn(1, 16, dtype=torch.float64, generator=self._generator)
+
+    def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
+        self.inputs.append(x_t)
+        self.estimates.append(self.signal())
+        return self.estimates[-1]
+
+    def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        self.draws.append(self.signal())
+        return self.draws[-1]
 
 
 class _Tracer:

@@ -199,6 +199,8 @@ class MelSpec:
     def from_dict(cls, values: dict[str, Any]) -> "MelSpec":
         """The inverse of `to_dict`. Every field must be there: a constant left out would be guessed.
 
+        What was written before a field of `_LATER_FIELDS` existed lacks it, and means its default.
+
         Raises:
             ConfigError: Not a mapping, unknown or missing keys, or a value out of its bounds.
         """
@@ -207,10 +209,13 @@ class MelSpec:
         known = {field.name for field in fields(cls)}
         if unknown := [str(key)[:40] for key in values if key not in known]:
             raise ConfigError(f"mel spec: unknown {', '.join(unknown[:5])}; known are {', '.join(sorted(known))}")
-        if missing := sorted(known - values.keys()):
+        if missing := sorted(known - values.keys() - _LATER_FIELDS):
             raise ConfigError(f"mel spec: missing {', '.join(missing)}; give every field")
         return cls(**values)
 
+
+# What mels and models written before there were these lack; they mean the defaults, which change no mel.
+_LATER_FIELDS: frozenset[str] = frozenset()
 
 _CHOICES = {
     name: typing.get_args(hint)

@@ -61,7 +61,8 @@ class Generator(SoundPipeline):
             seconds: length of each, at most 600; by default that of the training segments. Longer ones go on, or fall
                 silent.
             label: class of all of them, or one a sound; None draws from all classes.
-            guidance: how strongly the class leads: 1 as trained, above 1 clearer and less varied. Default 2.
+            guidance: how strongly the class leads: 1 as trained, above 1 clearer and less varied. Default 2; only
+                with a label.
             num_steps: steps of sampling, each two network evaluations with guidance.
             sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5"; "ddpm" by default.
             schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.

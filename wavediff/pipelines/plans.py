@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 
 from wavediff.denoiser import Denoiser
-from wavediff.diffusion import DiscreteSchedule, Plan, make_grid, needs_num_steps, plan_for
-
-DISCRETE_STEPS, CONTINUOUS_STEPS = 6, 2  # by default
+from wavediff.diffusion import Plan, make_grid, needs_num_steps, plan_for
 
 
 def choose_plan(
@@ -26,16 +24,15 @@ def choose_plan(
         SamplingError: steps, schedule or sampler are not possible.
     """
     trained = denoiser.schedule
-    discrete = isinstance(trained, DiscreteSchedule)
-    default = DISCRETE_STEPS if discrete else CONTINUOUS_STEPS
+    default = trained.default_steps
     if schedule is None and sampler is None:
         known = plan_for(plans, default if num_steps is None else num_steps)
         if known is not None:
             return known
     if num_steps is None:
-        if schedule is None and discrete:
-            schedule = "fast6"
+        if schedule is None and trained.fast_betas is not None and denoiser.start_time == 1:
+            schedule = trained.fast_betas
         elif needs_num_steps(schedule):
             num_steps = default
     grid = make_grid(trained, num_steps, schedule, start=denoiser.start_time)
-    return Plan.along(sampler or ("ddpm" if discrete else "ddim"), grid)
+    return Plan.along(sampler or trained.default_sampler, grid)

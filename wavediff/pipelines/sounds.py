@@ -132,6 +132,10 @@ class SoundPipeline(Pipeline):
         if not _is_number(guidance) or not 0 <= guidance <= 100:
             raise SamplingError(f"guidance: {guidance!r} is not a number from 0 to 100")
         chosen = self._label_indices(options.label, count)
+        if chosen is None and options.guidance is not None:
+            raise SamplingError(
+                f"guidance: {guidance!r} leads to a class, and none was given; give a label or leave it out"
+            )
         free = self._bind(None if not self.labels else torch.full((count,), len(self.labels), device=self.device))
         return Guided(free, free, 1) if chosen is None else Guided(self._bind(chosen), free, float(guidance))
 

@@ -63,6 +63,8 @@ class ModelExport(Callback):
 class AudioLogger(Callback):
     """Vocodes the first validation clips after each validation: audio and spectrograms for TensorBoard.
 
+    What goes wrong there is a warning, and the training goes on.
+
     Args:
         count: clips.
     """
@@ -84,14 +86,19 @@ class AudioLogger(Callback):
         writer: Any = getattr(trainer.logger, "experiment", None)
         if batch_idx or trainer.sanity_checking or not trainer.is_global_zero or not hasattr(writer, "add_audio"):
             return
+        try:
+            self._log(writer, trainer.global_step, module, batch)
+        except Exception as error:  # whatever it is: sounds to listen to are worth no run
+            warnings.warn(f"AudioLogger: no sounds at step {trainer.global_step} ({error})", stacklevel=2)
+
+    def _log(self, writer: Any, step: int, module: VocoderModule, batch: dict[str, torch.Tensor]) -> None:
         from wavediff.report import spectrogram_figure
 
-        waveform = batch["waveform"][: self.count]
+        waveform, rate = batch["waveform"][: self.count], module.config.sample_rate
         vocoder = Vocoder(module.config, module.denoiser)
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ClippingWarning)  # a network at its beginning is loud
             speech = vocoder.decode(module.mel(batch)[: self.count], seed=0)
-        step, rate = trainer.global_step, module.config.sample_rate
         for index, (reference, synthesised) in enumerate(zip(waveform.cpu(), speech.cpu(), strict=True)):
             writer.add_audio(f"clip{index}/reference", reference, step, rate)
             writer.add_audio(f"clip{index}/synthesised", synthesised, step, rate)

@@ -318,7 +318,7 @@ element("sounds-form").addEventListener("submit", async (submitted) => {
     label: chosen?.value || null,
     seconds: Number(element("seconds").value),
     steps: Number(element("sound-steps").value),
-    guidance: Number(element("guidance").value),
+    guidance: chosen?.value ? Number(element("guidance").value) : null,
     seed: about.seed,
   };
   let film = null;
