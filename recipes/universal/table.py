@@ -1,4 +1,4 @@
-"""The recipes' table: the recordings themselves, Griffin-Lim and a vocoder at several numbers of steps, on the recordings of a manifest.
+"""The recipes' table: the recordings of a manifest, Griffin-Lim and a vocoder at several numbers of steps.
 
 python recipes/universal/table.py data/ljspeech/test.jsonl --checkpoint runs/universal/best.safetensors
 """
@@ -58,7 +58,9 @@ def main() -> None:
             vocoder.decode, num_steps=steps, sampler=args.sampler, seed=args.seed
         )
     utterances = read_manifest(args.manifest)
-    print(f"| system | {' | '.join(COLUMNS[name] for name in names)} | real-time factor |\n|{'---|' * (len(names) + 2)}")
+    print(
+        f"| system | {' | '.join(COLUMNS[name] for name in names)} | real-time factor |\n|{'---|' * (len(names) + 2)}"
+    )
     scores = [evaluate_signal(*read_audio(utterance.path, vocoder.sample_rate), alone) for utterance in utterances]
     _print_row("recordings", names, scores, "")
     for name, synthesise in systems.items():

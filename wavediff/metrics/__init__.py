@@ -5,7 +5,15 @@ Every figure is defined in its function's docstring.
 
 from wavediff.metrics.distribution import frechet_distance, kernel_distance, nearest_distances, pairwise_diversity
 from wavediff.metrics.evaluation import Summary, evaluate_pair, evaluate_signal, summarise
-from wavediff.metrics.files import Matching, check_files, evaluate_files, match_recordings, read_ids
+from wavediff.metrics.files import (
+    Matching,
+    check_files,
+    evaluate_file,
+    evaluate_files,
+    find_recordings,
+    match_recordings,
+    read_ids,
+)
 from wavediff.metrics.generated import GeneratedReport, evaluate_generated
 from wavediff.metrics.high_band import high_band_unvoiced, high_band_voiced
 from wavediff.metrics.level import clipped, dc_offset, noise_floor, peak
@@ -26,11 +34,13 @@ __all__ = [
     "dc_offset",
     "distillmos",
     "dnsmos",
+    "evaluate_file",
     "evaluate_files",
     "evaluate_generated",
     "evaluate_pair",
     "evaluate_signal",
     "f0_rmse",
+    "find_recordings",
     "frechet_distance",
     "high_band_unvoiced",
     "high_band_voiced",

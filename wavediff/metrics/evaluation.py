@@ -83,7 +83,9 @@ def evaluate_pair(
     }
 
 
-def evaluate_signal(waveform: Tensor, sample_rate: int, metrics: Sequence[str] | None = None) -> dict[str, float | None]:
+def evaluate_signal(
+    waveform: Tensor, sample_rate: int, metrics: Sequence[str] | None = None
+) -> dict[str, float | None]:
     """Score one signal without a reference.
 
     Args:
