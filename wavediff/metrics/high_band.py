@@ -22,6 +22,9 @@ def high_band_voiced(reference: Tensor, synthesised: Tensor, sample_rate: int) -
     every 10 ms). The voicing is the reference's, see `pitch_track`. Frames in which the reference's RMS is below
     -60 dBFS are left out.
 
+    The mean of logarithms weighs soft bins as much as loud ones. A signal that is smoother over the bins than the
+    reference can have less power in the band and still an error of 0.
+
     Args:
         reference: waveform (N,), full scale 1.
         synthesised: waveform (N,).
