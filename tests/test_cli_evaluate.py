@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from wavediff.cli.main import main
+from wavediff.metrics import METRICS
 
 RATE = 22050
 FAST = ["--metrics", "log_mel_l1,peak", "--quiet"]
@@ -160,13 +161,14 @@ def test_an_unknown_metric_lists_the_known(folders: tuple[str, str], capsys: pyt
 def test_without_the_extra_the_default_says_what_it_leaves_out_and_an_explicit_wish_fails(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pesq", None)
-    monkeypatch.setitem(sys.modules, "pystoi", None)
+    packages = {metric: METRICS[metric].package for metric in ("stoi", "pesq", "visqol", "distillmos", "dnsmos")}
+    for package in packages.values():
+        monkeypatch.setitem(sys.modules, str(package), None)
     pair = [str(Path(folders[0]) / "a.wav"), str(Path(folders[1]) / "a.flac")]
     assert main(["evaluate", *pair, "--quiet", "--json"]) == 0
     out, err = capsys.readouterr()
     report = json.loads(out)
-    assert report["left_out"] == {"stoi": "pystoi", "pesq": "pesq"}
+    assert report["left_out"] == packages
     assert report["files"]["a"]["noise_floor"] is None  # noise has no silence
     assert "mcd" in report["summary"]
     assert "pesq is left out" in err

@@ -1,6 +1,7 @@
 """Compare synthesised speech with its reference: a table of metrics for each utterance, their mean and spread.
 
 Files in two folders are matched by name without extension (LJ001-0001.wav with LJ001-0001.flac).
+With one path alone, the metrics that need no reference score its recordings.
 With --generated, sets of sounds are compared instead, where no file has a counterpart: REF is the real one and SYN the
 generated one, each a folder of class folders or a manifest (.jsonl) with labels. A classifier of sounds says whether
 the generated ones are of their class, as close to the real ones as these are to each other, as varied, and no copies.
@@ -9,8 +10,10 @@ the generated ones are of their class, as close to the real ones as these are to
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from wavediff.cli import evaluate_generated
 from wavediff.cli.tables import number, table
@@ -20,7 +23,7 @@ from wavediff.files import atomic_write, check_output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", metavar="REF", type=Path, help="recording, or folder of recordings")
-    parser.add_argument("synthesised", metavar="SYN", type=Path, help="synthesised file, or folder of them")
+    parser.add_argument("synthesised", metavar="SYN", type=Path, nargs="?", help="synthesised file, or folder of them")
     parser.add_argument(
         "--metrics",
         type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
@@ -40,42 +43,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if args.generated:
+        if args.synthesised is None:
+            raise ConfigError("--generated: compares two sets of sounds; name the generated one after the real one")
         evaluate_generated.run(args)
         return
     if args.classifier is not None:
         raise ConfigError("--classifier: is for generated sounds; add --generated, or leave it out")
-    from tqdm import tqdm
+    from wavediff.metrics import select_metrics
 
-    from wavediff.metrics import (
-        METRICS,
-        check_files,
-        evaluate_files,
-        match_recordings,
-        read_ids,
-        select_metrics,
-        summarise,
-    )
-
-    names, left_out = select_metrics(args.metrics)
+    alone = args.synthesised is None
+    names, left_out = select_metrics(args.metrics, alone=alone)
     if args.output:
         check_output(args.output, overwrite=args.overwrite)
-    matching = match_recordings(args.reference, args.synthesised, read_ids(args.ids) if args.ids else None)
     for name, package in left_out.items():
         _say(f"{name} is left out, it needs {package}: pip install 'wavediff[eval]'")
+    rows, recordings, facts = _score_alone(args) if alone else _compare(args, names)
+    _show(args, names, rows, recordings, facts | {"left_out": left_out})
+
+
+Rows = dict[str, dict[str, float | None]]  # utterance -> metric -> figure
+
+
+def _score_alone(args: argparse.Namespace) -> tuple[Rows, Rows, dict[str, Any]]:
+    """The rows of recordings without a reference."""
+    from tqdm import tqdm
+
+    from wavediff.metrics import evaluate_file, find_recordings, read_ids
+
+    files = find_recordings(args.reference)
+    wanted = files if args.ids is None else read_ids(args.ids)
+    absent = [stem for stem in wanted if stem not in files]
+    if absent:
+        raise ConfigError(f"--ids: {', '.join(absent[:5])} not in {args.reference}; name recordings that are there")
+    progress = tqdm(wanted, desc="evaluate", unit="file", disable=args.quiet)
+    rows = {stem: evaluate_file(files[stem], args.metrics) for stem in progress}
+    return rows, {}, {"reference": None, "synthesised": str(args.reference)}
+
+
+def _compare(args: argparse.Namespace, names: Sequence[str]) -> tuple[Rows, Rows, dict[str, Any]]:
+    """The rows of pairs, and what the metrics that need no reference say of the references themselves."""
+    from tqdm import tqdm
+
+    from wavediff.metrics import METRICS, check_files, evaluate_file, evaluate_files, match_recordings, read_ids
+
+    matching = match_recordings(args.reference, args.synthesised, read_ids(args.ids) if args.ids else None)
     for stems, folder in ((matching.only_reference, args.synthesised), (matching.only_synthesised, args.reference)):
         if stems:
             some = ", ".join(stems[:5]) + (", ..." if len(stems) > 5 else "")
             _say(f"{len(stems)} without a counterpart in {folder}: {some}")
     for pair in matching.pairs.values():  # headers only, so that a bad pair shows before the long work
         check_files(*pair)
+    opinions = [name for name in names if METRICS[name].alone and METRICS[name].higher_is_better]
+    rows, recordings = {}, {}
+    for stem, (ours, theirs) in tqdm(matching.pairs.items(), desc="evaluate", unit="file", disable=args.quiet):
+        rows[stem] = evaluate_files(ours, theirs, args.metrics)
+        if opinions:
+            recordings[stem] = evaluate_file(ours, opinions)
+    facts = {"reference": str(args.reference), "synthesised": str(args.synthesised)}
+    unmatched = {"only_reference": matching.only_reference, "only_synthesised": matching.only_synthesised}
+    return rows, recordings, facts | unmatched
 
-    progress = tqdm(matching.pairs.items(), desc="evaluate", unit="file", disable=args.quiet)
-    rows = {stem: evaluate_files(ours, theirs, names) for stem, (ours, theirs) in progress}
-    summary = summarise(list(rows.values()))
+
+def _show(args: argparse.Namespace, names: Sequence[str], rows: Rows, recordings: Rows, facts: dict[str, Any]) -> None:
+    """Write the JSON where a file is named; print it, or tables."""
+    from wavediff.metrics import METRICS, summarise
+
+    summary, own = summarise(list(rows.values())), summarise(list(recordings.values()))
     report = json.dumps(
-        {
-            "reference": str(args.reference),
-            "synthesised": str(args.synthesised),
+        facts
+        | {
             "metrics": {
                 name: {
                     "unit": METRICS[name].unit,
@@ -85,10 +121,8 @@ def run(args: argparse.Namespace) -> None:
                 for name in names
             },
             "summary": {name: asdict(figures) for name, figures in summary.items()},
+            "recordings": {name: asdict(figures) for name, figures in own.items()},
             "files": rows,
-            "left_out": left_out,
-            "only_reference": matching.only_reference,
-            "only_synthesised": matching.only_synthesised,
         },
         indent=2,
         allow_nan=False,
@@ -101,13 +135,15 @@ def run(args: argparse.Namespace) -> None:
         return
     print(table([["utterance", *names]] + [[stem, *map(number, row.values())] for stem, row in rows.items()]))
     print()
-    lines = [["metric", "unit", "mean", "sd", "95 % of the mean", "n", "better", ""]]
+    lines = [["metric", "unit", "mean", "sd", "95 % of the mean", "n", "recordings", "better", ""]]
     for name, figures in summary.items():
         metric = METRICS[name]
         low_high = " to ".join(map(number, figures.interval95)) if figures.interval95 else "-"
         better = {True: "higher", False: "lower", None: "-"}[metric.higher_is_better]
         mean, deviation = number(figures.mean), number(figures.standard_deviation)
-        lines.append([name, metric.unit, mean, deviation, low_high, str(figures.count), better, metric.description])
+        themselves = number(own[name].mean) if name in own else "-"
+        count = str(figures.count)
+        lines.append([name, metric.unit, mean, deviation, low_high, count, themselves, better, metric.description])
     print(table(lines))
 
 

@@ -4,10 +4,20 @@ Every figure is defined in its function's docstring.
 """
 
 from wavediff.metrics.distribution import frechet_distance, kernel_distance, nearest_distances, pairwise_diversity
-from wavediff.metrics.evaluation import Summary, evaluate_pair, summarise
-from wavediff.metrics.files import Matching, check_files, evaluate_files, match_recordings, read_ids
+from wavediff.metrics.evaluation import Summary, evaluate_pair, evaluate_signal, summarise
+from wavediff.metrics.files import (
+    Matching,
+    check_files,
+    evaluate_file,
+    evaluate_files,
+    find_recordings,
+    match_recordings,
+    read_ids,
+)
 from wavediff.metrics.generated import GeneratedReport, evaluate_generated
+from wavediff.metrics.high_band import high_band_unvoiced, high_band_voiced
 from wavediff.metrics.level import clipped, dc_offset, noise_floor, peak
+from wavediff.metrics.opinion import distillmos, dnsmos, visqol
 from wavediff.metrics.perceptual import pesq, stoi
 from wavediff.metrics.pitch import f0_rmse, pitch_track, voicing_error
 from wavediff.metrics.registry import METRICS, Metric, select_metrics
@@ -22,11 +32,18 @@ __all__ = [
     "check_files",
     "clipped",
     "dc_offset",
+    "distillmos",
+    "dnsmos",
+    "evaluate_file",
     "evaluate_files",
     "evaluate_generated",
     "evaluate_pair",
+    "evaluate_signal",
     "f0_rmse",
+    "find_recordings",
     "frechet_distance",
+    "high_band_unvoiced",
+    "high_band_voiced",
     "kernel_distance",
     "log_mel_l1",
     "match_recordings",
@@ -42,5 +59,6 @@ __all__ = [
     "select_metrics",
     "stoi",
     "summarise",
+    "visqol",
     "voicing_error",
 ]

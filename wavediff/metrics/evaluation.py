@@ -62,10 +62,12 @@ def evaluate_pair(
         metrics: names from `METRICS`; None means all that are installed.
 
     Returns:
-        The figure of each metric by name, None where it is not defined (no silence, no voiced frame, ...).
+        The figure of each metric by name, None where it is not defined (no silence, no voiced frame, or, where
+        `metrics` is None, a sample rate that is too low for it).
 
     Raises:
-        AudioError: a signal is not a finite waveform of at least 2,048 samples.
+        AudioError: a signal is not a finite waveform of at least 2,048 samples, or its sample rate is too low for
+            a metric named in `metrics`.
         DataError: the lengths differ by more than 25 ms and more than 1 %.
         ConfigError: an unknown metric.
         MissingExtraError: a metric named in `metrics` needs the `eval` extra.
@@ -74,7 +76,35 @@ def evaluate_pair(
     reference, synthesised = _prepare(reference, "reference"), _prepare(synthesised, "synthesised")
     common = check_lengths(len(reference), len(synthesised), sample_rate)
     reference, synthesised = reference[:common], synthesised[:common]
-    return {name: METRICS[name].function(reference, synthesised, sample_rate) for name in names}
+    undefined = () if metrics is not None else [name for name in names if sample_rate < METRICS[name].lowest_rate]
+    return {
+        name: None if name in undefined else METRICS[name].function(reference, synthesised, sample_rate)
+        for name in names
+    }
+
+
+def evaluate_signal(
+    waveform: Tensor, sample_rate: int, metrics: Sequence[str] | None = None
+) -> dict[str, float | None]:
+    """Score one signal without a reference.
+
+    Args:
+        waveform: (N,), floating point, full scale 1.
+        sample_rate: [Hz].
+        metrics: names from `METRICS` of metrics with `alone`; None means all of those that are installed.
+
+    Returns:
+        The figure of each metric by name, None where it is not defined.
+
+    Raises:
+        AudioError: the signal is not a finite waveform of at least 2,048 samples.
+        ConfigError: an unknown metric, or one that needs a reference.
+        MissingExtraError: a metric named in `metrics` needs the `eval` extra.
+    """
+    names, _ = select_metrics(metrics, alone=True)
+    waveform = _prepare(waveform, "waveform")
+    check_lengths(len(waveform), len(waveform), sample_rate)
+    return {name: METRICS[name].function(waveform, waveform, sample_rate) for name in names}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wavediff.audio import iter_audio_files, read_audio, read_info
 from wavediff.errors import AudioError, DataError
-from wavediff.metrics.evaluation import check_lengths, evaluate_pair
+from wavediff.metrics.evaluation import check_lengths, evaluate_pair, evaluate_signal
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,12 @@ class Matching:
     only_synthesised: tuple[str, ...]
 
 
-def _recordings(path: Path) -> dict[str, Path]:
-    """Stem -> file, for a file or for every recording below a folder."""
+def find_recordings(path: Path) -> dict[str, Path]:
+    """Stem -> file, for a file or for every recording below a folder.
+
+    Raises:
+        DataError: the path is missing or empty, or a stem occurs twice.
+    """
     if path.is_file():
         return {path.stem: path}
     if not path.is_dir():
@@ -60,7 +64,7 @@ def match_recordings(
     reference, synthesised = Path(reference), Path(synthesised)
     if reference.is_file() and synthesised.is_file():
         return Matching({reference.stem: (reference, synthesised)}, (), ())
-    ours, theirs = _recordings(reference), _recordings(synthesised)
+    ours, theirs = find_recordings(reference), find_recordings(synthesised)
     wanted = set(ours) | set(theirs) if ids is None else set(ids)
     common = sorted(wanted & set(ours) & set(theirs))
     if not common:
@@ -116,6 +120,15 @@ def evaluate_files(
     theirs, _ = read_audio(synthesised)
     with _naming(reference, synthesised):
         return evaluate_pair(ours, theirs, sample_rate, metrics)
+
+
+def evaluate_file(path: str | os.PathLike[str], metrics: Sequence[str] | None = None) -> dict[str, float | None]:
+    """`evaluate_signal` for an audio file; errors name the file."""
+    waveform, sample_rate = read_audio(path)
+    try:
+        return evaluate_signal(waveform, sample_rate, metrics)
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from error
 
 
 @contextlib.contextmanager

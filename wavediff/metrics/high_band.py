@@ -1,0 +1,76 @@
+"""Whether the sound above 8 kHz, where many mels say nothing, is as strong as it should be."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavediff.errors import AudioError
+from wavediff.metrics.level import SILENCE_LEVEL
+from wavediff.metrics.pitch import HOP_LENGTH, PITCH_RATE, pitch_track
+
+BAND_START = 8000.0  # [Hz]
+LOWEST_RATE = 22_050  # [Hz]
+WINDOW_SECONDS = 0.025
+POWER_FLOOR = 1e-12  # of a bin; a full-scale sine has 0.25
+
+
+def high_band_voiced(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
+    """Error of the mean log power above 8 kHz in the reference's voiced frames, in dB.
+
+    The figure is the mean of 10 log10 |Y|^2 - 10 log10 |X|^2 over the frames and over the bins from 8 kHz to half of
+    the sample rate. X and Y are short-time spectra of the reference and the synthesised signal (Hann window of 25 ms,
+    every 10 ms). The voicing is the reference's, see `pitch_track`. Frames in which the reference's RMS is below
+    -60 dBFS are left out.
+
+    The mean of logarithms weighs soft bins as much as loud ones. A signal that is smoother over the bins than the
+    reference can have less power in the band and still an error of 0.
+
+    Args:
+        reference: waveform (N,), full scale 1.
+        synthesised: waveform (N,).
+        sample_rate: [Hz], at least 22,050.
+
+    Returns:
+        dB, negative where the synthesised signal is too soft; None where there is no such frame.
+
+    Raises:
+        AudioError: `sample_rate` is below 22,050 Hz.
+    """
+    return _error(reference, synthesised, sample_rate, voiced=True)
+
+
+def high_band_unvoiced(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
+    """As `high_band_voiced`, in the frames that are neither voiced nor silent, such as fricatives."""
+    return _error(reference, synthesised, sample_rate, voiced=False)
+
+
+def _error(reference: Tensor, synthesised: Tensor, sample_rate: int, *, voiced: bool) -> float | None:
+    if sample_rate < LOWEST_RATE:
+        raise AudioError(
+            f"high_band_voiced, high_band_unvoiced: {sample_rate} Hz leaves too little above 8 kHz; "
+            f"compare recordings of at least {LOWEST_RATE} Hz, or leave these metrics out"
+        )
+    _, decisions = pitch_track(reference, sample_rate)
+    ours, theirs = (_frames(waveform, sample_rate, len(decisions)) for waveform in (reference, synthesised))
+    loud = ours.square().mean(1) >= 10 ** (SILENCE_LEVEL / 10)
+    chosen = loud & torch.from_numpy(np.asarray(decisions) == voiced)
+    if not chosen.any():
+        return None
+    return (_log_power(theirs[chosen], sample_rate) - _log_power(ours[chosen], sample_rate)).mean().item()
+
+
+def _frames(waveform: Tensor, sample_rate: int, count: int) -> Tensor:
+    """(count, 25 ms): frame k is centred at k * 10 ms, as those of `pitch_track` are; zeros beyond the ends."""
+    length = round(WINDOW_SECONDS * sample_rate)
+    starts = (torch.arange(count, dtype=torch.float64) * (HOP_LENGTH / PITCH_RATE * sample_rate)).round().long()
+    beyond = max(0, int(starts[-1]) + length - length // 2 - len(waveform))
+    padded = torch.nn.functional.pad(waveform.double(), (length // 2, beyond))
+    return padded[starts[:, None] + torch.arange(length)]
+
+
+def _log_power(frames: Tensor, sample_rate: int) -> Tensor:
+    """10 log10 of the power in each bin from 8 kHz on, (frames, bins) in dB."""
+    length = frames.shape[1]
+    window = torch.hann_window(length, dtype=frames.dtype)
+    power = (torch.fft.rfft(frames * window) / window.sum()).abs().square()
+    return 10 * power[:, torch.fft.rfftfreq(length, 1 / sample_rate) >= BAND_START].clamp(min=POWER_FLOOR).log10()

@@ -1,0 +1,145 @@
+"""Predicted opinions of listeners: DistillMOS and DNSMOS P.808 of one signal, ViSQOL of a pair; `eval` extra."""
+
+import contextlib
+import functools
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavediff.audio import resample
+from wavediff.errors import MissingExtraError
+
+OPINION_RATE = 16_000  # [Hz], of DistillMOS and DNSMOS
+VISQOL_RATE = 48_000  # [Hz], of ViSQOL's audio mode
+VISQOL_SECONDS = 1.0  # shorter signals hold too few of ViSQOL's patches
+
+
+def distillmos(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
+    """Mean opinion score predicted from the synthesised signal alone (1 to 5), higher is better.
+
+    The signal is resampled to 16 kHz, so that nothing above 8 kHz is heard. The level has no influence.
+
+    Args:
+        reference: unused.
+        synthesised: waveform (N,).
+        sample_rate: [Hz].
+
+    Returns:
+        MOS; None for digital silence.
+
+    Raises:
+        MissingExtraError: distillmos is not installed.
+
+    Source: Stahl and Gamper 2025, Distillation and Pruning for Scalable Self-Supervised Representation-Based
+    Speech Quality Assessment (arXiv 2502.05356), as packaged in distillmos 0.9.1.
+    """
+    network = _distillmos()
+    if not synthesised.any():
+        return None
+    with torch.inference_mode():
+        return network(resample(synthesised, sample_rate, OPINION_RATE)[None]).item()
+
+
+@functools.cache
+def _distillmos() -> Any:
+    try:
+        from distillmos import ConvTransformerSQAModel
+    except ImportError as error:
+        raise MissingExtraError("distillmos", "eval", "the DistillMOS metric") from error
+    # The package prints where its weights are, and draws the weights that it then replaces.
+    with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng(devices=[]):
+        return ConvTransformerSQAModel().eval()
+
+
+def dnsmos(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
+    """DNSMOS P.808: mean opinion score predicted from the synthesised signal alone (1 to 5), higher is better.
+
+    The signal is resampled to 16 kHz, so that nothing above 8 kHz is heard. It is repeated to 9.01 s where it is
+    shorter; of a longer one the mean is taken over pieces of that length every second. The level has no influence.
+
+    Args:
+        reference: unused.
+        synthesised: waveform (N,).
+        sample_rate: [Hz].
+
+    Returns:
+        MOS; None for digital silence.
+
+    Raises:
+        MissingExtraError: speechmos or onnxruntime is not installed.
+
+    Source: Reddy et al. 2021, DNSMOS: A non-intrusive perceptual objective speech quality metric to evaluate noise
+    suppressors (arXiv 2010.15258); the score "p808_mos" of speechmos 0.0.1.1.
+    """
+    scorer = _dnsmos()
+    if not synthesised.any():
+        return None
+    samples = resample(synthesised, sample_rate, OPINION_RATE)
+    samples = samples / samples.abs().max().clamp(min=1)  # the package refuses what is beyond full scale
+    return float(scorer(samples.numpy(), OPINION_RATE, False)["p808_mos"])
+
+
+class _NoScores:
+    """In the place of the package's second network, whose scores are not used and take most of the time."""
+
+    def run(self, outputs: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [np.zeros((1, 3))]
+
+
+@functools.cache
+def _dnsmos() -> Any:
+    try:
+        import onnxruntime
+        from speechmos import dnsmos as package
+    except ImportError as error:
+        raise MissingExtraError("speechmos and onnxruntime", "eval", "the DNSMOS metric") from error
+    scorer = package.DNSMOS.__new__(package.DNSMOS)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    weights = Path(package.__file__).parent / "dnsmos_models" / "model_v8.onnx"
+    scorer.p808_onnx_sess = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+    scorer.onnx_sess = _NoScores()
+    return scorer
+
+
+def visqol(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
+    """ViSQOL in audio mode: similarity to the reference as a mean opinion score (1 to 4.73), higher is better.
+
+    The speech mode hears up to 8 kHz only, as PESQ does. The audio mode hears all that the signals hold; both are
+    resampled to 48 kHz. Bands above half of `sample_rate` are equally empty in both signals and count as alike, so
+    figures at different rates do not compare.
+
+    Args:
+        reference: waveform (N,).
+        synthesised: waveform (N,).
+        sample_rate: [Hz].
+
+    Returns:
+        MOS-LQO; None where a signal is digital silence or shorter than 1 s.
+
+    Raises:
+        MissingExtraError: visqol-python is not installed.
+
+    Source: Chinen et al. 2020, ViSQOL v3: An open source production ready objective speech and audio metric
+    (arXiv 2004.09584), as packaged in visqol-python 3.8.0.
+    """
+    judge = _visqol()
+    if not reference.any() or not synthesised.any() or len(reference) < VISQOL_SECONDS * sample_rate:
+        return None
+    ours, theirs = (resample(x, sample_rate, VISQOL_RATE).double().numpy() for x in (reference, synthesised))
+    return float(judge.measure_from_arrays(ours, theirs, VISQOL_RATE).moslqo)
+
+
+@functools.cache
+def _visqol() -> Any:
+    try:
+        from visqol import VisqolApi
+    except ImportError as error:
+        raise MissingExtraError("visqol-python", "eval", "the ViSQOL metric") from error
+    judge = VisqolApi()
+    judge.create(mode="audio")
+    return judge
