@@ -36,8 +36,7 @@ class Folder:
         valid, test = self.valid_fraction, self.test_fraction
         if not (valid >= 0 and test >= 0 and valid + test < 1):
             raise DataError(f"valid_fraction {valid} and test_fraction {test} must be 0 or above, their sum below 1")
-        below_root = (path.relative_to(self.root) for path in iter_audio_files(self.root))
-        paths = [path for path in below_root if not any(part.startswith(".") for part in path.parts)]
+        paths = [path.relative_to(self.root) for path in iter_audio_files(self.root)]
         # The lowest hashes are tested on, then validated on: at least one clip each where a share was asked for.
         hashes = sorted(unit_hash(path) for path in paths)
         num_test = max(bisect.bisect_left(hashes, test), int(test > 0))
