@@ -70,6 +70,7 @@ def test_a_wrong_extension_is_warned_of(tmp_path: Path, name: str) -> None:  # f
     [
         (b"\x7fELF\2\1\1" + bytes(60), "program"),
         (b"PK\3\4" + bytes(60), "zip"),
+        (b"NIST_1A\n   1024\nsample_count -i 8000\n", "NIST SPHERE, .* with ffmpeg"),
         (b"Once upon a time\nthere was no audio", "text"),
         (b"ID3\4" + bytes(60), "MP3"),
         (b"\xff\xfb\x90\x64" + bytes(60), "MP3"),

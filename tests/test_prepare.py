@@ -144,7 +144,7 @@ def test_a_small_folder_still_has_a_clip_in_each_split(data_root: Path) -> None:
 
 
 def test_a_folder_with_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="leave none to train on"):
+    with pytest.raises(DataError, match="holds no audio file"):
         Folder(tmp_path).clips()
     with pytest.raises(AudioError, match="not a folder"):
         Folder(tmp_path / "nowhere").clips()

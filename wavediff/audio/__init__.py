@@ -19,6 +19,7 @@ from wavediff.audio.resampling import resample
 from wavediff.audio.trim import trim_end
 from wavediff.audio.writing import SUBTYPES, AudioWriter, write_audio
 from wavediff.errors import AudioError
+from wavediff.files import is_leftover
 
 __all__ = [
     "SUBTYPES",
@@ -110,11 +111,14 @@ def read_audio(
 def iter_audio_files(root: str | os.PathLike[str]) -> Iterator[Path]:
     """Every file below `root` named .wav, .flac, .ogg or .oga, in sorted order; a linked folder is visited once.
 
+    Hidden files and what systems leave in folders (`files.is_leftover`) are passed over; a warning counts them.
+
     Raises:
         AudioError: `root` is not a folder, or a folder in it cannot be listed.
     """
     suffixes = {suffix for group in EXTENSIONS.values() for suffix in group}
     visited: set[tuple[int, int]] = set()
+    leftovers: list[Path] = []
     pending = [Path(root)]
     if not pending[0].is_dir():
         raise AudioError(f"{root}: is not a folder; name the folder that holds the recordings")
@@ -127,9 +131,15 @@ def iter_audio_files(root: str | os.PathLike[str]) -> Iterator[Path]:
                     visited.add((status.st_dev, status.st_ino))
                     pending.extend(sorted(path.iterdir(), reverse=True))
             elif path.suffix.lower() in suffixes:
-                yield path
+                if is_leftover(path.relative_to(root)):
+                    leftovers.append(path)
+                else:
+                    yield path
         except OSError as error:
             raise AudioError(f"{path}: cannot be listed ({error.strerror}); check its permissions") from error
+    if leftovers:
+        what = f"{len(leftovers)} hidden or system files are passed over, the first {leftovers[0].relative_to(root)}"
+        warnings.warn(f"{root}: {what}", stacklevel=2)
 
 
 def _check_limits(info: AudioInfo, frames: int, max_seconds: float) -> None:

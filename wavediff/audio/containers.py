@@ -36,6 +36,7 @@ _FOREIGN = {
     b"FORM": "AIFF",
     b".snd": "AU",
     b"caff": "CAF",
+    b"NIST_1A": "NIST SPHERE",
     b"\x93NUMPY": "a NumPy array",
     b"version https://git-lfs": "a Git LFS pointer (run `git lfs pull`)",
 }

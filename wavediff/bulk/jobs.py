@@ -7,7 +7,7 @@ from pathlib import Path
 from wavediff.audio import iter_audio_files
 from wavediff.data.manifest import read_manifest
 from wavediff.errors import OutputError
-from wavediff.files import check_output, sweep_temporaries
+from wavediff.files import check_output, is_leftover, sweep_temporaries
 
 MEL_SUFFIXES = (".npy", ".safetensors")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
@@ -84,7 +84,11 @@ def sweep(jobs: Iterable[Job]) -> None:
 def _sources(path: Path, output: Path) -> Iterator[tuple[Path, Path]]:
     """The files that an input stands for, each with its folder below the input."""
     if path.is_dir():
-        mels = (found for found in path.rglob("*") if found.suffix.lower() in MEL_SUFFIXES and found.is_file())
+        mels = (
+            found
+            for found in path.rglob("*")
+            if found.suffix.lower() in MEL_SUFFIXES and not is_leftover(found.relative_to(path)) and found.is_file()
+        )
         own = output.absolute() if path.absolute() in output.absolute().parents else None
         for found in sorted([*iter_audio_files(path), *mels]):
             if own is None or own not in found.absolute().parents:  # what an earlier run has made is no input

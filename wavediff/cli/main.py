@@ -7,6 +7,7 @@ Each subcommand is a module of this package with `HELP` (one line), `add_argumen
 import argparse
 import contextlib
 import importlib
+import io
 import logging
 import os
 import sys
@@ -52,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit status."""
+    _mend_streams()
     argv = list(sys.argv[1:] if argv is None else argv)
     name = build_parser().parse_args(argv[:1]).subcommand
     module = importlib.import_module(f"wavediff.cli.{name}_" if name == "import" else f"wavediff.cli.{name}")
@@ -75,6 +77,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):  # standard output may be an object without a file
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _mend_streams() -> None:
+    """Let what is said never stop the work: a stream that is missing says it to nobody, others escape what they lack.
+
+    A closed descriptor is filled, too, or the next file that is opened would take its number and what libraries print.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  as long as the process
+        elif isinstance(stream, io.TextIOWrapper) and (
+            stream.errors == "strict" or (stream.errors == "surrogateescape" and "utf" not in stream.encoding.lower())
+        ):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _one_line_warning(message, category, filename, lineno, file=None, line=None) -> None:  # type: ignore[no-untyped-def]

@@ -68,7 +68,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Utterance]:
     path = Path(path)
     utterances = []
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     utterances.append(_parse(line, path.parent.absolute(), f"{path}, line {number}"))

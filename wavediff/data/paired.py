@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wavediff.data.manifest import Skipped, Utterance
 from wavediff.errors import DataError, MelError
+from wavediff.files import is_leftover
 from wavediff.mel import MelSpec, MelTransform, check_mel, read_mel, read_mel_info
 
 FRAME_TOLERANCE = 4
@@ -175,7 +176,7 @@ def _mels_below(folder: Path) -> dict[Path, Path]:
     found: dict[Path, Path] = {}
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()):
         below = path.relative_to(folder)
-        if any(part.startswith(".") for part in below.parts):
+        if is_leftover(below):
             continue
         stem = below.with_suffix("")
         if stem in found:

@@ -41,8 +41,7 @@ def find_sounds(root: str | os.PathLike[str]) -> dict[str, list[Path]]:
     groups: dict[str, list[Path]] = {}
     for path in iter_audio_files(root):
         below = path.relative_to(root)
-        if not any(part.startswith(".") for part in below.parts):
-            groups.setdefault("" if len(below.parts) == 1 else below.parent.as_posix(), []).append(path)
+        groups.setdefault("" if len(below.parts) == 1 else below.parent.as_posix(), []).append(path)
     return dict(sorted(groups.items()))
 
 

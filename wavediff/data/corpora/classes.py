@@ -37,7 +37,7 @@ class ClassFolders:
         classes: dict[str, list[Path]] = {}
         for path in iter_audio_files(self.root):
             below = path.relative_to(self.root)
-            if len(below.parts) > 1 and not any(part.startswith(".") for part in below.parts):
+            if len(below.parts) > 1:
                 classes.setdefault(below.parts[0], []).append(below)
         if not classes:
             raise DataError(

@@ -3,12 +3,14 @@
 import bisect
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from wavediff.audio import iter_audio_files
 from wavediff.data.scan import Clip
 from wavediff.errors import DataError
+from wavediff.files import is_leftover
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +38,9 @@ class Folder:
         valid, test = self.valid_fraction, self.test_fraction
         if not (valid >= 0 and test >= 0 and valid + test < 1):
             raise DataError(f"valid_fraction {valid} and test_fraction {test} must be 0 or above, their sum below 1")
-        below_root = (path.relative_to(self.root) for path in iter_audio_files(self.root))
-        paths = [path for path in below_root if not any(part.startswith(".") for part in path.parts)]
+        paths = [path.relative_to(self.root) for path in iter_audio_files(self.root)]
+        if not paths:
+            raise DataError(f"{self.root}: holds no audio file (WAV, FLAC, OGG){_others(self.root)}")
         # The lowest hashes are tested on, then validated on: at least one clip each where a share was asked for.
         hashes = sorted(unit_hash(path) for path in paths)
         num_test = max(bisect.bisect_left(hashes, test), int(test > 0))
@@ -49,6 +52,16 @@ class Folder:
             Clip(self.root / path, split_of[path], speaker=path.parts[0] if len(path.parts) > 1 else None)
             for path in paths
         ]
+
+
+def _others(root: Path) -> str:
+    """What a folder holds instead of audio, counted by extension, and the cure."""
+    below = (path for path in root.rglob("*") if not is_leftover(path.relative_to(root)) and path.is_file())
+    counts = Counter(path.suffix.lower() or "no extension" for path in below)
+    if not counts:
+        return "; name the folder of the recordings"
+    listed = ", ".join(f"{count} of {suffix}" for suffix, count in counts.most_common(5))
+    return f", but files of other kinds ({listed}); convert recordings to one of these, e.g. with ffmpeg"
 
 
 def unit_hash(path: Path) -> float:

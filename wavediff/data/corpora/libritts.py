@@ -8,6 +8,7 @@ from pathlib import Path
 from wavediff.data.corpora.speakers import split_speakers, transcript
 from wavediff.data.scan import Clip
 from wavediff.errors import DataError
+from wavediff.files import is_leftover
 
 _NAMES = ("LibriTTS", "LibriTTS_R")
 _SPLITS = {"train": "train", "dev": "valid", "test": "test"}  # first word of a subset's name -> split
@@ -37,7 +38,8 @@ class LibriTTS:
         for name, split in _SPLITS.items():
             for subset in sorted(folder.glob(f"{name}-*")):
                 if not (self.clean and "other" in subset.name):
-                    found[split] += sorted(subset.glob("*/*/*.wav"))
+                    paths = sorted(subset.glob("*/*/*.wav"))
+                    found[split] += [path for path in paths if not is_leftover(path.relative_to(folder))]
         if not found["train"]:
             raise DataError(
                 f"{folder}: holds no train-*/SPEAKER/CHAPTER/*.wav; pass the folder LibriTTS, or prepare your own "

@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
+import warnings
 from pathlib import Path
 
 from wavediff.data.scan import Clip
 from wavediff.errors import DataError, require_torchaudio
 
 _NAME = "LJSpeech-1.1"
+_HEADERS = {"id", "ids", "file", "files", "filename", "file_name", "file_id", "path", "audio", "audio_file", "wav"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +48,18 @@ class LJSpeech:
 
 
 def _read_metadata(folder: Path) -> dict[str, str]:
-    """Transcripts by id: `id|transcript|normalised transcript` on each line, quotes meaning nothing."""
+    """Transcripts by id: `id|transcript|normalised transcript` on each line, quotes meaning nothing.
+
+    A first line that names columns is left out with a warning; an id may end in `.wav`.
+    """
     path = folder / "metadata.csv"
     texts: dict[str, str] = {}
     for number, line in enumerate(_lines(path), start=1):
         clip_id, *columns = line.split("|")
+        if number == 1 and clip_id.strip().lower() in _HEADERS and not (folder / "wavs" / f"{clip_id}.wav").exists():
+            warnings.warn(f"{path}: its first line is taken for a header and left out", stacklevel=3)
+            continue
+        clip_id = clip_id.removesuffix(".wav")
         if not columns:
             raise DataError(f"{path}, line {number}: no transcript; expected `id|transcript|normalised transcript`")
         texts[clip_id] = columns[-1]
@@ -73,7 +82,7 @@ def _splits(folder: Path, ids: list[str]) -> dict[str, str]:
 
 
 def _read_ids(path: Path, known: list[str]) -> list[str]:
-    ids = _lines(path)
+    ids = [line.removesuffix(".wav") for line in _lines(path)]
     if unknown := sorted(set(ids) - set(known)):
         raise DataError(f"{path}: {unknown[0]} is not in metadata.csv; correct the list")
     return ids
@@ -81,7 +90,7 @@ def _read_ids(path: Path, known: list[str]) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        return [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: cannot be read ({error}); pass the folder {_NAME}, `--download` to fetch it, "

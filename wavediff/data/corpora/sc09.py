@@ -65,7 +65,7 @@ def _listed(folder: Path) -> dict[str, str]:
     for split, list_name in _LISTS.items():
         path = folder / list_name
         try:
-            names = path.read_text(encoding="utf-8").split()
+            names = path.read_text(encoding="utf-8-sig").split()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(
                 f"{path}: cannot be read ({error}); pass the folder {_NAME} or the one that holds {_FOLDER}/{_NAME}, "

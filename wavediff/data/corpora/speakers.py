@@ -38,7 +38,7 @@ def transcript(path: Path) -> str | None:
         DataError: it is there, but cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8-sig").strip()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from wavediff.data.corpora.speakers import split_speakers, transcript
 from wavediff.data.scan import Clip
 from wavediff.errors import DataError
+from wavediff.files import is_leftover
 
 _NAME, _AUDIO = "VCTK-Corpus-0.92", "wav48_silence_trimmed"
 
@@ -36,7 +37,8 @@ class VCTK:
         """
         # The root may be the corpus, or the folder that holds it.
         folder = self.root if (self.root / _AUDIO).is_dir() else self.root / _NAME
-        paths = sorted((folder / _AUDIO).glob(f"*/*_{self.mic}.flac"))
+        found = sorted((folder / _AUDIO).glob(f"*/*_{self.mic}.flac"))
+        paths = [path for path in found if not is_leftover(path.relative_to(folder))]
         if not paths:
             raise DataError(
                 f"{folder / _AUDIO}: holds no SPEAKER/*_{self.mic}.flac; pass the folder {_NAME} (mic1 or mic2), or "
