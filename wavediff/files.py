@@ -10,11 +10,9 @@ from pathlib import Path
 from wavediff.errors import OutputError
 
 TEMPORARY_SUFFIX = ".wavediff-tmp"
-<<<<<<< HEAD
-_live: set[str] = set()  # names of the temporaries that threads of this process are writing
-=======
 SYSTEM_FOLDERS = {"__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information"}
 """What macOS, network storage and Windows leave beside recordings, in small letters; besides names with a dot first."""
+_live: set[str] = set()  # names of the temporaries that threads of this process are writing
 
 
 def is_leftover(below: Path) -> bool:
@@ -23,7 +21,6 @@ def is_leftover(below: Path) -> bool:
     Of the folder itself nothing is asked: whoever names a hidden one means it.
     """
     return any(part.startswith(".") or part.lower() in SYSTEM_FOLDERS for part in below.parts)
->>>>>>> clifaults
 
 
 @contextlib.contextmanager

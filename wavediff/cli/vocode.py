@@ -74,7 +74,7 @@ def _run_alone(args: argparse.Namespace) -> None:
     from wavediff.pipelines.vocoder import Vocoder
 
     jobs, settings = _plan(args), _settings(args)
-    vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
+    vocoder = Vocoder.from_pretrained(args.checkpoint, args.device).for_mels(settings.mel_spec)
     vocoder.to(vocoder.device, **_speed(args, vocoder.device.type))
     decoder = Decoder(vocoder, settings)
     work = _find_work(args, jobs, vocoder, vocoder.device.type, 1)
@@ -99,7 +99,7 @@ def _run_shared(args: argparse.Namespace, processes: "Processes") -> None:
     from wavediff.pipelines.vocoder import Vocoder
 
     trainer, settings = make_trainer(processes, args.device, args.strategy), _settings(args)
-    vocoder = Vocoder.from_pretrained(args.checkpoint, "cpu")
+    vocoder = Vocoder.from_pretrained(args.checkpoint, "cpu").for_mels(settings.mel_spec)
     device, first = trainer.strategy.root_device, trainer.is_global_zero
     speed = _speed(args, device.type)
     report, start = Report(args), time.perf_counter()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.errors import MelError
-from wavediff.mel import MelSpec, can_convert
+from wavediff.mel import MelSpec
 from wavediff.pipelines.vocoder import Vocoder
 
 
@@ -18,7 +18,7 @@ class HostVocoder(nn.Module):
     float32 and in evaluation mode, whatever the host does to the module that holds them.
 
     Args:
-        vocoder: the model; None for the bundled one (22,050 Hz, dialect `hifigan`).
+        vocoder: the model; None for the bundled one, which takes most dialects (`Vocoder.for_mels`).
         mel_spec: dialect of the host's mels, or its preset's name; None for `dialect`.
         num_steps: how much work, as `Vocoder.decode` takes it.
         seed: decides the noise of every item.
@@ -45,13 +45,12 @@ class HostVocoder(nn.Module):
         self._take(Vocoder.from_pretrained() if vocoder is None else vocoder)
 
     def _take(self, vocoder: Vocoder) -> None:
-        conversion = can_convert(self.mel_spec, vocoder.mel_spec)
-        if conversion.kind == "no":
-            host, model = self.mel_spec.name, vocoder.mel_spec.name
+        try:
+            vocoder = vocoder.for_mels(self.mel_spec)
+        except MelError as error:
             raise MelError(
-                f"{type(self).__name__}: its mels are {host}, this vocoder takes {model} ({conversion.reason}); pass a "
-                f"vocoder trained on {host}, Vocoder.from_pretrained(FILE), or mel_spec= if the host's are of another"
-            )
+                f"{type(self).__name__}: {error}; or pass mel_spec= if the host's mels are of another dialect"
+            ) from error
         vocoder.plan(self.num_steps)
         self.vocoder = vocoder
         self.denoiser = vocoder.denoiser.eval()  # hosts look for parameters, to find out about the device

@@ -44,8 +44,8 @@ class SignalRegression:
     Attributes:
         spectral_weight: of the spectral loss over the regression.
         guess_share: of the batch that starts from guesses.
-        guess_time: the highest time of guess items.
-        phase_iterations: the most Griffin-Lim iterations of a training guess; from 0 on, evenly.
+        guess_time, least_guess_time: the highest and the lowest time of guess items.
+        phase_iterations, least_phase_iterations: the most and the fewest Griffin-Lim iterations of a training guess.
         second_step_share: of batches whose guess items are at their second step.
     """
 
@@ -54,6 +54,8 @@ class SignalRegression:
     guess_time: float = 0.7
     phase_iterations: int = 16
     second_step_share: float = 0.3
+    least_guess_time: float = 0.0
+    least_phase_iterations: int = 0
 
     def __post_init__(self) -> None:
         shares = (self.guess_share, self.guess_time, self.second_step_share)
@@ -61,6 +63,15 @@ class SignalRegression:
             raise ConfigError(
                 f"objective: guess_share, guess_time, second_step_share {shares} must lie in [0, 1], spectral_weight "
                 f"{self.spectral_weight} and phase_iterations {self.phase_iterations} must not be negative"
+            )
+        if not 0 <= self.least_guess_time <= self.guess_time:
+            raise ConfigError(
+                f"objective.least_guess_time: {self.least_guess_time} is outside 0 to guess_time {self.guess_time}"
+            )
+        if not 0 <= self.least_phase_iterations <= self.phase_iterations:
+            raise ConfigError(
+                f"objective.least_phase_iterations: {self.least_phase_iterations} is outside 0 to phase_iterations "
+                f"{self.phase_iterations}"
             )
 
     def __call__(
@@ -82,38 +93,53 @@ class SignalRegression:
             schedule: of the process.
             spectral_loss: compares estimates with x_0.
         """
-        batch, length = x_0.shape
-        guesses = round(self.guess_share * batch)
-        # One choice a batch, made by its first item.
-        iterations = int(noise.uniform()[0] * (self.phase_iterations + 1))
         resolution = int(noise.uniform()[0] * len(WINDOW_LENGTHS))
-        second_step = bool(noise.uniform()[0] < self.second_step_share)
-        t = noise.uniform().to(x_0.device)
-        is_guess = torch.arange(batch, device=x_0.device) < guesses
-        t = torch.where(is_guess, self.guess_time * t, t)
-        valid = torch.arange(length, device=x_0.device) < lengths[:, None]
-        with torch.no_grad():
-            eps = process.noise(noise.normal(length).to(x_0.device))
-            base = x_0
-            if guesses:
-                white = noise.normal(length)[:guesses].to(x_0.device)
-                base = torch.cat([process.guess(white, iterations), x_0[guesses:]])
-            alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-            x_t = expand(alpha, x_0) * base + expand(sigma, x_0) * eps
-            if guesses and second_step:
-                estimate = process(x_t, t)
-                left = predict_noise(estimate, x_t, alpha, sigma.clamp(min=LEAST_SIGMA))
-                s = t * noise.uniform().to(x_0.device)
-                again = expand(schedule.alpha(s), x_0) * estimate + expand(schedule.sigma(s), x_0) * left
-                x_t = torch.where(is_guess[:, None], again, x_t)
-                t = torch.where(is_guess, s, t)
+        x_t, t, is_guess = self.noisy(process, x_0, noise, schedule)
+        valid = torch.arange(x_0.shape[1], device=x_0.device) < lengths[:, None]
         estimate = process(x_t, t).float()
         per_item = self.spectral_weight * spectral_loss(estimate * valid, x_0 * valid, resolution)
-        if guesses < batch:
+        if not is_guess.all():
             # x_0 estimate - x_0 = -sigma (v estimate - v)
             error = (estimate - x_0) / expand(schedule.sigma(t), x_0).clamp(min=LEAST_SIGMA)
             per_item = per_item + torch.where(is_guess, 0.0, _mean_square(process.whitened(error), valid))
         return Loss(per_item.mean(), per_item.detach(), t)
+
+    @torch.no_grad()
+    def noisy(
+        self, process: Process, x_0: Tensor, noise: ItemNoise, schedule: Schedule
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network is shown of a batch.
+
+        Args:
+            process, x_0, noise, schedule: as in a call.
+
+        Returns:
+            x_t (B, N), its times (B,), and which items (B,) started from a guess.
+        """
+        batch, length = x_0.shape
+        guesses = round(self.guess_share * batch)
+        # One choice a batch, made by its first item.
+        choices = self.phase_iterations - self.least_phase_iterations + 1
+        iterations = self.least_phase_iterations + int(noise.uniform()[0] * choices)
+        second_step = bool(noise.uniform()[0] < self.second_step_share)
+        t = noise.uniform().to(x_0.device)
+        is_guess = torch.arange(batch, device=x_0.device) < guesses
+        t = torch.where(is_guess, self.least_guess_time + (self.guess_time - self.least_guess_time) * t, t)
+        eps = process.noise(noise.normal(length).to(x_0.device))
+        base = x_0
+        if guesses:
+            white = noise.normal(length)[:guesses].to(x_0.device)
+            base = torch.cat([process.guess(white, iterations), x_0[guesses:]])
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        x_t = expand(alpha, x_0) * base + expand(sigma, x_0) * eps
+        if guesses and second_step:
+            estimate = process(x_t, t)
+            left = predict_noise(estimate, x_t, alpha, sigma.clamp(min=LEAST_SIGMA))
+            s = t * noise.uniform().to(x_0.device)
+            again = expand(schedule.alpha(s), x_0) * estimate + expand(schedule.sigma(s), x_0) * left
+            x_t = torch.where(is_guess[:, None], again, x_t)
+            t = torch.where(is_guess, s, t)
+        return x_t, t, is_guess
 
 
 def _mean_square(error: Tensor, valid: Tensor) -> Tensor:

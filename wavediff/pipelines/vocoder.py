@@ -8,23 +8,23 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from wavediff.audio import resample
 from wavediff.backbones import Condition
 from wavediff.denoiser import Bound, Denoiser
 from wavediff.diffusion import ItemNoise, Plan
 from wavediff.engine import StreamedVocoder, accelerate, frames_at_once, look_ahead
 from wavediff.engine.lines import Ends, each_padded
-from wavediff.errors import AudioError, ConfigError
-from wavediff.mel import MelSpec, MelTransform, in_dialect, in_dialect_pieces
+from wavediff.errors import ConfigError
+from wavediff.mel import MelSpec, in_dialect_pieces
 from wavediff.model import ModelConfig
 from wavediff.pipelines.chunks import Chunks, check_stream, gathered
 from wavediff.pipelines.clipping import Clipping
-from wavediff.pipelines.pipeline import Pipeline, exact
+from wavediff.pipelines.mels import MelPipeline
+from wavediff.pipelines.pipeline import exact
 from wavediff.pipelines.plans import choose_plan
 from wavediff.sampling import OnStep, begin, check_lengths, check_seeds, draw, first_state, states
 
 
-class Vocoder(Pipeline):
+class Vocoder(MelPipeline):
     """A diffusion vocoder.
 
     >>> vocoder = Vocoder.from_pretrained(device="cpu")  # the bundled model; or a file, a folder, "user/model"
@@ -45,10 +45,7 @@ class Vocoder(Pipeline):
     bundled = "vocoder.safetensors"
 
     def __init__(self, config: ModelConfig, denoiser: Denoiser, facts: dict[str, Any] | None = None) -> None:
-        if config.mel is None:
-            raise ConfigError("config.mel: this model takes no mel, so it cannot vocode; use wavediff.Generator")
         super().__init__(config, denoiser, facts)
-        self.mel_spec: MelSpec = config.mel
         self.precision, self.fused = torch.float32, False
         self._network = accelerate(denoiser.backbone)
 
@@ -76,36 +73,10 @@ class Vocoder(Pipeline):
 
     def with_plans(self, plans: Sequence[tuple[int, Plan]]) -> Self:
         """The same model with other plans of sampling, by number of evaluations: what a search has found, or none."""
-        config = dataclasses.replace(self.config, plans=tuple(plans))
-        return type(self)(config, self.denoiser, self.facts)
+        return self._like(dataclasses.replace(self.config, plans=tuple(plans)), self.denoiser)
 
-    @property
-    def hop_length(self) -> int:
-        """Samples a mel frame becomes."""
-        return self.mel_spec.hop_length
-
-    @exact
-    def mel(self, waveform: Tensor, sample_rate: int) -> Tensor:
-        """The mel of a recording in the model's dialect.
-
-        Args:
-            waveform: (N,) or (B, N), nominally in [-1, 1].
-            sample_rate: its rate in Hz; another one than the model's is resampled.
-
-        Returns:
-            (B, n_mels, frames), on the model's device.
-
-        Raises:
-            AudioError: not (N,) or (B, N), not finite, or too short.
-        """
-        if waveform.ndim not in (1, 2) or not waveform.is_floating_point():
-            raise AudioError(f"waveform: expected floats (N,) or (B, N), got {waveform.dtype} {tuple(waveform.shape)}")
-        if not waveform.isfinite().all():
-            raise AudioError("waveform: holds NaN or infinite samples; repair the recording")
-        batch = waveform.reshape(-1, waveform.shape[-1]).to(self.device, torch.float32)
-        if sample_rate != self.sample_rate:
-            batch = resample(batch, sample_rate, self.sample_rate)
-        return MelTransform(self.mel_spec).to(self.device)(batch)
+    def _like(self, config: ModelConfig, denoiser: Denoiser) -> Self:
+        return type(self)(config, denoiser, self.facts).to(self.device, self.precision, self.fused)
 
     @exact
     def decode(
@@ -271,13 +242,6 @@ class Vocoder(Pipeline):
         return StreamedVocoder(
             self.denoiser, plan, ItemNoise(seeds, self.device), self.hop_length, ends, self.precision
         )
-
-    def _converted(self, mel: Tensor, mel_spec: MelSpec | str | None) -> Tensor:
-        """A mel (B, n_mels, frames), checked, in the model's dialect."""
-        return in_dialect(mel, self._dialect(mel_spec), self.mel_spec)
-
-    def _dialect(self, mel_spec: MelSpec | str | None) -> MelSpec:
-        return MelSpec.preset(mel_spec) if isinstance(mel_spec, str) else mel_spec or self.mel_spec
 
     def bind(self, mel: Tensor) -> Bound:
         """The denoiser, told a batch of mels (B, n_mels, frames) of the model's dialect: what samplers drive."""

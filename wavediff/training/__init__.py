@@ -1,5 +1,6 @@
 """Training with Lightning: it only wires what the other rooms offer."""
 
+from wavediff.training.adversarial import AdversarialModule
 from wavediff.training.callbacks import AudioLogger, FullState, ModelExport
 from wavediff.training.checkpoint_io import AtomicCheckpointIO
 from wavediff.training.classifier import ClassifierModule, ClipVariation
@@ -8,6 +9,7 @@ from wavediff.training.sounds import AutoencoderModule, DiffWaveSoundModule, Sou
 from wavediff.training.vocoders import DiffWaveModule, SpectralModule
 
 __all__ = [
+    "AdversarialModule",
     "AtomicCheckpointIO",
     "AudioLogger",
     "AutoencoderModule",

@@ -119,16 +119,21 @@ class SpectralModule(VocoderModule):
 
     def validation_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Spectral loss of speech that is sampled from the mels with fixed seeds."""
-        waveform = batch["waveform"]
-        valid = torch.arange(waveform.shape[1], device=self.device) < batch["length"][:, None]
-        vocoder, mel = Vocoder(self.config, self.denoiser), self.mel(batch)
-        losses = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ClippingWarning)  # a network at its beginning is loud
-            for steps in VALIDATION_STEPS:
-                speech = vocoder.decode(mel, steps, seed=batch["seed"].tolist())
-                losses[f"loss_of_{steps}_steps"] = self.spectral_loss(speech * valid, waveform * valid).mean()
-        return losses
+        return sampled_losses(self, batch, self.spectral_loss)
+
+
+def sampled_losses(module: VocoderModule, batch: dict[str, Tensor], distance: SpectralLoss) -> dict[str, Tensor]:
+    """Distance of the speech that a vocoder samples from a batch's mels with fixed seeds, by number of evaluations."""
+    waveform = batch["waveform"]
+    valid = torch.arange(waveform.shape[1], device=waveform.device) < batch["length"][:, None]
+    vocoder, mel = Vocoder(module.config, module.denoiser), module.mel(batch)
+    losses = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ClippingWarning)  # a network at its beginning is loud
+        for steps in VALIDATION_STEPS:
+            speech = vocoder.decode(mel, steps, seed=batch["seed"].tolist())
+            losses[f"loss_of_{steps}_steps"] = distance(speech * valid, waveform * valid).mean()
+    return losses
 
 
 def _spec(mel: str | MelSpec) -> MelSpec:

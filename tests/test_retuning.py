@@ -1,0 +1,88 @@
+"""One vocoder's weights on mels of dialects that they were not trained on."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import wavediff
+from wavediff import Vocoder
+from wavediff.audio import read_audio, resample
+from wavediff.backbones import DiffWaveConfig
+from wavediff.cli.main import main
+from wavediff.errors import MelError
+from wavediff.mel import MelSpec, MelTransform
+from wavediff.model import ModelConfig, build_denoiser
+
+CLIP = Path(wavediff.__file__).parent / "weights" / "clip.flac"
+
+
+@pytest.fixture(scope="module")
+def vocoder() -> Vocoder:
+    return Vocoder.from_pretrained(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clip() -> tuple[Tensor, int]:
+    waveform, rate = read_audio(CLIP)
+    return waveform[: 2 * rate], rate
+
+
+@pytest.mark.parametrize("name", ["espnet", "coqui-default", "lmnt-diffwave", "speecht5", "vocos-24k", "bigvgan-24k"])
+def test_speech_from_another_dialect_has_its_rate_and_the_spectrum_of_the_recording(
+    vocoder: Vocoder, clip: tuple[Tensor, int], name: str
+) -> None:
+    spec, (waveform, rate) = MelSpec.preset(name), clip
+    twin = vocoder.for_mels(name)
+    mel = MelTransform(spec)(resample(waveform, rate, spec.sample_rate)[None])
+    speech = twin.decode(mel, mel_spec=name)
+    assert twin.sample_rate == spec.sample_rate
+    assert speech.shape == (1, mel.shape[-1] * spec.hop_length)
+    # Judged by a dialect that the speech was not made from, up to the edge that both know.
+    judge = MelTransform(dataclasses.replace(MelSpec(), sample_rate=spec.sample_rate, f_max=7000.0, floor=1e-3))
+    recorded, made = judge(resample(waveform, rate, spec.sample_rate)[None]), judge(speech)
+    frames = min(recorded.shape[-1], made.shape[-1]) - 4
+    moved = [made[..., k : frames + k] - recorded[..., 1 : frames + 1] for k in (0, 1, 2)]  # framings differ
+    assert min(float(error.abs().mean()) for error in moved) < 0.3
+
+
+def test_a_dialect_that_can_be_converted_needs_no_other_vocoder(vocoder: Vocoder) -> None:
+    assert vocoder.for_mels("tacotron2") is vocoder
+    assert vocoder.for_mels(None) is vocoder
+
+
+def test_the_weights_and_the_searched_plans_are_the_same(vocoder: Vocoder) -> None:
+    twin = vocoder.for_mels("espnet")
+    assert twin.config.plans == vocoder.config.plans
+    for name, weight in vocoder.denoiser.state_dict().items():
+        assert torch.equal(twin.denoiser.state_dict()[name], weight)
+
+
+def test_frames_of_another_length_are_refused_by_name(vocoder: Vocoder) -> None:
+    with pytest.raises(MelError, match=r"parallel-wavegan-24k .* this network takes frames of 1024 samples"):
+        vocoder.for_mels("parallel-wavegan-24k")
+
+
+def test_a_network_that_takes_the_bands_themselves_is_refused() -> None:
+    config = ModelConfig(DiffWaveConfig(channels=4, layers=2), mel=MelSpec())
+    with pytest.raises(MelError, match=r"espnet .* this network takes the bands of its own dialect"):
+        Vocoder(config, build_denoiser(config)).for_mels("espnet")
+
+
+def test_decoding_without_it_is_an_error_that_tells_the_way(vocoder: Vocoder) -> None:
+    with pytest.raises(MelError, match=r"vocoder\.for_mels\('vocos-24k'\), whose speech has 24000 Hz"):
+        vocoder.decode(torch.full((100, 20), -5.0), mel_spec="vocos-24k")
+
+
+def test_the_command_line_takes_it(clip: tuple[Tensor, int], tmp_path: Path) -> None:
+    import numpy as np
+
+    spec, (waveform, rate) = MelSpec.preset("vocos-24k"), clip
+    mel = MelTransform(spec)(resample(waveform, rate, 24_000)[None])[0]
+    np.save(f"{tmp_path}/m.npy", mel.numpy())
+    options = ["--mel-spec", "vocos-24k", "--quiet", "--device", "cpu"]
+    assert main(["vocode", f"{tmp_path}/m.npy", "-o", f"{tmp_path}/s.wav", *options]) == 0
+    speech, made_at = read_audio(f"{tmp_path}/s.wav")
+    assert (made_at, len(speech)) == (24_000, mel.shape[1] * 256)

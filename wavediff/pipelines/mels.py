@@ -1,0 +1,135 @@
+"""What a vocoder does with mels: it makes them of recordings, and takes those of its own dialect and of others."""
+
+import dataclasses
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from wavediff.audio import resample
+from wavediff.denoiser import Denoiser
+from wavediff.errors import AudioError, ConfigError, MelError
+from wavediff.mel import MelSpec, MelTransform, can_convert, in_dialect
+from wavediff.model import ModelConfig, build_denoiser
+from wavediff.pipelines.pipeline import Pipeline, exact
+
+
+class MelPipeline(Pipeline):
+    """A model that is conditioned on mels.
+
+    Args:
+        config: of the model; it must have a mel.
+        denoiser: the model.
+        facts: how it came about.
+    """
+
+    def __init__(self, config: ModelConfig, denoiser: Denoiser, facts: dict[str, Any] | None = None) -> None:
+        if config.mel is None:
+            raise ConfigError("config.mel: this model takes no mel, so it cannot vocode; use wavediff.Generator")
+        super().__init__(config, denoiser, facts)
+        self.mel_spec: MelSpec = config.mel
+
+    def _like(self, config: ModelConfig, denoiser: Denoiser) -> Self:
+        """Another model that runs as this one does."""
+        return type(self)(config, denoiser, self.facts).to(self.device)
+
+    def for_mels(self, mel_spec: MelSpec | str | None) -> Self:
+        """A vocoder of mels of another dialect: this one where they can be converted, else one of the same weights.
+
+        A network at frame rate sees the spectrum that a mel stands for, not the mel, so its weights serve every
+        dialect whose frames have the same FFT length. Rate and hop of the speech are then those of the dialect.
+
+        Args:
+            mel_spec: dialect of the mels, or its preset's name; None for the model's own.
+
+        Raises:
+            MelError: this network cannot take them.
+        """
+        spec = self._spec(mel_spec)
+        if can_convert(spec, self.mel_spec).kind != "no":
+            return self
+        return self._like(*_retuned(self.config, self.denoiser, spec))
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a mel frame becomes."""
+        return self.mel_spec.hop_length
+
+    @exact
+    def mel(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        """The mel of a recording in the model's dialect.
+
+        Args:
+            waveform: (N,) or (B, N), nominally in [-1, 1].
+            sample_rate: its rate in Hz; another one than the model's is resampled.
+
+        Returns:
+            (B, n_mels, frames), on the model's device.
+
+        Raises:
+            AudioError: not (N,) or (B, N), empty, not finite, or too short.
+        """
+        if waveform.ndim not in (1, 2) or not waveform.is_floating_point() or not waveform.numel():
+            raise AudioError(f"waveform: expected floats (N,) or (B, N), got {waveform.dtype} {tuple(waveform.shape)}")
+        if not waveform.isfinite().all():
+            raise AudioError("waveform: holds NaN or infinite samples; repair the recording")
+        batch = waveform.reshape(-1, waveform.shape[-1]).to(self.device, torch.float32)
+        if sample_rate != self.sample_rate:
+            batch = resample(batch, sample_rate, self.sample_rate)
+        return MelTransform(self.mel_spec).to(self.device)(batch)
+
+    def _converted(self, mel: Tensor, mel_spec: MelSpec | str | None) -> Tensor:
+        """A mel (B, n_mels, frames), checked, in the model's dialect."""
+        return in_dialect(mel, self._dialect(mel_spec), self.mel_spec)
+
+    def _dialect(self, mel_spec: MelSpec | str | None) -> MelSpec:
+        """The dialect of that name, if its mels can be converted.
+
+        Raises:
+            MelError: they cannot; the message tells the vocoder that takes them, if there is one.
+        """
+        spec = self._spec(mel_spec)
+        if can_convert(spec, self.mel_spec).kind == "no":
+            _retuned(self.config, self.denoiser, spec)  # raises where that is no way out
+            raise MelError(
+                f"mel: {spec.name} cannot be turned into {self.mel_spec.name}, but this network takes it too; decode "
+                f"with vocoder.for_mels({spec.name!r}), whose speech has {spec.sample_rate} Hz"
+            )
+        return spec
+
+    def _spec(self, mel_spec: MelSpec | str | None) -> MelSpec:
+        return MelSpec.preset(mel_spec) if isinstance(mel_spec, str) else mel_spec or self.mel_spec
+
+
+def _retuned(config: ModelConfig, denoiser: Denoiser, spec: MelSpec) -> tuple[ModelConfig, Denoiser]:
+    """Configuration and denoiser with the same weights for mels of dialect `spec`.
+
+    That is possible where the network sees the spectrum that a mel stands for, and not its bands: where the mel shapes
+    the noise, and no weight's shape depends on the dialect.
+
+    Raises:
+        MelError: the network takes bands, or frames of another FFT length.
+    """
+    own = config.mel
+    if own is None or config.prior.power == 0:
+        raise _refused(spec, own, "takes the bands of its own dialect")
+    if spec.n_fft != own.n_fft:
+        raise _refused(spec, own, f"takes frames of {own.n_fft} samples")
+    other = dataclasses.replace(config, mel=spec, sample_rate=spec.sample_rate)
+    try:
+        twin = build_denoiser(other)
+    except ConfigError as error:
+        raise _refused(spec, own, f"cannot take it: {error}") from error
+    weights, places = denoiser.state_dict(), twin.state_dict()
+    if {name: weight.shape for name, weight in weights.items()} != {n: place.shape for n, place in places.items()}:
+        raise _refused(spec, own, "takes the bands of its own dialect")
+    twin.load_state_dict(weights)
+    return other, twin.eval().requires_grad_(False)
+
+
+def _refused(spec: MelSpec, own: MelSpec | None, why: str) -> MelError:
+    wanted, reason = ("its own", "") if own is None else (own.name, f" ({can_convert(spec, own).reason})")
+    return MelError(
+        f"mel: {spec.name} cannot be turned into {wanted}{reason}, and this network {why}; compute the mel in the "
+        f"dialect wanted, or use a model trained on {spec.name}"
+    )
