@@ -118,7 +118,7 @@ def train(model: Path, folder: Path, steps: int, *options: str) -> int:
         "data": {
             "train_manifest": str(train),
             "valid_manifest": str(valid),
-            "segment_length": 1024,
+            "segment_length": 2048,
             "batch_size": 2,
         },
         "trainer": {

@@ -150,5 +150,5 @@ def test_coqui_loads_a_model_file_of_ours_and_no_other_dialect(tmp_path: Path) -
     mel = fading_mel("coqui")
     assert torch.equal(adapted.inference(mel), small_vocoder("coqui").decode(mel, STEPS)[:, None])
     assert adapted.denoiser is adapted.vocoder.denoiser
-    with pytest.raises(MelError, match="its mels are coqui, this vocoder takes vocos-24k"):
+    with pytest.raises(MelError, match="mel: coqui cannot be turned into vocos-24k"):
         adapted.load_checkpoint(None, tmp_path / "vocos-24k.safetensors", eval=True)
