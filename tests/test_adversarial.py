@@ -106,7 +106,7 @@ def train(model: Path, folder: Path, steps: int, *options: str) -> int:
     }
     given = {"init_from": str(model), "critics": critics, "start": start, "critic_lead": 1, "warmup_steps": 0}
     callbacks = [
-        {"class_path": "wavediff.training.FullState", "init_args": {"every_n_steps": 1}},
+        {"class_path": "wavediff.training.FullState", "init_args": {"every_n_steps": 10}},
         {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.5}},
         {"class_path": "wavediff.training.ModelExport"},
     ]
