@@ -113,7 +113,10 @@ def test_vocode_names_the_file(
     )
     assert number
     written, _ = read_audio("out/loud.wav")
-    assert int(number[1]) == int((written.abs() >= 32767 / 32768).sum()) > 100
+    full_scale = int((written.abs() >= 32767 / 32768).sum())
+    # A sample within half a step of full scale was not clipped, and is written as if it were.
+    assert full_scale - 2 <= int(number[1]) <= full_scale
+    assert full_scale > 100
 
 
 def test_the_page_shows_it(vocoder: Vocoder, tmp_path: Path) -> None:
