@@ -1,6 +1,7 @@
 """Predicted opinions of listeners, and the error above 8 kHz: direct calls of the packages, and closed forms."""
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -139,3 +140,15 @@ def test_evaluate_scores_a_folder_alone_and_the_references_beside(
     assert main(["evaluate", pair[0], "--metrics", "distillmos", "--json", "--quiet"]) == 0
     alone = json.loads(capsys.readouterr().out)
     assert both["recordings"]["distillmos"]["mean"] == alone["summary"]["distillmos"]["mean"]
+
+
+def test_the_high_band_notices_what_a_smooth_signal_lacks() -> None:
+    """A tone that is missing in the band counts with its power, although few bins hold it."""
+    time = torch.arange(2 * RATE) / RATE
+    carrier = 0.1 * torch.sin(2 * torch.pi * 9_500 * time)
+    hiss = 1e-3 * white(2 * RATE)
+    peaky = hiss + carrier
+    figures = evaluate_pair(peaky, hiss, RATE, ["high_band_unvoiced"])
+    power = [float(x.square().mean()) for x in (carrier, hiss)]
+    expected = 10 * math.log10(power[1] * 3_025 / 11_025 / power[0])  # the hiss is spread evenly to half the rate
+    assert figures["high_band_unvoiced"] == pytest.approx(expected, abs=1)

@@ -11,19 +11,19 @@ from wavediff.metrics.pitch import HOP_LENGTH, PITCH_RATE, pitch_track
 BAND_START = 8000.0  # [Hz]
 LOWEST_RATE = 22_050  # [Hz]
 WINDOW_SECONDS = 0.025
-POWER_FLOOR = 1e-12  # of a bin; a full-scale sine has 0.25
+POWER_FLOOR = 1e-12  # of the band; a full-scale sine has 0.25
 
 
 def high_band_voiced(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
-    """Error of the mean log power above 8 kHz in the reference's voiced frames, in dB.
+    """Error of the log power above 8 kHz in the reference's voiced frames, in dB.
 
-    The figure is the mean of 10 log10 |Y|^2 - 10 log10 |X|^2 over the frames and over the bins from 8 kHz to half of
-    the sample rate. X and Y are short-time spectra of the reference and the synthesised signal (Hann window of 25 ms,
+    The figure is the mean of 10 log10 P_Y - 10 log10 P_X over the frames, where P is the power of all bins from 8 kHz
+    to half of the sample rate. X and Y are short-time spectra of the reference and the synthesised signal (Hann window of 25 ms,
     every 10 ms). The voicing is the reference's, see `pitch_track`. Frames in which the reference's RMS is below
     -60 dBFS are left out.
 
-    The mean of logarithms weighs soft bins as much as loud ones. A signal that is smoother over the bins than the
-    reference can have less power in the band and still an error of 0.
+    Powers are added up before the logarithm: a mean of logarithms over bins would not notice what a smooth signal lacks
+    in the peaks.
 
     Args:
         reference: waveform (N,), full scale 1.
@@ -69,8 +69,9 @@ def _frames(waveform: Tensor, sample_rate: int, count: int) -> Tensor:
 
 
 def _log_power(frames: Tensor, sample_rate: int) -> Tensor:
-    """10 log10 of the power in each bin from 8 kHz on, (frames, bins) in dB."""
+    """10 log10 of the power of all bins from 8 kHz on, (frames,) in dB."""
     length = frames.shape[1]
     window = torch.hann_window(length, dtype=frames.dtype)
     power = (torch.fft.rfft(frames * window) / window.sum()).abs().square()
-    return 10 * power[:, torch.fft.rfftfreq(length, 1 / sample_rate) >= BAND_START].clamp(min=POWER_FLOOR).log10()
+    band = power[:, torch.fft.rfftfreq(length, 1 / sample_rate) >= BAND_START].sum(1)
+    return 10 * band.clamp(min=POWER_FLOOR).log10()
