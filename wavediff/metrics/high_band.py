@@ -17,10 +17,10 @@ POWER_FLOOR = 1e-12  # of the band; a full-scale sine has 0.25
 def high_band_voiced(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
     """Error of the log power above 8 kHz in the reference's voiced frames, in dB.
 
-    The figure is the mean of 10 log10 P_Y - 10 log10 P_X over the frames, where P is the power of all bins from 8 kHz
-    to half of the sample rate. X and Y are short-time spectra of the reference and the synthesised signal (Hann window of 25 ms,
-    every 10 ms). The voicing is the reference's, see `pitch_track`. Frames in which the reference's RMS is below
-    -60 dBFS are left out.
+    The figure is the mean of 10 log10 P_Y - 10 log10 P_X over the frames. P_X and P_Y are the powers of the reference
+    and of the synthesised signal in all bins from 8 kHz to half of the sample rate (Hann window of 25 ms, every 10 ms).
+    The voicing is the reference's, see `pitch_track`. Frames in which the reference's RMS is below -60 dBFS are left
+    out.
 
     Powers are added up before the logarithm: a mean of logarithms over bins would not notice what a smooth signal lacks
     in the peaks.
