@@ -43,7 +43,12 @@ def expand(values: Tensor, like: Tensor) -> Tensor:
 
 
 class Schedule(Protocol):
-    """What samplers and objectives need to know of a process, x_t = alpha x_0 + sigma noise."""
+    """What samplers and objectives need to know of a process, x_t = alpha x_0 + sigma noise.
+
+    A schedule is a value: equal ones have equal hashes, as those of frozen dataclasses have.
+    """
+
+    def __hash__(self) -> int: ...
 
     @property
     def default_sampler(self) -> str:

@@ -5,6 +5,7 @@ number that depends on schedule and grid alone. Written as these numbers a plan 
 a part of the signal at hand, captured as one graph, or exported.
 """
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,7 @@ class Unrolled:
     output: Combination
 
 
+@functools.lru_cache(maxsize=64)  # a plan is walked for every utterance, and on every question for the delay
 def unroll(plan: Plan, schedule: Schedule) -> Unrolled:
     """Walk a plan once on unit vectors, one for each signal that can occur, and read off the coefficients.
 

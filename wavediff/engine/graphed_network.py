@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Hashable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from wavediff.backbones.conditioning import Condition
+from wavediff.engine.gradients import without_gradients
 from wavediff.engine.graphs import GraphedCall
 
 
@@ -24,14 +24,12 @@ class GraphedNetwork:
         self._structure: Any = None
         self._call = GraphedCall(self._evaluate, getattr(network, "refresh", self._places))
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @without_gradients()
     def prepare(self, cond: Condition) -> Any:
         """The work that no diffusion step changes."""
         return self.network.prepare(cond)
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @without_gradients()
     def __call__(self, x_t: Tensor, t: Tensor, prepared: Any) -> Tensor:
         """(B, N) at times t (B,) -> prediction (B, N)."""
         self._structure = prepared

@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Sequence
 import torch
 from torch import Tensor
 
+from wavediff.engine.gradients import without_gradients
+
 WARM_UPS = 3  # calls before a capture, in which libraries take their workspaces and kernels are compiled and tuned
 MAX_GRAPHS = 8  # each keeps the memory of a whole call
 
@@ -62,8 +64,7 @@ class GraphedCall:
         self._known: Hashable = None
         self._warned = False
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @without_gradients()
     def __call__(self, *inputs: Tensor) -> Tensor:
         """The function of `inputs`, in memory that later calls leave alone."""
         devices = {x.device for x in inputs}
@@ -96,8 +97,6 @@ class GraphedCall:
         except RuntimeError as error:
             if not self._warned:
                 cause = (str(error).splitlines() or [type(error).__name__])[0]
-                warnings.warn(
-                    f"no CUDA graph, so calls are slower: {cause}", RuntimeWarning, stacklevel=5
-                )  # past two decorators
+                warnings.warn(f"no CUDA graph, so calls are slower: {cause}", RuntimeWarning, stacklevel=4)
             self._warned = True
             return None

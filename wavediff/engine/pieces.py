@@ -8,6 +8,7 @@ from torch import Tensor
 from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.diffwave import DiffWave
 from wavediff.backbones.spectral import PreparedSpectrum, SpectralNet
+from wavediff.engine.gradients import without_gradients
 from wavediff.engine.stream_diffwave import DiffWaveStreams
 from wavediff.engine.stream_spectral import SpectralStreams
 
@@ -29,8 +30,7 @@ class Pieces:
     def __init__(self, network: DiffWave | SpectralNet, dtype: torch.dtype = torch.float32) -> None:
         self.network, self.dtype = network, dtype
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @without_gradients()
     def prepare(self, cond: Condition) -> Condition | PreparedSpectrum:
         """The work that no diffusion step changes, where it is not cheaper to repeat it than to remember it."""
         if isinstance(self.network, SpectralNet):
@@ -38,8 +38,7 @@ class Pieces:
         self.network.check(cond)
         return cond
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @without_gradients()
     def __call__(self, x_t: Tensor, t: Tensor, cond: Condition | PreparedSpectrum) -> Tensor:
         """(B, N) at times t (B,) -> prediction (B, N)."""
         if isinstance(self.network, SpectralNet):

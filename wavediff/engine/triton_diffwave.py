@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.diffwave import DiffWave
+from wavediff.engine.gradients import without_gradients
 from wavediff.errors import ConfigError
 
 GRAIN = 16  # rows and columns of the smallest matrix product
@@ -157,8 +158,7 @@ class TritonDiffWave:
         self._state: Hashable = None
         self._weights: StackedWeights | None = None
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @without_gradients()
     def prepare(self, cond: Condition) -> SampledCondition:
         """The work that no diffusion step changes.
 
@@ -170,8 +170,7 @@ class TritonDiffWave:
         mels = tuple(F.pad(mel.to(self.dtype).transpose(1, 2), (0, more)).contiguous() for mel in prepared.mels)
         return SampledCondition(mels, prepared.label)
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @without_gradients()
     def refresh(self) -> Hashable:
         """Bring the stacked weights up to date; done by each call, but not by one that a CUDA graph repeats.
 
@@ -181,8 +180,7 @@ class TritonDiffWave:
         stacked = self._stacked().taps.data_ptr()
         return (stacked, *(parameter.data_ptr() for parameter in self.network.parameters()))
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @without_gradients()
     def __call__(self, x_t: Tensor, t: Tensor, prepared: SampledCondition) -> Tensor:
         """(B, N) at times t (B,) -> prediction (B, N), float32.
 

@@ -86,7 +86,12 @@ def convert(mel: Tensor, source: MelSpec, target: MelSpec) -> Tensor:
     Raises:
         MelError: Not convertible, or the mel reaches the upper clip of its dialect, where values were lost.
     """
-    check_convertible(source, target)
+    conversion = can_convert(source, target)
+    if conversion.kind == "no":
+        raise MelError(
+            f"mel: {source.name} cannot be turned into {target.name} ({conversion.reason}); compute the mel in "
+            f"the dialect wanted, or use a model trained on {source.name}"
+        )
     if source == target:
         return mel.float()
     ratio = _band_ratio(source, target).to(mel.device)
@@ -97,20 +102,6 @@ def convert(mel: Tensor, source: MelSpec, target: MelSpec) -> Tensor:
     if source.framing != target.framing:
         bands = _reframe(bands, target)
     return compress(bands, target)
-
-
-def check_convertible(source: MelSpec, target: MelSpec) -> None:
-    """Refuse two dialects of which the first cannot be turned into the second.
-
-    Raises:
-        MelError: `can_convert` says no.
-    """
-    conversion = can_convert(source, target)
-    if conversion.kind == "no":
-        raise MelError(
-            f"mel: {source.name} cannot be turned into {target.name} ({conversion.reason}); compute the mel in "
-            f"the dialect wanted, or use a model trained on {source.name}"
-        )
 
 
 def lowest(spec: MelSpec) -> float:

@@ -11,15 +11,14 @@ from wavediff.engine.lines import DelayLine
 from wavediff.errors import MelError
 from wavediff.mel import MelSpec
 from wavediff.mel.check import check_shape
-from wavediff.mel.dialects import check_convertible
 from wavediff.sampling import check_seed
 
 
-def check_stream(mel_chunks: Any, given: MelSpec, wanted: MelSpec, seed: int | Sequence[int]) -> None:
+def check_stream(mel_chunks: Any, seed: int | Sequence[int]) -> None:
     """Refuse what is wrong with the arguments of a stream before its first chunk is asked for.
 
     Raises:
-        MelError: `mel_chunks` is a file's name or not iterable, or the dialect cannot be turned into the model's.
+        MelError: `mel_chunks` is a file's name or not iterable.
         SamplingError: the seed is neither a number nor a sequence.
     """
     if isinstance(mel_chunks, str | bytes | os.PathLike) or not hasattr(mel_chunks, "__iter__"):
@@ -28,7 +27,6 @@ def check_stream(mel_chunks: Any, given: MelSpec, wanted: MelSpec, seed: int | S
             f"mel_chunks: expected pieces (n_mels, n) of a mel, one after another, got {what}; read a file with "
             "wavediff.mel.read_mel and pass [mel]"
         )
-    check_convertible(given, wanted)
     check_seed(seed)
 
 

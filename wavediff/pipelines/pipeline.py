@@ -11,6 +11,7 @@ import torch
 
 from wavediff.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.denoiser import Denoiser
+from wavediff.engine.gradients import without_gradients
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.hub import MODEL_FILE, fetch_model, is_hub_id, push_model, save_folder
 from wavediff.model import ModelConfig
@@ -31,14 +32,14 @@ def exact(method: Method) -> Method:
 
     @functools.wraps(method)
     def run(self: "Pipeline", *args: Any, **kwargs: Any) -> Any:
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        with without_gradients(), torch.autocast(self.device.type, enabled=False):
             return method(self, *args, **kwargs)
 
     @functools.wraps(method)
     def iterate(self: "Pipeline", *args: Any, **kwargs: Any) -> Iterator[Any]:
         values, end = method(self, *args, **kwargs), object()
         while True:
-            with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            with without_gradients(), torch.autocast(self.device.type, enabled=False):
                 value = next(values, end)
             if value is end:
                 return

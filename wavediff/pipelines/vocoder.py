@@ -174,7 +174,7 @@ class Vocoder(MelPipeline):
                 is wrong with the other arguments is raised at the call.
         """
         given, plan = self._dialect(mel_spec), self.plan(num_steps, schedule, sampler)
-        check_stream(mel_chunks, given, self.mel_spec, seed)
+        check_stream(mel_chunks, seed)
         return self._spoken(mel_chunks, given, plan, seed, low_latency)
 
     def _spoken(

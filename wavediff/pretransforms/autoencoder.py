@@ -15,6 +15,7 @@ from wavediff.backbones.folding import fold, unfold
 from wavediff.denoiser import Denoiser
 from wavediff.diffusion import ItemNoise, Plan, spaced_grid
 from wavediff.engine import accelerate
+from wavediff.engine.gradients import without_gradients
 from wavediff.errors import ConfigError
 from wavediff.mel import MelTransform
 from wavediff.pretransforms.codec import MelCodec
@@ -59,14 +60,12 @@ class Autoencoder:
         frames = waveform.shape[1] // self.spec.hop_length
         return unfold(self.codec.encode(self.transform(waveform)[..., :frames]))
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @without_gradients()
     def mel(self, latents: Tensor) -> Tensor:
         """Latents (B, L * channels) -> mel (B, n_mels, frames), nowhere below the mel of silence."""
         return self.codec.decode(fold(latents, self.channels)).maximum(self.silence)
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @without_gradients()
     def decode(self, latents: Tensor, seeds: Sequence[int], num_steps: int = DECODER_STEPS) -> Tensor:
         """Latents (B, L * channels) -> waveform (B, L * hop_length).
 
@@ -80,8 +79,7 @@ class Autoencoder:
         """
         return self.vocode(self.mel(latents), seeds, num_steps)
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @without_gradients()
     def vocode(self, mel: Tensor, seeds: Sequence[int], num_steps: int = DECODER_STEPS) -> Tensor:
         """The second half of `decode`: mel (B, n_mels, frames) -> waveform (B, frames * spec.hop_length)."""
         bound = self.vocoder.bind(Condition(mel), accelerate(self.vocoder.backbone))
