@@ -43,11 +43,12 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="model file (default: the bundled model)")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 6, 12], help="network evaluations")
     parser.add_argument("--sampler", help="instead of the plans that a search has stored in the model, such as ddim")
+    parser.add_argument("--mel-spec", metavar="NAME", help="dialect of the mels (default: the model's own)")
     parser.add_argument("--no-griffin-lim", action="store_true", help="leave Griffin-Lim out")
     parser.add_argument("--seed", type=int, default=0, help="decides the noise")
     args = parser.parse_args()
 
-    vocoder = wavediff.Vocoder.from_pretrained(args.checkpoint)
+    vocoder = wavediff.Vocoder.from_pretrained(args.checkpoint).for_mels(args.mel_spec)
     names = [name for name in COLUMNS if vocoder.sample_rate >= METRICS[name].lowest_rate]
     alone = [name for name in names if METRICS[name].alone and name != "dc_offset"]
     systems: dict[str, Callable[[Tensor], Tensor]] = {}
