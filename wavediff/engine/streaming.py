@@ -23,6 +23,7 @@ from wavediff.engine.stream_diffwave import DiffWaveStreams
 from wavediff.engine.stream_prior import GuessStream, ShapeStream
 from wavediff.engine.stream_spectral import SpectralStreams
 from wavediff.errors import ConfigError, SamplingError
+from wavediff.mel import pitch as pitch_net
 
 # Matrix products of fewer columns round differently, and Griffin-Lim makes much of little.
 LEAST_COLUMNS = 16
@@ -68,8 +69,9 @@ class StreamedVocoder:
             self._draws.append(noise.draw())
             self._shapes.append(ShapeStream(self._shaped, ends) if self._shaped else None)
         if self._shaped is not None:
-            reach = self._shaped.envelope.frames // 2
-            self._context = Context(reach, reach, "replicate")
+            reach, pitch = self._shaped.envelope.frames // 2, self._shaped.pitch is not None
+            past, ahead = (pitch_net.PAST, pitch_net.AHEAD) if pitch else (0, 0)
+            self._context = Context(max(reach, past), max(reach, ahead), "replicate")
         self._network = _streams(denoiser.backbone, ends, dtype)
         times = [torch.full((items,), time, dtype=torch.float64, device=noise.device) for time in unrolled.times]
         self._evaluations = [(t, self._network.evaluation(t), DelayLine()) for t in times]
@@ -114,11 +116,15 @@ class StreamedVocoder:
         window = self._context.push(None if mel is None else mel.transpose(1, 2), last)
         if window is None:
             return []
-        reach, count = self._context.left, window.shape[1] - 2 * self._context.left
+        left, count = self._context.left, window.shape[1] - self._context.left - self._context.right
         window = F.pad(window.transpose(1, 2), (0, max(LEAST_COLUMNS - count, 0)), mode="replicate")
-        inner = window[..., reach : window.shape[-1] - reach].contiguous()
-        envelope = self._shaped.envelope(window)[:, reach : reach + count]
-        return [Condition(inner[..., :count], envelope=envelope, magnitude=self._shaped.magnitude(inner)[:, :count])]
+        inner = slice(left, left + count)
+        envelope, magnitude = self._shaped.envelope(window), self._shaped.magnitude(window)
+        pitch = None
+        if self._shaped.pitch is not None:
+            around = magnitude[:, left - pitch_net.PAST : left + count + pitch_net.AHEAD]
+            pitch = self._shaped.pitch.inner(around)
+        return [Condition(window[..., inner], None, envelope[:, inner], magnitude[:, inner], pitch)]
 
     def _start(self, noise: Tensor | None, frames: int, conditions: Sequence[Condition], last: bool) -> Tensor | None:
         """Where sampling starts: the guess at the first time of the plan, with as much noise as belongs to it."""
@@ -151,7 +157,9 @@ def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int) -> int:
         frames = max(frames, there_and_back)
         if denoiser.start_time < 1:
             frames = 2 * there_and_back + config.phase_iterations * stream_stft.phase_look_ahead(stft)
-        frames += denoiser.prior.envelope.frames // 2
+            frames -= there_and_back if config.harmonic else 0  # no noise is shaped first
+        reach = denoiser.prior.envelope.frames // 2
+        frames += max(reach, pitch_net.AHEAD) if config.harmonic else reach
     return frames * hop_length + evaluations * each
 
 
