@@ -22,9 +22,9 @@ from wavediff.diffusion import CosineSchedule, ItemNoise, Plan, PriorConfig
 from wavediff.errors import ConfigError, MissingExtraError, OutputError
 from wavediff.exporting import FACTS, What, export_onnx, export_torch
 from wavediff.exporting.modules import find_phase
-from wavediff.exporting.stft import FourierSTFT, MatrixSTFT, PairSTFT
+from wavediff.exporting.real_stft import FourierSTFT, MatrixSTFT, PairSTFT
 from wavediff.mel import FrameSTFT, MelSpec, griffin_lim
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
 
 pytest.importorskip("onnxscript", reason="the exporter is absent: pip install 'wavediff[onnx]'")

@@ -156,6 +156,10 @@ def test_the_version_is_in_one_place() -> None:
     assert f"[{wavediff.__version__}]" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_the_top_level_holds_errors_files_and_version_alone() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "errors", "files", "version"}
+
+
 def test_no_file_is_longer_than_one_sitting() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
     assert {path.name: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}

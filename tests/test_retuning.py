@@ -14,9 +14,9 @@ from wavediff.backbones import DiffWaveConfig
 from wavediff.cli.main import main
 from wavediff.errors import MelError
 from wavediff.mel import MelSpec, MelTransform
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.config import ModelConfig, build_denoiser
 
-CLIP = Path(wavediff.__file__).parent / "weights" / "clip.flac"
+CLIP = Path(wavediff.__file__).parent / "models" / "weights" / "clip.flac"
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from torch.nn import functional
 import wavediff
 from wavediff.audio import read_audio
 from wavediff.backbones import Condition, SpectralConfig, SpectralNet
-from wavediff.denoiser import Bound, Denoiser
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig, SignalRegression, SpectralLoss
 from wavediff.engine import Pieces, accelerate, pieces
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, MelTransform
-from wavediff.metrics.spectral import mr_stft
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.metrics.spectra import mr_stft
+from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.models.denoiser import Bound, Denoiser
 
 SPEC = MelSpec()
 TINY = SpectralConfig(bands=16, channels=8, layers=2)

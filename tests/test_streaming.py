@@ -21,9 +21,9 @@ from wavediff.engine.lines import Context, DelayLine, Window
 from wavediff.engine.stream_prior import GuessStream
 from wavediff.errors import ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
+from wavediff.models.sampling import draw
 from wavediff.pipelines.vocoder import Vocoder
-from wavediff.sampling import draw
 
 FRAMES = 40
 SPEC = MelSpec.preset("hifigan")

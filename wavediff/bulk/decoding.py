@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wavediff.audio import AudioWriter, write_audio
 from wavediff.bulk.batches import Item
-from wavediff.bulk.pieces import checked_mel, mel_file_pieces, recording_pieces
+from wavediff.bulk.mel_pieces import checked_mel, mel_file_pieces, recording_pieces
 from wavediff.bulk.reading import Fault, Loaded
 from wavediff.diffusion import ItemNoise
 from wavediff.errors import ClippingWarning, OutputError, WavediffError

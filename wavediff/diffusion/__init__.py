@@ -13,8 +13,8 @@ from wavediff.diffusion.grids import (
     published_betas,
     spaced_grid,
 )
+from wavediff.diffusion.losses import NoiseRegression, SignalRegression, SpectralLoss
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.objectives import NoiseRegression
 from wavediff.diffusion.plans import Plan, plan_for
 from wavediff.diffusion.predictions import PREDICTIONS, Prediction, predict_noise, predict_x0, training_target
 from wavediff.diffusion.priors import PriorConfig
@@ -27,8 +27,6 @@ from wavediff.diffusion.schedules import (
     Schedule,
     expand,
 )
-from wavediff.diffusion.signal_regression import SignalRegression
-from wavediff.diffusion.spectral_loss import SpectralLoss
 from wavediff.diffusion.unrolled import Combination, Unrolled, unroll
 
 __all__ = [

@@ -9,9 +9,9 @@ from wavediff.backbones.diffwave import DiffWave
 from wavediff.backbones.spectral import SpectralNet
 from wavediff.engine.graphed_network import GraphedNetwork
 from wavediff.engine.pieces import Pieces
+from wavediff.engine.precision import warn_if_slow_in_bfloat16
 from wavediff.engine.streaming import StreamedVocoder, frames_at_once, look_ahead
 from wavediff.engine.triton_diffwave import TritonDiffWave, available, supports
-from wavediff.precision import warn_if_slow_in_bfloat16
 
 __all__ = ["Pieces", "StreamedVocoder", "accelerate", "frames_at_once", "look_ahead"]
 

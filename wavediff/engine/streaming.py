@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from wavediff.backbones import Condition
 from wavediff.backbones.diffwave import DiffWave
 from wavediff.backbones.spectral import SpectralNet
-from wavediff.denoiser import Denoiser
 from wavediff.diffusion import Combination, ItemNoise, Plan, expand, unroll
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.engine import pieces, sampled_mels, stream_diffwave, stream_spectral, stream_stft
@@ -24,6 +23,7 @@ from wavediff.engine.stream_prior import GuessStream, ShapeStream
 from wavediff.engine.stream_spectral import SpectralStreams
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import pitch as pitch_net
+from wavediff.models.denoiser import Denoiser
 
 # Matrix products of fewer columns round differently, and Griffin-Lim makes much of little.
 LEAST_COLUMNS = 16

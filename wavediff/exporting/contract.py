@@ -8,7 +8,7 @@ from typing import Any, Literal
 from wavediff.diffusion import Plan
 from wavediff.errors import ConfigError, OutputError
 from wavediff.exporting.modules import DenoiserStep, FewSteps, exportable
-from wavediff.exporting.stft import PairSTFT
+from wavediff.exporting.real_stft import PairSTFT
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.version import __version__
 

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.backbones import Condition
-from wavediff.denoiser import Bound, Denoiser
 from wavediff.diffusion import Combination, Plan, predict_x0, unroll
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.errors import ConfigError
-from wavediff.exporting.stft import PairSTFT, exchange
+from wavediff.exporting.real_stft import PairSTFT, exchange
 from wavediff.mel import MelSpec
 from wavediff.mel.griffin_lim import STEP_BACK
+from wavediff.models.denoiser import Bound, Denoiser
 
 
 def exportable(denoiser: Denoiser, spec: MelSpec, transform: type[PairSTFT]) -> Denoiser:

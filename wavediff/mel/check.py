@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from wavediff.errors import MelError
-from wavediff.mel.diagnosis import diagnose
 from wavediff.mel.dialects import convert, lowest
-from wavediff.mel.limits import MARGIN, span_of, value_fault
+from wavediff.mel.identify import diagnose
+from wavediff.mel.identify.limits import MARGIN, span_of, value_fault
 from wavediff.mel.spec import MelSpec
 from wavediff.mel.transform import nepers
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from wavediff.errors import SamplingError
+from wavediff.models.sampling import OnStep, states
 from wavediff.pipelines.circular import Circular
 from wavediff.pipelines.pipeline import exact
 from wavediff.pipelines.sounds import LOOP_CONTEXT_SECONDS, Labels, Options, SoundPipeline
-from wavediff.sampling import OnStep, states
 
 DEFAULT_STRENGTH = 0.5
 EDGE_SECONDS = 0.005  # at the edges of what was inpainted

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from wavediff.audio import resample
-from wavediff.denoiser import Denoiser
 from wavediff.errors import AudioError, ConfigError, MelError
 from wavediff.mel import MelSpec, MelTransform, can_convert, in_dialect
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.models.denoiser import Denoiser
 from wavediff.pipelines.pipeline import Pipeline, exact
 
 

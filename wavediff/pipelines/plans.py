@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from wavediff.denoiser import Denoiser
 from wavediff.diffusion import Plan, make_grid, needs_num_steps, plan_for
+from wavediff.models.denoiser import Denoiser
 
 
 def choose_plan(

@@ -11,15 +11,15 @@ from torch.nn.functional import pad
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
-from wavediff.denoiser import Bound, Denoiser, Guided
 from wavediff.diffusion import DiscreteSchedule, ItemNoise, Plan, make_grid, needs_num_steps
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError, SamplingError
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
+from wavediff.models.denoiser import Bound, Denoiser, Guided
+from wavediff.models.sampling import OnStep, check_seeds, denoise, diffuse
+from wavediff.pipelines.autoencoder import Autoencoder
 from wavediff.pipelines.circular import close_loop, wrap
 from wavediff.pipelines.pipeline import Pipeline, exact
-from wavediff.pretransforms.autoencoder import Autoencoder
-from wavediff.sampling import OnStep, check_seeds, denoise, diffuse
 
 DEFAULT_STEPS = 60  # of models of continuous time; those of discrete steps take all of theirs
 DEFAULT_SAMPLER = "ddpm"  # fresh noise mends what earlier steps got wrong

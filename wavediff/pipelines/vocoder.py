@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.denoiser import Bound, Denoiser
 from wavediff.diffusion import ItemNoise, Plan
 from wavediff.engine import StreamedVocoder, accelerate, frames_at_once, look_ahead
 from wavediff.engine.lines import Ends, each_padded
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, in_dialect_pieces
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
+from wavediff.models.denoiser import Bound, Denoiser
+from wavediff.models.sampling import OnStep, begin, check_lengths, check_seeds, draw, first_state, states
 from wavediff.pipelines.chunks import Chunks, check_stream, gathered
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.mels import MelPipeline
 from wavediff.pipelines.pipeline import exact
 from wavediff.pipelines.plans import choose_plan
-from wavediff.sampling import OnStep, begin, check_lengths, check_seeds, draw, first_state, states
 
 
 class Vocoder(MelPipeline):

@@ -17,7 +17,7 @@ import numpy as np
 
 from wavediff.diffusion import DiscreteSchedule, Plan
 from wavediff.diffusion.samplers.heun import MAX_CHURN
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 
 LOWEST_START = 0.02
 START_RANGE = 4.0  # how far around the model's own the start of a guess is searched

@@ -6,14 +6,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from wavediff.checkpoint import load_checkpoint
 from wavediff.diffusion import SignalRegression, SpectralLoss
-from wavediff.diffusion.objectives import Loss
+from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
+from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training.critics import CriticConfig, Critics
 from wavediff.training.dialects import Dialects
 from wavediff.training.module import LRScheduler, VocoderModule
-from wavediff.training.vocoders import sampled_losses
+from wavediff.training.vocoder_modules import sampled_losses
 
 OPTIMIZER_KEY = "wavediff_critic_optimizer"  # in a training checkpoint
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +11,12 @@ from torch.nn import functional as F
 
 from wavediff.audio import resample
 from wavediff.backbones import Condition
-from wavediff.denoiser import Bound, Denoiser
 from wavediff.diffusion import ItemNoise, SpectralLoss
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.mel.transform import PER_NEPER
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.models.denoiser import Bound, Denoiser
 
 _BLUR = (0.25, 0.5, 0.25)  # over frames
 _NOISE, _OFFSET = 0.15, 0.25  # [nepers], the most
@@ -91,9 +92,7 @@ class Dialects(nn.Module):
         return Told(denoiser.bind(Condition(mel)), waveform, lengths, self._loss(index))
 
     def _loss(self, index: int) -> SpectralLoss:
-        loss = self.losses[index]
-        assert isinstance(loss, SpectralLoss)
-        return loss
+        return cast(SpectralLoss, self.losses[index])
 
 
 def sharing(config: ModelConfig, denoiser: Denoiser, spec: MelSpec) -> Denoiser:

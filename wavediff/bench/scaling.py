@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.benchmark_machine import copy_rate, gemm_rate, operations, peak_memory
+from wavediff.bench.machine import copy_rate, operations, peak_memory
+from wavediff.engine.precision import gemm_rate
 from wavediff.pipelines.vocoder import Vocoder
 
 PIECE = 64  # frames of a mel of any length are these, repeated

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavediff.classifier import Features, SoundClassifier, SoundClassifierConfig, save_classifier
 from wavediff.diffusion import ItemNoise
-from wavediff.diffusion.objectives import Loss
+from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
+from wavediff.metrics.classifier import Features, SoundClassifier, SoundClassifierConfig, save_classifier
 from wavediff.training.labels import labels_of
 from wavediff.training.module import LRScheduler, TrainingModule
 

@@ -1,14 +1,34 @@
 """Whether bfloat16 pays on a CPU: without instructions for it, products take far longer in it than in float32."""
 
 import functools
+import time
 import warnings
+from collections.abc import Callable
 
 import torch
 
-from wavediff.benchmark_machine import gemm_rate
-
 _SIZE = 256  # of the square matrices: some milliseconds a product even where every number is converted
 _SLOW = 2.0  # processors that have it take .4 to .6 of the time of float32, those that have not 50 and more
+
+
+def fastest(run: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Seconds that a call takes: the least of `repeats`, after one that warms up."""
+
+    def once() -> float:
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    once()
+    return min(once() for _ in range(repeats))
+
+
+def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5, size: int = 2_048) -> float:
+    """Operations per second of a product of two square matrices, the roof of networks where these are large."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    return 2 * size**3 / fastest(lambda: a @ a, device, repeats)
 
 
 @functools.cache

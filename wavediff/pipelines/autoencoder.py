@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
+from wavediff.backbones.codec import MelCodec
 from wavediff.backbones.folding import fold, unfold
-from wavediff.denoiser import Denoiser
 from wavediff.diffusion import ItemNoise, Plan, spaced_grid
 from wavediff.engine import accelerate
 from wavediff.engine.gradients import without_gradients
 from wavediff.errors import ConfigError
 from wavediff.mel import MelTransform
-from wavediff.pretransforms.codec import MelCodec
-from wavediff.sampling import draw
+from wavediff.models.denoiser import Denoiser
+from wavediff.models.sampling import draw
 
 DECODER_STEPS = 2
 

@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""The regression of noise, or of another target, at one random time for each item."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

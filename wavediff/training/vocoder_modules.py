@@ -15,10 +15,10 @@ from wavediff.diffusion import (
     SignalRegression,
     SpectralLoss,
 )
-from wavediff.diffusion.objectives import Loss
+from wavediff.diffusion.losses import Loss
 from wavediff.errors import ClippingWarning
 from wavediff.mel import MelSpec
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.training.module import LRScheduler, VocoderModule
 

@@ -10,15 +10,23 @@ from typing import Any
 
 from torch import nn
 
-from wavediff.backbones import DiffWave, DiffWaveConfig, SpectralConfig, SpectralNet, UNet, UNetConfig
-from wavediff.denoiser import Denoiser
+from wavediff.backbones import (
+    CodecConfig,
+    DiffWave,
+    DiffWaveConfig,
+    MelCodec,
+    SpectralConfig,
+    SpectralNet,
+    UNet,
+    UNetConfig,
+)
 from wavediff.diffusion.plans import Plan
 from wavediff.diffusion.predictions import PREDICTIONS, Prediction
 from wavediff.diffusion.priors import PriorConfig, make_prior
 from wavediff.diffusion.schedules import CosineSchedule, DiscreteSchedule, FlowSchedule
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import MelSpec
-from wavediff.pretransforms import CodecConfig, MelCodec
+from wavediff.models.denoiser import Denoiser
 
 MAX_LABELS = 10_000
 MAX_LENGTH = 1 << 30

@@ -1,26 +1,21 @@
 """What a machine can do at most, and what a call takes of it."""
 
 import gc
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from wavediff.engine.precision import fastest
+
 _COPIED = 64 << 20  # float32 values: larger than any cache
-
-
-def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5, size: int = 2_048) -> float:
-    """Operations per second of a product of two square matrices, the roof of networks where these are large."""
-    a = torch.randn(size, size, device=device).to(dtype)
-    return 2 * size**3 / _fastest(lambda: a @ a, device, repeats)
 
 
 def copy_rate(device: torch.device, repeats: int = 3) -> float:
     """Bytes per second read and written by a copy in memory."""
     source = torch.zeros(_COPIED, device=device)
     target = torch.empty_like(source)
-    return 2 * 4 * _COPIED / _fastest(lambda: target.copy_(source), device, repeats)
+    return 2 * 4 * _COPIED / fastest(lambda: target.copy_(source), device, repeats)
 
 
 def operations(run: Callable[[], object]) -> int:
@@ -56,15 +51,3 @@ def _status(field: str) -> int:
     """Of this process [bytes]."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
-
-
-def _fastest(run: Callable[[], object], device: torch.device, repeats: int) -> float:
-    def once() -> float:
-        start = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - start
-
-    once()
-    return min(once() for _ in range(repeats))

@@ -10,17 +10,17 @@ from typing import Any
 
 from torch import Tensor
 
-from wavediff.app.jobs import Job, Limits, RequestError
+from wavediff.app.queue import Job, Limits, RequestError
 from wavediff.audio import read_audio, read_info
 from wavediff.errors import AudioError, MelError
 from wavediff.mel import PRESETS, MelSpec, can_convert, in_dialect, read_mel, read_mel_info
+from wavediff.models import WEIGHTS
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.generator import Generator
-from wavediff.pipelines.pipeline import WEIGHTS
 from wavediff.pipelines.sounds import DEFAULT_STEPS
 from wavediff.pipelines.vocoder import Vocoder
+from wavediff.report.clips import encode_sound
 from wavediff.report.pictures import small_spectrogram
-from wavediff.report.sounds import encode_sound
 
 EXAMPLE = WEIGHTS / "clip.flac"
 MAX_STEPS = 100

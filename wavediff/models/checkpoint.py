@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavediff.denoiser import Denoiser
-from wavediff.model import ModelConfig, build_denoiser
-from wavediff.model_file import check_weights, parse_config, read_model_file, write_model_file
+from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.models.denoiser import Denoiser
+from wavediff.models.file import check_weights, parse_config, read_model_file, write_model_file
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.backbones import DiffWaveConfig
-from wavediff.checkpoint import Checkpoint
 from wavediff.diffusion import DiscreteSchedule
 from wavediff.errors import CheckpointError, ConfigError
-from wavediff.foreign_layouts import LAYOUTS, Layout
 from wavediff.mel import MelSpec
-from wavediff.model import ModelConfig, build_denoiser
-from wavediff.restricted import load_restricted
+from wavediff.models.checkpoint import Checkpoint
+from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.models.layouts import LAYOUTS, Layout
+from wavediff.models.torch_load import load_restricted
 
 # Paper, section 5.1: the training schedules published, by residual channels.
 SCHEDULES = {64: DiscreteSchedule(50, 1e-4, 0.05), 128: DiscreteSchedule(200, 1e-4, 0.02)}

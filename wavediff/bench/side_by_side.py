@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.benchmark_machine import peak_memory
+from wavediff.bench.machine import peak_memory
 from wavediff.diffusion import ItemNoise, NoiseRegression
+from wavediff.engine.precision import slow_in_bfloat16
 from wavediff.errors import MissingExtraError
-from wavediff.importers import import_checkpoint
 from wavediff.mel import MelTransform
+from wavediff.models.importing import import_checkpoint
 from wavediff.pipelines.pipeline import pick_device
 from wavediff.pipelines.vocoder import Vocoder
-from wavediff.precision import slow_in_bfloat16
 
 TRAINING_FRAMES = 62  # of a training segment, as in both trainers
 

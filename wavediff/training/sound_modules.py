@@ -6,19 +6,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from wavediff.backbones import Condition, DiffWaveConfig, UNetConfig
-from wavediff.checkpoint import load_checkpoint
-from wavediff.denoiser import Bound
+from wavediff.backbones import CodecConfig, Condition, DiffWaveConfig, MelCodec, UNetConfig
 from wavediff.diffusion import CosineSchedule, DiscreteSchedule, FlowSchedule, NoiseRegression
-from wavediff.diffusion.objectives import Loss
+from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
 from wavediff.mel import MelTransform
-from wavediff.model import ModelConfig
-from wavediff.pretransforms import CodecConfig, MelCodec
-from wavediff.pretransforms.autoencoder import Autoencoder
+from wavediff.models.checkpoint import load_checkpoint
+from wavediff.models.config import ModelConfig
+from wavediff.models.denoiser import Bound
+from wavediff.pipelines.autoencoder import Autoencoder
 from wavediff.training.labels import labels_of
 from wavediff.training.module import DenoiserModule, LRScheduler
-from wavediff.training.vocoders import VALIDATION_TIMES
+from wavediff.training.vocoder_modules import VALIDATION_TIMES
 
 
 class AutoencoderModule(DenoiserModule):

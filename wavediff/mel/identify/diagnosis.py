@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from wavediff.mel.dialects import can_convert, lowest
-from wavediff.mel.limits import span_of, value_fault
+from wavediff.mel.identify.limits import span_of, value_fault
+from wavediff.mel.identify.speech import speech_fit
 from wavediff.mel.spec import PRESETS, MelSpec
-from wavediff.mel.speech import speech_fit
 from wavediff.mel.transform import nepers
 
 # The statistics and the next four were chosen with a look at LJSpeech's test clips and VCTK, so the results there

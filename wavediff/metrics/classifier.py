@@ -6,7 +6,6 @@ Neither the level of a clip nor silence before or after it changes the answer.
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +14,10 @@ from torch.nn import functional as F
 
 from wavediff.errors import AudioError, ConfigError
 from wavediff.mel import MelSpec, MelTransform
-from wavediff.model_file import check_weights, parse_config, read_model_file, write_model_file
+from wavediff.models import WEIGHTS
+from wavediff.models.file import check_weights, parse_config, read_model_file, write_model_file
 
-BUNDLED = Path(__file__).resolve().parent / "weights" / "sfx_classifier.safetensors"
+BUNDLED = WEIGHTS / "sfx_classifier.safetensors"
 HOP_SECONDS = 0.0058  # of the mel's frames; windows are four times as long: clicks are short
 RANGE = 60.0  # dB below the loudest band of the clip that the network sees; what is lower counts as silence
 TIME_STRIDE = 8  # frames of the mel for each step that is pooled over

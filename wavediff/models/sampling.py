@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wavediff.denoiser import Bound
 from wavediff.diffusion import ItemNoise, Plan, Schedule, expand
 from wavediff.diffusion.noise import Noise
 from wavediff.errors import SamplingError
+from wavediff.models.denoiser import Bound
 
 OnStep = Callable[[int, int], None]
 

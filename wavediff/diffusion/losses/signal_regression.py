@@ -6,11 +6,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from wavediff.diffusion.losses.noise_regression import Loss
+from wavediff.diffusion.losses.spectral_loss import WINDOW_LENGTHS, SpectralLoss
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.objectives import Loss
 from wavediff.diffusion.predictions import predict_noise
 from wavediff.diffusion.schedules import Schedule, expand
-from wavediff.diffusion.spectral_loss import WINDOW_LENGTHS, SpectralLoss
 from wavediff.errors import ConfigError
 
 LEAST_SIGMA = 0.02  # in the division that recovers the noise of a step

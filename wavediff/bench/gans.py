@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from wavediff.benchmark import Timing, alternate
+from wavediff.bench.side_by_side import Timing, alternate
 from wavediff.errors import MissingExtraError
 from wavediff.pipelines.vocoder import Vocoder
 
