@@ -97,7 +97,8 @@ class ShapedNormal(nn.Module):
         if self.pitch is None:
             spectrum = self.stft.analysis(self.shape(white, envelope))
         else:
-            voice = HarmonicSource(self.stft.n_fft, self.stft.hop_length).push(*self.pitch(magnitude), white)
+            pitch, voicing = self.pitch(magnitude)
+            voice = HarmonicSource(self.stft.n_fft, self.stft.hop_length).push(pitch, voicing, white)
             spectrum = self.uttered(self.stft.analysis(voice), envelope)
         return find_phase(magnitude, spectrum, self.stft, count)
 

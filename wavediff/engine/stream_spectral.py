@@ -66,7 +66,7 @@ class StreamedSpectral:
 
 def look_ahead(network: SpectralNet) -> int:
     """Frames beyond its own that a prediction depends on, in one evaluation."""
-    reach = sum(block.ahead for block in network.blocks)  # type: ignore[misc, union-attr]
+    reach = sum(block.ahead for block in network.blocks)  # type: ignore[misc]
     return analysis_look_ahead(network.stft) + reach + synthesis_look_ahead(network.stft)
 
 

@@ -1,5 +1,7 @@
 """Fundamental frequency and voicing, read off the spectrum that a mel stands for, with 23 ms of look-ahead."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,9 +59,10 @@ class PitchNet(nn.Module):
             return output[..., :-1], output[..., -1]
 
 
-def _product(layer: nn.Linear, x: Tensor) -> Tensor:
+def _product(layer: nn.Module, x: Tensor) -> Tensor:
     """A linear layer, its weights on the left: then a frame's result has the same bits whatever its neighbours."""
-    return torch.matmul(layer.weight, x.transpose(1, 2)).transpose(1, 2) + layer.bias
+    weight, bias = cast(Tensor, layer.weight), cast(Tensor, layer.bias)
+    return torch.matmul(weight, x.transpose(1, 2)).transpose(1, 2) + bias
 
 
 def class_pitch(index: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class Dialects(nn.Module):
         self._denoisers = tuple(sharing(config, denoiser, spec) for spec in self._specs)
 
     def tell(self, batch: dict[str, Tensor], noise: ItemNoise) -> Told:
-        """A batch of waveforms, in a dialect that its first item's noise draws; with mels of its own, in the model's."""
+        """A batch of waveforms, in a drawn dialect; one that brings its mels, in the model's."""
         if "mel" in batch:
             bound = self._denoisers[0].bind(Condition(batch["mel"]))
             return Told(bound, batch["waveform"], batch["length"], self._loss(0))
