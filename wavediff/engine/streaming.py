@@ -19,7 +19,7 @@ from wavediff.diffusion.priors import ShapedNormal
 from wavediff.engine import pieces, sampled_mels, stream_diffwave, stream_spectral, stream_stft
 from wavediff.engine.lines import Context, DelayLine, Ends
 from wavediff.engine.stream_diffwave import DiffWaveStreams
-from wavediff.engine.stream_prior import GuessStream, ShapeStream
+from wavediff.engine.stream_prior import GuessStream, ShapeStream, VoiceStream
 from wavediff.engine.stream_spectral import SpectralStreams
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import pitch as pitch_net
@@ -59,9 +59,10 @@ class StreamedVocoder:
         self._shaped = prior if isinstance(prior, ShapedNormal) else None
         self._draws = [noise.draw()]
         self._shapes = [ShapeStream(self._shaped, ends) if self._shaped else None]
-        self._guess: GuessStream | None = None
+        self._guess: GuessStream | VoiceStream | None = None
         if denoiser.start_time < 1 and isinstance(prior, ShapedNormal):
-            self._guess, self._guess_draw = GuessStream(prior, ends), noise.draw()
+            self._guess = GuessStream(prior, ends) if prior.pitch is None else VoiceStream(prior, ends)
+            self._guess_draw = noise.draw()
             time = plan.grid[:1].expand(items).to(noise.device)
             self._levels = schedule.alpha(time), schedule.sigma(time)
             self._waiting = DelayLine(), DelayLine()  # noise and guess
@@ -156,8 +157,8 @@ def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int) -> int:
         there_and_back = stream_stft.analysis_look_ahead(stft) + stream_stft.synthesis_look_ahead(stft)
         frames = max(frames, there_and_back)
         if denoiser.start_time < 1:
-            frames = 2 * there_and_back + config.phase_iterations * stream_stft.phase_look_ahead(stft)
-            frames -= there_and_back if config.harmonic else 0  # no noise is shaped first
+            frames += config.phase_iterations * stream_stft.phase_look_ahead(stft)
+            frames += 0 if config.harmonic else there_and_back  # of the noise that is shaped first
         reach = denoiser.prior.envelope.frames // 2
         frames += max(reach, pitch_net.AHEAD) if config.harmonic else reach
     return frames * hop_length + evaluations * each
