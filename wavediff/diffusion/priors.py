@@ -52,11 +52,28 @@ class PriorConfig:
                 raise ConfigError(f"prior.{name}: {getattr(self, name)} is not an odd number from 1 to {MAX_WIDTH}")
 
 
-class StandardNormal(nn.Module):
+class Prior(nn.Module):
+    """What every prior answers. White noise (B, N) becomes the noise of the process, from which sampling starts.
+
+    Attributes:
+        shaping: the prior itself if it shapes noise by a mel, otherwise None.
+        start_time: where sampling starts; below 1 from a guess.
+    """
+
+    @property
+    def shaping(self) -> "ShapedNormal | None":
+        return None
+
+    @property
+    def start_time(self) -> float:
+        return 1.0
+
+
+class StandardNormal(Prior):
     """White noise; sampling starts from it alone."""
 
 
-class ShapedNormal(nn.Module):
+class ShapedNormal(Prior):
     """Noise with the mel's envelope, and a guess at the speech to start from.
 
     Args:
@@ -69,6 +86,16 @@ class ShapedNormal(nn.Module):
         self.config, self.spec = config, spec
         self.envelope = SpectralEnvelope(spec, config.bands, config.frames, config.power)
         self.stft = FrameSTFT(spec)
+
+    @property
+    def shaping(self) -> "ShapedNormal":
+        """Itself."""
+        return self
+
+    @property
+    def start_time(self) -> float:
+        """As configured."""
+        return self.config.start_time
 
     def spectra(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Mel (B, n_mels, frames) -> envelope of the noise and pseudo-inverse, both (B, frames, n_fft // 2 + 1)."""
@@ -86,9 +113,6 @@ class ShapedNormal(nn.Module):
         """A signal (B, N) with these magnitudes, its phase found from that of `noise` (B, N)."""
         count = self.config.phase_iterations if iterations is None else iterations
         return find_phase(magnitude, noise, self.stft, count)
-
-
-Prior = StandardNormal | ShapedNormal
 
 
 def make_prior(config: PriorConfig, spec: MelSpec | None) -> Prior:

@@ -18,9 +18,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from wavediff.diffusion.noise import ItemNoise
 from wavediff.errors import ConfigError
 
 MAX_DISCRETE_STEPS = 10_000
+CONTINUOUS_END = 0.01  # the last time before the data, of a continuous schedule if the spacing is not linear
 
 # DiffWave's six-step schedules (section 5.1 and appendix B), named by the model that they were found for.
 FAST_BETAS = {
@@ -51,8 +53,28 @@ class Schedule(Protocol):
     def __hash__(self) -> int: ...
 
     @property
+    def trained_steps(self) -> int | None:
+        """T of a process of discrete steps; None of a continuous one."""
+
+    @property
+    def most_steps(self) -> int:
+        """The longest grid."""
+
+    @property
+    def t_min(self) -> float:
+        """The lowest trained time."""
+
+    @property
+    def beta_min(self) -> float:
+        """The variance that the first trained step adds, 0 where there are no steps."""
+
+    @property
     def default_sampler(self) -> str:
         """The sampler where none is named, as `make_sampler` takes it."""
+
+    @property
+    def default_spacing(self) -> str:
+        """The spacing of a grid where none is named."""
 
     @property
     def default_steps(self) -> int:
@@ -61,6 +83,12 @@ class Schedule(Protocol):
     @property
     def fast_betas(self) -> tuple[float, ...] | None:
         """The short inference schedule that was published for this one; None if there is none."""
+
+    def last_time(self, step: float, spacing: str) -> float:
+        """The last time of a grid before the data, where none is named; `step` is one of an even grid."""
+
+    def training_times(self, noise: ItemNoise) -> Tensor:
+        """Times (B,) in (0, 1] to train at, each with the same chance."""
 
     def alpha(self, t: Tensor) -> Tensor:
         """Signal share at times t (B,); float64."""
@@ -74,12 +102,20 @@ class Schedule(Protocol):
     def time(self, log_snr: Tensor) -> Tensor:
         """The inverse of `log_snr`; what lies beyond the axis becomes its end."""
 
+    def time_of_alpha_bar(self, alpha_bar: Tensor) -> Tensor:
+        """The trained time with that alpha^2 (B,); float64."""
+
     def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """d alpha / dt and d sigma / dt at times t (B,) > 0; float64."""
 
 
 class _Continuous:
     """What schedules share that are defined at every real time."""
+
+    trained_steps = None
+    most_steps = MAX_DISCRETE_STEPS
+    t_min = beta_min = 0.0
+    default_spacing = "linear"
 
     @property
     def default_sampler(self) -> str:
@@ -96,11 +132,26 @@ class _Continuous:
         """Published for discrete steps alone."""
         return None
 
+    def last_time(self, step: float, spacing: str) -> float:
+        """One step of a linear spacing."""
+        return step if spacing == "linear" else min(CONTINUOUS_END, step)
+
+    def training_times(self, noise: ItemNoise) -> Tensor:
+        """Times (B,), uniform in (0, 1]."""
+        return 1 - noise.uniform()
+
     def alpha(self, t: Tensor) -> Tensor:
         raise NotImplementedError
 
     def sigma(self, t: Tensor) -> Tensor:
         raise NotImplementedError
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def time_of_alpha_bar(self, alpha_bar: Tensor) -> Tensor:
+        """The time with that alpha^2 (B,); float64."""
+        return self.time(torch.logit(alpha_bar))
 
     def log_snr(self, t: Tensor) -> Tensor:
         """ln(alpha^2 / sigma^2) at times t (B,); float64."""
@@ -213,6 +264,21 @@ class DiscreteSchedule:
         return torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar.sqrt()])
 
     @property
+    def trained_steps(self) -> int:
+        """T."""
+        return self.num_steps
+
+    @property
+    def most_steps(self) -> int:
+        """T."""
+        return self.num_steps
+
+    @property
+    def default_spacing(self) -> str:
+        """DDIM's."""
+        return "quadratic"
+
+    @property
     def default_sampler(self) -> str:
         """DiffWave's own."""
         return "ddpm"
@@ -237,6 +303,14 @@ class DiscreteSchedule:
     def t_min(self) -> float:
         """The lowest trained time, 1 / T."""
         return 1 / self.num_steps
+
+    def last_time(self, step: float, spacing: str) -> float:
+        """The lowest trained time, whatever the spacing."""
+        return self.t_min
+
+    def training_times(self, noise: ItemNoise) -> Tensor:
+        """Times (B,) of the training steps."""
+        return noise.integers(1, self.num_steps + 1).double() / self.num_steps
 
     def alpha(self, t: Tensor) -> Tensor:
         """Signal share sqrt(alpha_bar) at times t (B,) in [0, 1]; float64, since 1 - alpha^2 cancels."""
@@ -264,6 +338,10 @@ class DiscreteSchedule:
         high = torch.searchsorted(-table, -alpha).clamp(1, self.num_steps)  # table[high] <= alpha
         share = (table[high - 1] - alpha) / (table[high - 1] - table[high])
         return (high - 1 + share) / self.num_steps
+
+    def time_of_alpha_bar(self, alpha_bar: Tensor) -> Tensor:
+        """The trained time with that alpha^2 (B,), fractional between the training steps; float64."""
+        return self.time_of_alpha(alpha_bar.sqrt()).clamp(min=self.t_min)
 
     def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """d alpha / dt and d sigma / dt at times t (B,) > 0, at a training step those of the side of the data."""

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from wavediff.backbones import Condition
 from wavediff.diffusion import Combination, Plan, predict_x0, unroll
-from wavediff.diffusion.priors import ShapedNormal
 from wavediff.errors import ConfigError
 from wavediff.exporting.real_stft import PairSTFT, exchange
 from wavediff.mel import MelSpec
@@ -25,7 +24,7 @@ def exportable(denoiser: Denoiser, spec: MelSpec, transform: type[PairSTFT]) -> 
         transform: which form they take.
     """
     denoiser = copy.deepcopy(denoiser).cpu().float().eval().requires_grad_(False)
-    if isinstance(denoiser.prior, ShapedNormal):
+    if denoiser.prior.shaping is not None:
         exchange(denoiser, transform(spec))
     return denoiser
 
@@ -113,8 +112,8 @@ class FewSteps(nn.Module):
 
 def _guess(bound: Bound, white: Tensor) -> Tensor:
     """`Bound.guess`, its iterations as one loop: written out they would make the graph thirty times as large."""
-    prior, envelope, magnitude = bound.denoiser.prior, bound.cond.envelope, bound.cond.magnitude
-    if not isinstance(prior, ShapedNormal) or envelope is None or magnitude is None:
+    prior, envelope, magnitude = bound.denoiser.prior.shaping, bound.cond.envelope, bound.cond.magnitude
+    if prior is None or envelope is None or magnitude is None:
         raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or start_time to 1")
     stft: PairSTFT = prior.stft  # type: ignore[assignment]  # `exportable` saw to it
     return find_phase(magnitude, prior.shape(white, envelope), stft, prior.config.phase_iterations)

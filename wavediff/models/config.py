@@ -71,7 +71,7 @@ class ModelConfig:
         _check_sample_rate(self.sample_rate)
         if self.prediction not in PREDICTIONS:
             raise ConfigError(f"prediction: {self.prediction!r} is none of {', '.join(PREDICTIONS)}")
-        if self.prediction == "eps" and not isinstance(self.schedule, DiscreteSchedule) and self.prior.start_time == 1:
+        if self.prediction == "eps" and self.schedule.trained_steps is None and self.prior.start_time == 1:
             raise ConfigError(
                 "prediction: at t = 1 this schedule leaves no signal, so noise says nothing about it; choose v, x0 or "
                 "velocity"
@@ -170,11 +170,11 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
 
 
 def _diffwave(config: ModelConfig, backbone: DiffWaveConfig) -> nn.Module:
-    if not isinstance(config.schedule, DiscreteSchedule):
+    if config.schedule.trained_steps is None:
         raise ConfigError("schedule: DiffWave embeds the steps of a discrete schedule; give num_steps and betas")
     return DiffWave(
         backbone,
-        num_steps=config.schedule.num_steps,
+        num_steps=config.schedule.trained_steps,
         n_mels=None if config.mel is None else config.mel.n_mels,
         hop_length=1 if config.mel is None else config.mel.hop_length,
         n_classes=len(config.labels),
@@ -183,7 +183,7 @@ def _diffwave(config: ModelConfig, backbone: DiffWaveConfig) -> nn.Module:
 
 
 def _unet(config: ModelConfig, backbone: UNetConfig) -> nn.Module:
-    if config.mel is not None or isinstance(config.schedule, DiscreteSchedule):
+    if config.mel is not None or config.schedule.trained_steps is not None:
         raise ConfigError("backbone: the U-Net takes no mel and embeds continuous time; give schedule cosine or flow")
     return UNet(backbone, signal_channels=config.signal_channels, n_classes=len(config.labels))
 

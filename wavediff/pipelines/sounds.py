@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
-from wavediff.diffusion import DiscreteSchedule, ItemNoise, Plan, make_grid, needs_num_steps
+from wavediff.diffusion import ItemNoise, Plan, make_grid, needs_num_steps
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError, SamplingError
 from wavediff.models.config import ModelConfig
@@ -161,7 +161,7 @@ class SoundPipeline(Pipeline):
     def _plan(self, options: Options, start: float = 1.0) -> Plan:
         num_steps, schedule, trained = options.num_steps, options.schedule, self.denoiser.schedule
         if num_steps is None and needs_num_steps(schedule):
-            num_steps = trained.num_steps if isinstance(trained, DiscreteSchedule) else DEFAULT_STEPS
+            num_steps = trained.trained_steps or DEFAULT_STEPS
             num_steps = max(math.ceil(start * num_steps), 1)
         sampler = options.sampler or DEFAULT_SAMPLER
         return Plan.along(sampler, make_grid(trained, num_steps, schedule, start=start))
@@ -172,7 +172,7 @@ class SoundPipeline(Pipeline):
 
     def _from_guess(self, x_0: Tensor, strength: float, length: int, noise: ItemNoise, options: Options) -> Tensor:
         """Sounds from signals x_0 (B, N) that are noised to a time and denoised; `noise` is fresh."""
-        least = self.denoiser.schedule.t_min if isinstance(self.denoiser.schedule, DiscreteSchedule) else 0
+        least = self.denoiser.schedule.t_min
         if not _is_number(strength) or not least < strength <= 1:
             raise SamplingError(f"strength: {strength!r} is not a number above {least:g} and at most 1")
         plan = self._plan(options, strength)
