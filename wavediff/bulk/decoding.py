@@ -157,12 +157,18 @@ class Decoder:
         start, rate, clipping = time.perf_counter(), self.vocoder.sample_rate, Clipping()
         with AudioWriter(item.job.target, rate, overwrite=settings.overwrite) as writer, warnings.catch_warnings():
             warnings.simplefilter("ignore", ClippingWarning)  # it would not name the file
-            for part in self.vocoder.stream(pieces, **self.sampling):
+            for part in self._spoken(pieces):
                 clipping.count(part)
                 writer.write(part)
                 self.advance(len(part) / rate)
         clipping.warn(str(source))
         return self._row(item, writer.frames, (time.perf_counter() - start) * rate / writer.frames)
+
+    def _spoken(self, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
+        """The speech (n,) of a mel in pieces (n_mels, n), all of it at once where the network does not stream."""
+        if self.vocoder.streams:
+            return self.vocoder.stream(pieces, **self.sampling)
+        return iter([self.vocoder.decode(torch.cat(list(pieces), 1), **self.sampling)])
 
     def _row(self, item: Item, samples: int, rtf: float) -> dict[str, Any]:
         return {

@@ -27,7 +27,7 @@ from wavediff.diffusion.schedules import (
     Schedule,
     expand,
 )
-from wavediff.diffusion.unrolled import Combination, Unrolled, unroll
+from wavediff.diffusion.unrolled import Node, Terms, Unrolled, unroll
 
 __all__ = [
     "FAST_BETAS",
@@ -35,11 +35,11 @@ __all__ = [
     "PUBLISHED",
     "SAMPLERS",
     "SPACINGS",
-    "Combination",
     "CosineSchedule",
     "DiscreteSchedule",
     "FlowSchedule",
     "ItemNoise",
+    "Node",
     "NoiseRegression",
     "Plan",
     "Prediction",
@@ -48,6 +48,7 @@ __all__ = [
     "Schedule",
     "SignalRegression",
     "SpectralLoss",
+    "Terms",
     "Unrolled",
     "align",
     "expand",

@@ -112,7 +112,7 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """JSON literals; `from_dict` reads them back."""
         return {
-            "backbone": _tagged(self.backbone, _BACKBONE_CLASSES),
+            "backbone": _tagged(self.backbone, _backbone_classes()),
             "schedule": _tagged(self.schedule, SCHEDULES),
             "prediction": self.prediction,
             "prior": dataclasses.asdict(self.prior),
@@ -138,7 +138,7 @@ class ModelConfig:
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise ConfigError("labels: is not a list of names")
         return cls(
-            backbone=_untagged("backbone", data["backbone"], _BACKBONE_CLASSES),
+            backbone=_untagged("backbone", data["backbone"], _backbone_classes()),
             schedule=_untagged("schedule", data["schedule"], SCHEDULES),
             prediction=data["prediction"],
             prior=_build("prior", PriorConfig, data["prior"]),
@@ -158,7 +158,7 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
     Raises:
         ConfigError: its parts do not fit together.
     """
-    _, build = BACKBONES[_kind_of(config.backbone, _BACKBONE_CLASSES)]
+    _, build = BACKBONES[_kind_of(config.backbone, _backbone_classes())]
     return Denoiser(
         build(config, config.backbone),
         config.schedule,
@@ -205,7 +205,10 @@ SCHEDULES: dict[str, type] = {
     "cosine": CosineSchedule,
     "flow": FlowSchedule,
 }
-_BACKBONE_CLASSES = {kind: cls for kind, (cls, _) in BACKBONES.items()}
+
+
+def _backbone_classes() -> dict[str, type]:
+    return {kind: cls for kind, (cls, _) in BACKBONES.items()}
 
 
 def _kind_of(value: object, classes: Mapping[str, type]) -> str:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from wavediff.diffusion.walk import OnStep, states
 from wavediff.errors import SamplingError
-from wavediff.models.sampling import OnStep, states
 from wavediff.pipelines.circular import Circular
 from wavediff.pipelines.pipeline import exact
 from wavediff.pipelines.sounds import LOOP_CONTEXT_SECONDS, Labels, Options, SoundPipeline

@@ -12,11 +12,12 @@ from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, make_grid, needs_num_steps
+from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError, SamplingError
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser, Guided
-from wavediff.models.sampling import OnStep, check_seeds, denoise, diffuse
+from wavediff.models.sampling import check_seeds
 from wavediff.pipelines.autoencoder import Autoencoder
 from wavediff.pipelines.circular import close_loop, wrap
 from wavediff.pipelines.pipeline import Pipeline, exact
@@ -176,7 +177,7 @@ class SoundPipeline(Pipeline):
         if not _is_number(strength) or not least < strength <= 1:
             raise SamplingError(f"strength: {strength!r} is not a number above {least:g} and at most 1")
         plan = self._plan(options, strength)
-        x_t = diffuse(x_0, noise.normal(x_0.shape[1]), plan.grid[0], self.denoiser.schedule)
+        x_t = diffuse(x_0, noise.normal(x_0.shape[1]), levels(self.denoiser.schedule, plan.times[0]))
         signal = self._walk(self._estimate(options, len(x_0)), x_t, plan, noise, options)
         return self._finish(signal, length, noise)
 
