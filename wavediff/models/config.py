@@ -20,10 +20,11 @@ from wavediff.backbones import (
     UNet,
     UNetConfig,
 )
+from wavediff.diffusion.discrete import DiscreteSchedule
 from wavediff.diffusion.plans import Plan
 from wavediff.diffusion.predictions import PREDICTIONS, Prediction
 from wavediff.diffusion.priors import PriorConfig, make_prior
-from wavediff.diffusion.schedules import CosineSchedule, DiscreteSchedule, FlowSchedule
+from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import MelSpec
 from wavediff.models.denoiser import Denoiser
