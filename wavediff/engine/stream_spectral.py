@@ -32,7 +32,7 @@ class StreamedSpectral:
         time = network.time(t)
         self._layers = [SpectralLayer(block, time, workspace) for block in network.blocks]  # type: ignore[arg-type]
         self._analysis, self._synthesis = Analysis(network.stft, ends), Synthesis(network.stft, ends)
-        self._contexts = [Context(layer.reach, layer.reach) for layer in self._layers]
+        self._contexts = [Context(layer.past, layer.ahead) for layer in self._layers]
         self._positions = [0] * len(self._contexts)
         self._envelopes, self._expected = DelayLine(), DelayLine()
         self._whitened, self._held_envelopes = DelayLine(), DelayLine()
@@ -96,7 +96,7 @@ class SpectralStreams(Streams):
     @staticmethod
     def look_ahead(network: SpectralNet) -> int:
         """The reach of its blocks, and of the transforms around them."""
-        reach = network.config.kernel_frames // 2 * len(network.blocks)
+        reach = sum(block.ahead for block in network.blocks)  # type: ignore[misc]
         frames = analysis_look_ahead(network.stft) + reach + synthesis_look_ahead(network.stft)
         return frames * network.stft.hop_length
 

@@ -21,6 +21,7 @@ from wavediff.engine.registry import streams_of
 from wavediff.engine.stream_prior import GuessStream, ShapeStream
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError, SamplingError
+from wavediff.mel import pitch as pitch_net
 from wavediff.models.denoiser import Denoiser
 
 # Matrix products of fewer columns round differently, and Griffin-Lim makes much of little.
@@ -68,8 +69,9 @@ class StreamedVocoder:
             self._draws.append(noise.draw())
             self._shapes.append(ShapeStream(self._shaped, ends) if self._shaped else None)
         if self._shaped is not None:
-            reach = self._shaped.envelope.frames // 2
-            self._context = Context(reach, reach, "replicate")
+            reach, pitch = self._shaped.envelope.frames // 2, self._shaped.pitch is not None
+            past, ahead = (pitch_net.PAST, pitch_net.AHEAD) if pitch else (0, 0)
+            self._context = Context(max(reach, past), max(reach, ahead), "replicate")
         self._kind = twin_of(denoiser)
         self._network = self._kind(denoiser.backbone, ends, dtype)
         self._nodes: list[tuple[_Sum, _Evaluation | None]] = []
@@ -128,11 +130,15 @@ class StreamedVocoder:
         window = self._context.push(None if mel is None else mel.transpose(1, 2), last)
         if window is None:
             return []
-        reach, count = self._context.left, window.shape[1] - 2 * self._context.left
+        left, count = self._context.left, window.shape[1] - self._context.left - self._context.right
         window = F.pad(window.transpose(1, 2), (0, max(LEAST_COLUMNS - count, 0)), mode="replicate")
-        inner = window[..., reach : window.shape[-1] - reach].contiguous()
-        envelope = self._shaped.envelope(window)[:, reach : reach + count]
-        return [Condition(inner[..., :count], envelope=envelope, magnitude=self._shaped.magnitude(inner)[:, :count])]
+        inner = slice(left, left + count)
+        envelope, magnitude = self._shaped.envelope(window), self._shaped.magnitude(window)
+        pitch = None
+        if self._shaped.pitch is not None:
+            around = magnitude[:, left - pitch_net.PAST : left + count + pitch_net.AHEAD]
+            pitch = self._shaped.pitch.inner(around)
+        return [Condition(window[..., inner], None, envelope[:, inner], magnitude[:, inner], pitch)]
 
     def _start(self, noise: Tensor | None, frames: int, conditions: Sequence[Condition], last: bool) -> Tensor | None:
         """Where sampling starts: the guess at the first time of the plan, with as much noise as belongs to it."""
@@ -161,7 +167,9 @@ def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int) -> int:
         frames = max(frames, there_and_back)
         if denoiser.start_time < 1:
             frames = 2 * there_and_back + config.phase_iterations * stream_stft.phase_look_ahead(stft)
-        frames += shaped.envelope.frames // 2
+            frames -= there_and_back if config.harmonic else 0  # no noise is shaped first
+        reach = shaped.envelope.frames // 2
+        frames += max(reach, pitch_net.AHEAD) if config.harmonic else reach
     return frames * hop_length + evaluations * each
 
 

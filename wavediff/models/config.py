@@ -230,7 +230,7 @@ def _untagged(name: str, data: Any, classes: Mapping[str, type]) -> Any:
 
 
 # What files written before there were these lack; they mean the defaults.
-_LATER_FIELDS = {"codec", "pretransform", "default_length", "fold", "plans"}
+_LATER_FIELDS = {"causal_layers", "codec", "pretransform", "default_length", "fold", "harmonic", "plans"}
 
 
 def _plans(data: Any) -> tuple[tuple[int, Plan], ...]:

@@ -112,8 +112,7 @@ class Bound:
         if prior is None or self.cond.envelope is None or self.cond.magnitude is None:
             raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or guess_share to 0")
         count = len(white)
-        start = prior.shape(white, self.cond.envelope[:count])
-        return prior.guess(start, self.cond.magnitude[:count], iterations)
+        return prior.guess(white, self.cond.envelope[:count], self.cond.magnitude[:count], iterations)
 
     def whitened(self, signal: Tensor) -> Tensor:
         """Spectrum (B, frames, bins) of a signal over the envelope of the noise, a (B, N) one for a white prior."""
