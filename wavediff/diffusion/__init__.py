@@ -16,7 +16,7 @@ from wavediff.diffusion.grids import (
 )
 from wavediff.diffusion.losses import NoiseRegression, SignalRegression, SpectralLoss
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.plans import Plan, plan_for
+from wavediff.diffusion.plan import Plan, SamplingOptions, plan_for
 from wavediff.diffusion.predictions import PREDICTIONS, Prediction, predict_noise, predict_x0, training_target
 from wavediff.diffusion.priors import PriorConfig
 from wavediff.diffusion.samplers import SAMPLERS, Sampler, make_sampler
@@ -39,6 +39,7 @@ __all__ = [
     "Prediction",
     "PriorConfig",
     "Sampler",
+    "SamplingOptions",
     "Schedule",
     "SignalRegression",
     "SpectralLoss",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wavediff.diffusion.plans import Plan
+from wavediff.diffusion.plan import Plan
 from wavediff.diffusion.schedules import Schedule
 from wavediff.errors import SamplingError
 

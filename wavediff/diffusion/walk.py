@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wavediff.diffusion.noise import Noise
-from wavediff.diffusion.plans import Plan
+from wavediff.diffusion.plan import Plan
 from wavediff.diffusion.schedules import Schedule
 from wavediff.diffusion.unrolled import Terms, Unrolled, unroll
 from wavediff.errors import SamplingError

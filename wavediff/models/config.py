@@ -21,7 +21,7 @@ from wavediff.backbones import (
     UNetConfig,
 )
 from wavediff.diffusion.discrete import DiscreteSchedule
-from wavediff.diffusion.plans import Plan
+from wavediff.diffusion.plan import Plan
 from wavediff.diffusion.predictions import PREDICTIONS, Prediction
 from wavediff.diffusion.priors import PriorConfig, make_prior
 from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.nn.functional import pad
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
-from wavediff.diffusion import ItemNoise, Plan, make_grid, needs_num_steps
+from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError, SamplingError
@@ -39,15 +40,12 @@ Estimate = Callable[[Tensor, Tensor], Tensor]
 Labels = str | Sequence[str] | None
 
 
-class Options(NamedTuple):
+@dataclass(frozen=True)
+class Options(SamplingOptions):
     """How a sound is drawn; see `Generator.generate`."""
 
     label: Labels = None
     guidance: float | None = None
-    num_steps: int | None = None
-    sampler: str | None = None
-    schedule: str | Sequence[float] | None = None
-    seed: int | Sequence[int] = 0
     on_step: OnStep | None = None
 
 
@@ -160,12 +158,9 @@ class SoundPipeline(Pipeline):
         return torch.tensor([self.labels.index(name) for name in names], device=self.device)
 
     def _plan(self, options: Options, start: float = 1.0) -> Plan:
-        num_steps, schedule, trained = options.num_steps, options.schedule, self.denoiser.schedule
-        if num_steps is None and needs_num_steps(schedule):
-            num_steps = trained.trained_steps or DEFAULT_STEPS
-            num_steps = max(math.ceil(start * num_steps), 1)
-        sampler = options.sampler or DEFAULT_SAMPLER
-        return Plan.along(sampler, make_grid(trained, num_steps, schedule, start=start))
+        trained = self.denoiser.schedule
+        default = max(math.ceil(start * (trained.trained_steps or DEFAULT_STEPS)), 1)
+        return options.along(trained, default, DEFAULT_SAMPLER, start)
 
     @exact
     def _walk(self, estimate: Estimate, x_t: Tensor, plan: Plan, noise: ItemNoise, options: Options) -> Tensor:

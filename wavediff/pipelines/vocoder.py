@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.diffusion import ItemNoise, Plan
+from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.walk import OnStep, states
 from wavediff.engine import GPU_FRAMES, StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
 from wavediff.engine.lines import Ends, each_padded
@@ -22,7 +22,6 @@ from wavediff.pipelines.chunks import Chunks, check_stream, gathered
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.mels import MelPipeline
 from wavediff.pipelines.pipeline import exact
-from wavediff.pipelines.plans import choose_plan
 
 
 class Vocoder(MelPipeline):
@@ -97,13 +96,14 @@ class Vocoder(MelPipeline):
 
         Args:
             mel: (n_mels, frames) or (B, n_mels, frames).
-            num_steps: how much work: network evaluations. By default 6 for a model of discrete steps, 2 for one of
-                continuous time. A model that was searched takes the best steps that are known for the number.
+            num_steps: how much work: network evaluations, at most. By default 6 for a model of discrete steps, 2 for
+                one of continuous time. A model that was searched takes the best steps that are known for the number.
             lengths: frames of each item of a batch whose items differ; what is beyond them in `mel` is not looked at.
                 Each item's speech is that of its mel alone, followed by zeros.
             schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.
             sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5". "heun" evaluates the network
-                twice a step. By default "ddpm" for discrete steps, "ddim" for continuous time.
+                twice a step, so it takes half the steps. By default "ddpm" for discrete steps, "ddim" for continuous
+                time.
             seed: decides the noise: one number for every item, or one number an item. With as many threads the same
                 machine gives the same bits, streamed too. Company in a batch changes less than 1e-4; other numbers of
                 threads too, or where a phase is guessed, as by the bundled model, what lies 50 dB below the speech.
@@ -291,4 +291,5 @@ class Vocoder(MelPipeline):
         Raises:
             SamplingError: steps, schedule or sampler are not possible.
         """
-        return choose_plan(self.config.plans, self.denoiser, num_steps, schedule, sampler)
+        options = SamplingOptions(num_steps, schedule, sampler)
+        return options.plan(self.denoiser.schedule, self.config.plans, self.denoiser.start_time)

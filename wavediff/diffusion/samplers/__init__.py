@@ -10,7 +10,8 @@ A sampler is a frozen dataclass, called with
     on_step(index from 0, x_t), called after each step: progress bars, cancelling
 
 and returns x_0 (B, N). It knows nothing of networks or guidance and never clamps the noisy state. Each file writes the
-generator `states`, which yields x after each step, and `evaluations(S)`, how often it calls `denoise`, if not S times.
+generator `states`, which yields x after each step; and `evaluations(S)`, how often it calls `denoise`, with its inverse
+`steps`, if not S times. It must be linear in x_T, in the noise and in the estimates: then numbers stand for it.
 """
 
 import dataclasses

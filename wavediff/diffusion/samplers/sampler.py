@@ -26,6 +26,10 @@ class Sampler(abc.ABC):
         """How often a grid of that many steps has the network evaluated, at most."""
         return num_steps
 
+    def steps(self, evaluations: int) -> int:
+        """The most steps that evaluate the network at most so often; one, if none do."""
+        return evaluations
+
     def __call__(
         self,
         denoise: Denoise,
