@@ -96,7 +96,10 @@ def test_it_decodes_items_of_any_lengths_as_their_singles(vocoder: Vocoder, mel:
     assert together.std() > 1e-3
     padded = mel.clone()
     padded[0, :, 7:] = torch.nan
-    unlike = vocoder.decode(padded, 3, lengths=[7, 12], seed=[4, 5], sampler="ddpm")
+    told: list[tuple[int, int]] = []
+    options: dict[str, Any] = {"seed": [4, 5], "sampler": "ddpm", "on_step": lambda *step: told.append(step)}
+    unlike = vocoder.decode(padded, 3, lengths=[7, 12], **options)
+    assert told == [(done, 6) for done in range(1, 7)]
     short = vocoder.decode(mel[0, :, :7], 3, seed=4, sampler="ddpm")
     torch.testing.assert_close(unlike[0, : len(short)], short, atol=1e-6, rtol=0)
     torch.testing.assert_close(unlike[1], together[1], atol=1e-6, rtol=0)

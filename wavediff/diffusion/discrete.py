@@ -9,6 +9,7 @@ Symbols of the paper (Kong et al. 2021, arXiv:2009.09761) beside ours:
 
 import functools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +43,9 @@ class DiscreteSchedule:
     unconditional).
     """
 
+    default_sampler: ClassVar[str] = "ddpm"  # DiffWave's own
+    default_spacing: ClassVar[str] = "quadratic"  # DDIM's
+
     num_steps: int = 50
     beta_min: float = 1e-4
     beta_max: float = 0.05
@@ -65,20 +69,7 @@ class DiscreteSchedule:
         """T."""
         return self.num_steps
 
-    @property
-    def most_steps(self) -> int:
-        """T."""
-        return self.num_steps
-
-    @property
-    def default_spacing(self) -> str:
-        """DDIM's."""
-        return "quadratic"
-
-    @property
-    def default_sampler(self) -> str:
-        """DiffWave's own."""
-        return "ddpm"
+    most_steps = trained_steps
 
     @property
     def default_steps(self) -> int:

@@ -61,24 +61,19 @@ class PriorConfig:
 
 
 class Prior(nn.Module):
-    """What every prior answers. White noise (B, N) becomes the noise of the process, from which sampling starts.
+    """What the noise of a process looks like: white, and sampling starts from it alone.
 
     Attributes:
         shaping: the prior itself if it shapes noise by a mel, otherwise None.
         start_time: where sampling starts; below 1 from a guess.
     """
 
-    @property
-    def shaping(self) -> "ShapedNormal | None":
-        return None
-
-    @property
-    def start_time(self) -> float:
-        return 1.0
+    shaping: "ShapedNormal | None" = None
+    start_time = 1.0
 
 
 class StandardNormal(Prior):
-    """White noise; sampling starts from it alone."""
+    """White noise."""
 
 
 class ShapedNormal(Prior):
@@ -95,16 +90,12 @@ class ShapedNormal(Prior):
         self.envelope = SpectralEnvelope(spec, config.bands, config.frames, config.power)
         self.stft = FrameSTFT(spec)
         self.pitch = PitchNet().requires_grad_(False) if config.harmonic else None
+        self.start_time = config.start_time
 
     @property
-    def shaping(self) -> "ShapedNormal":
+    def shaping(self) -> "ShapedNormal":  # type: ignore[override]
         """Itself."""
         return self
-
-    @property
-    def start_time(self) -> float:
-        """As configured."""
-        return self.config.start_time
 
     def spectra(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Mel (B, n_mels, frames) -> envelope of the noise and pseudo-inverse, both (B, frames, n_fft // 2 + 1)."""

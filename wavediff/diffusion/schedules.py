@@ -101,21 +101,8 @@ class _Continuous:
     most_steps = MAX_DISCRETE_STEPS
     t_min = beta_min = 0.0
     default_spacing = "linear"
-
-    @property
-    def default_sampler(self) -> str:
-        """No noise on the way: few steps are enough."""
-        return "ddim"
-
-    @property
-    def default_steps(self) -> int:
-        """Of a vocoder."""
-        return 2
-
-    @property
-    def fast_betas(self) -> None:
-        """Published for discrete steps alone."""
-        return None
+    default_sampler, default_steps = "ddim", 2  # no noise on the way: few steps are enough
+    fast_betas = None  # published for discrete steps alone
 
     def last_time(self, step: float, spacing: str) -> float:
         """One step of a linear spacing."""

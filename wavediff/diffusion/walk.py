@@ -20,6 +20,11 @@ Levels = tuple[float, float]
 """alpha and sigma of one time, as numbers: what is traced or captured with them holds no schedule."""
 
 
+def part_of(on_step: OnStep | None, part: int, parts: int) -> OnStep | None:
+    """Is told the steps of one part of several, and tells them as steps of all."""
+    return None if on_step is None else lambda done, total: on_step(part * total + done, parts * total)
+
+
 def levels(schedule: Schedule, t: float) -> Levels:
     """alpha and sigma at a time."""
     time = torch.tensor([t], dtype=torch.float64)

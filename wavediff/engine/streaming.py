@@ -79,10 +79,8 @@ class StreamedVocoder:
             evaluation = None
             if node.time is not None:
                 t = torch.full((items,), node.time, dtype=torch.float64, device=noise.device)
-                number = sum(stage is not None for _, stage in self._nodes)
-                evaluation = _Evaluation(number, t, self._network.evaluation(t), DelayLine())
+                evaluation = _Evaluation(t, self._network.evaluation(t), DelayLine())
             self._nodes.append((_Sum(node.terms), evaluation))
-        self._steps = len(unrolled.times)
 
     def push(self, mel: Tensor | None, last: bool) -> Tensor | None:
         """The next frames (B, n_mels, n) -> the speech (B, m * hop_length) that is settled, or None.
@@ -117,9 +115,11 @@ class StreamedVocoder:
         if output is None:
             return None
         if not output.isfinite().all():
+            evaluations = [stage for _, stage in self._nodes if stage is not None]
+            number = next(n for n, stage in enumerate(evaluations, 1) if stage is evaluation)
             raise SamplingError(
-                f"step {evaluation.number + 1} of {self._steps} gave NaN or infinite samples; use another checkpoint, "
-                "schedule or precision"
+                f"step {number} of {len(evaluations)} gave NaN or infinite samples; use another checkpoint, schedule "
+                "or precision"
             )
         return self.denoiser.x0_from(output, evaluation.line.take(output.shape[1]), evaluation.t)
 
@@ -184,13 +184,11 @@ class _Evaluation(NamedTuple):
     """One evaluation of the network.
 
     Attributes:
-        number: from 0.
         t: (B,)
         stream: of the network.
         line: x_t that waits for its prediction.
     """
 
-    number: int
     t: Tensor
     stream: Evaluation
     line: DelayLine

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
-from wavediff.diffusion.walk import OnStep, states
+from wavediff.diffusion.walk import OnStep, part_of, states
 from wavediff.engine import GPU_FRAMES, StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
 from wavediff.engine.lines import Ends, each_padded
 from wavediff.errors import ConfigError
@@ -157,11 +157,13 @@ class Vocoder(MelPipeline):
         """Speech (B, N) in [-1, 1] of whole mels, those of one length together, so that no network sees padding."""
         frames = [batch.shape[-1]] * len(batch) if counts is None else counts.tolist()
         speech = batch.new_zeros(len(batch), batch.shape[-1] * self.hop_length)
-        for count in sorted(set(frames)):
-            items = [index for index, length in enumerate(frames) if length == count]
+        lengths = sorted(set(frames))
+        for number, length in enumerate(lengths):
+            items = [index for index, count in enumerate(frames) if count == length]
             noise = ItemNoise([seeds[index] for index in items], self.device)
-            made = draw(self.bind(batch[items, :, :count]), noise, count * self.hop_length, plan, on_step)
-            speech[items, : made.shape[1]] = made.clamp(-1, 1)
+            told, samples = part_of(on_step, number, len(lengths)), length * self.hop_length
+            made = draw(self.bind(batch[items, :, :length]), noise, samples, plan, told)
+            speech[items, :samples] = made.clamp(-1, 1)
         return speech
 
     @property
