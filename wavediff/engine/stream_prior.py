@@ -30,40 +30,33 @@ class ShapeStream:
 
 
 class VoiceStream:
-    """`HarmonicSource` and `ShapedNormal.uttered`: white noise (B, n * hop_length) -> spectrum of a voice."""
+    """`ShapedNormal.guess` with a voice: white noise (B, n * hop_length) -> a guess at the speech."""
 
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
-        self._prior, self._analysis = prior, Analysis(prior.stft, ends)
+        self._prior, self._analysis, self._synthesis = prior, Analysis(prior.stft, ends), Synthesis(prior.stft, ends)
         self._source = HarmonicSource(prior.stft.n_fft, prior.stft.hop_length)
-        self._envelopes = DelayLine()
+        self._envelopes, self._magnitudes = DelayLine(), DelayLine()
 
     def push(self, white: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
-        """The spectra that are settled."""
+        """The guess that is settled."""
         voice = white
         for cond in conditions:
             self._envelopes.push(cond.envelope)
+            self._magnitudes.push(cond.magnitude)
             if cond.pitch is not None and white is not None:
                 voice = self._source.push(*cond.pitch, white)
         spectra = self._analysis.push(voice, last)
-        return None if spectra is None else self._prior.uttered(spectra, self._envelopes.take(spectra.shape[1]))
-
-
-class ShapedStream:
-    """White noise (B, n * hop_length) -> spectrum of the noise with the mel's envelope."""
-
-    def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
-        self._shape, self._analysis = ShapeStream(prior, ends), Analysis(prior.stft, ends)
-
-    def push(self, white: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
-        """The spectra that are settled."""
-        return self._analysis.push(self._shape.push(white, conditions, last), last)
+        if spectra is not None:
+            count = spectra.shape[1]
+            spectra = self._prior.uttered(spectra, self._envelopes.take(count), self._magnitudes.take(count))
+        return self._synthesis.push(spectra, last)
 
 
 class GuessStream:
-    """`ShapedNormal.guess`: white noise (B, n * hop_length) -> a guess at the speech."""
+    """`ShapedNormal.guess` from noise: white noise (B, n * hop_length) -> a guess at the speech."""
 
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
-        self._first = ShapedStream(prior, ends) if prior.pitch is None else VoiceStream(prior, ends)
+        self._shape, self._analysis = ShapeStream(prior, ends), Analysis(prior.stft, ends)
         self._magnitudes, self._given = Window(), 0
         self._steps = [PhaseStep(prior.stft, index == 0, ends) for index in range(prior.config.phase_iterations)]
         self._synthesis = Synthesis(prior.stft, ends)
@@ -72,7 +65,7 @@ class GuessStream:
         """The guess that is settled."""
         for cond in conditions:
             self._magnitudes.push(cond.magnitude)
-        spectra = self._first.push(white, conditions, last)
+        spectra = self._analysis.push(self._shape.push(white, conditions, last), last)
         if spectra is not None:
             count = spectra.shape[1]
             spectra = with_magnitude(spectra, self._magnitudes.look(self._given, count))

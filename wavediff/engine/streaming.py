@@ -18,7 +18,7 @@ from wavediff.diffusion.walk import diffuse, levels
 from wavediff.engine import stream_stft
 from wavediff.engine.lines import Context, DelayLine, Ends
 from wavediff.engine.registry import streams_of
-from wavediff.engine.stream_prior import GuessStream, ShapeStream
+from wavediff.engine.stream_prior import GuessStream, ShapeStream, VoiceStream
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import pitch as pitch_net
@@ -60,10 +60,10 @@ class StreamedVocoder:
         self._shaped = prior.shaping
         self._draws = [noise.draw()]
         self._shapes = [ShapeStream(self._shaped, ends) if self._shaped else None]
-        self._guess: GuessStream | None = None
+        self._guess: GuessStream | VoiceStream | None = None
         if denoiser.start_time < 1 and self._shaped is not None:
-            self._guess, self._guess_draw = GuessStream(self._shaped, ends), noise.draw()
-            self._levels = levels(schedule, plan.times[0])
+            self._guess = (GuessStream if self._shaped.pitch is None else VoiceStream)(self._shaped, ends)
+            self._guess_draw, self._levels = noise.draw(), levels(schedule, plan.times[0])
             self._waiting = DelayLine(), DelayLine()  # noise and guess
         for _ in range(unrolled.draws):
             self._draws.append(noise.draw())
@@ -166,8 +166,8 @@ def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int) -> int:
         there_and_back = stream_stft.analysis_look_ahead(stft) + stream_stft.synthesis_look_ahead(stft)
         frames = max(frames, there_and_back)
         if denoiser.start_time < 1:
-            frames = 2 * there_and_back + config.phase_iterations * stream_stft.phase_look_ahead(stft)
-            frames -= there_and_back if config.harmonic else 0  # no noise is shaped first
+            frames += config.phase_iterations * stream_stft.phase_look_ahead(stft)
+            frames += 0 if config.harmonic else there_and_back  # of the noise that is shaped first
         reach = shaped.envelope.frames // 2
         frames += max(reach, pitch_net.AHEAD) if config.harmonic else reach
     return frames * hop_length + evaluations * each
