@@ -40,6 +40,7 @@ from wavediff.bulk import (
     share,
 )
 from wavediff.cli.main import main
+from wavediff.diffusion import SamplingOptions
 from wavediff.errors import ConfigError, DataError, OutputError
 from wavediff.mel import MelSpec, write_mel
 from wavediff.models.config import ModelConfig
@@ -298,7 +299,7 @@ def test_the_progress_adds_up_to_the_audio(vocoder: Vocoder, inputs: Path, tmp_p
     jobs = plan_jobs([inputs], tmp_path / "out")
     items = [Item(job, measure(job, SPEC)) for job in jobs]
     told: list[float] = []
-    decoder = wavediff.bulk.decoding.Decoder(vocoder, wavediff.bulk.decoding.Settings(num_steps=2), told.append)
+    decoder = wavediff.bulk.decoding.Decoder(vocoder, wavediff.bulk.decoding.Settings(SamplingOptions(2)), told.append)
     outcomes = [row for batch in read_batches(make_batches(items, 1.0, 3)) for row in decoder(batch)]
     assert len(outcomes) == 7
     assert sum(told) == pytest.approx(sum(item.seconds for item in items))

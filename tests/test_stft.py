@@ -118,3 +118,14 @@ def test_a_phase_depends_on_its_own_start_alone(speech: Tensor) -> None:
     alone = torch.cat([find_phase(magnitude, stft.analysis(start[None]), stft, 5) for start in starts])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
     assert (together[0] - together[1]).abs().max() > 0.01
+
+
+def test_a_graph_that_is_captured_reads_no_weight_that_another_length_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    stft = FrameSTFT(MelSpec.preset("hifigan"))
+    spectrum = stft.analysis(torch.randn(1, 10 * stft.hop_length))
+    expected, kept = stft.synthesis(spectrum), stft._last_weight
+    monkeypatch.setattr("wavediff.mel.stft.is_captured", lambda device: True)
+    assert stft._weight(10) is not kept
+    assert torch.equal(stft.synthesis(spectrum), expected)
+    stft.synthesis(spectrum[:, :5])
+    assert stft._last_weight is kept

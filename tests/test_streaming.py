@@ -200,11 +200,6 @@ def test_a_guess_lets_go_of_the_magnitudes_it_has_used(iterations: int) -> None:
     assert held < 30
 
 
-def test_a_network_that_no_stream_knows_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no vocoder"):
-        streaming._streams(nn.Linear(1, 1), None, torch.float32)
-
-
 def test_a_window_shows_each_reader_its_own_place() -> None:
     signal, window = torch.arange(20.0)[None], Window()
     window.push(None)

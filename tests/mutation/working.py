@@ -214,7 +214,7 @@ SAMPLING = [
         {"if not output.isfinite().all():": "test_a_model_whose_output_overflows_gives_an_error"},
     ),
     Guards(
-        "models/sampling.py",
+        "diffusion/walk.py",
         "test_numerics.py",
         {"if not x.isfinite().all():": "test_a_generator_whose_output_overflows_gives_an_error"},
     ),

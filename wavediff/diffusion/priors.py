@@ -67,11 +67,23 @@ class PriorConfig:
             )
 
 
-class StandardNormal(nn.Module):
-    """White noise; sampling starts from it alone."""
+class Prior(nn.Module):
+    """What the noise of a process looks like: white, and sampling starts from it alone.
+
+    Attributes:
+        shaping: the prior itself if it shapes noise by a mel, otherwise None.
+        start_time: where sampling starts; below 1 from a guess.
+    """
+
+    shaping: "ShapedNormal | None" = None
+    start_time = 1.0
 
 
-class ShapedNormal(nn.Module):
+class StandardNormal(Prior):
+    """White noise."""
+
+
+class ShapedNormal(Prior):
     """Noise with the mel's envelope, and a guess at the speech to start from.
 
     Args:
@@ -94,6 +106,12 @@ class ShapedNormal(nn.Module):
             # The phase is linear in the level: a column is the phase of a level of one in one bin.
             tract = minimum_phase(torch.eye(spec.n_fft // 2 + 1, dtype=torch.float64, device="cpu")).T
             self.register_buffer("tract", tract.float().contiguous(), persistent=False)
+        self.start_time = config.start_time
+
+    @property
+    def shaping(self) -> "ShapedNormal":  # type: ignore[override]
+        """Itself."""
+        return self
 
     def spectra(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Mel (B, n_mels, frames) -> envelope of the noise and pseudo-inverse, both (B, frames, n_fft // 2 + 1)."""
@@ -133,9 +151,6 @@ class ShapedNormal(nn.Module):
         # In real numbers: of complex products some processors round the last few otherwise than the rest.
         cosine, sine = gain * phase.cos(), gain * phase.sin()
         return torch.complex(source.real * cosine - source.imag * sine, source.real * sine + source.imag * cosine)
-
-
-Prior = StandardNormal | ShapedNormal
 
 
 def make_prior(config: PriorConfig, spec: MelSpec | None) -> Prior:

@@ -20,10 +20,11 @@ from wavediff.backbones import (
     UNet,
     UNetConfig,
 )
-from wavediff.diffusion.plans import Plan
+from wavediff.diffusion.discrete import DiscreteSchedule
+from wavediff.diffusion.plan import Plan
 from wavediff.diffusion.predictions import PREDICTIONS, Prediction
 from wavediff.diffusion.priors import PriorConfig, make_prior
-from wavediff.diffusion.schedules import CosineSchedule, DiscreteSchedule, FlowSchedule
+from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import MelSpec
 from wavediff.models.denoiser import Denoiser
@@ -71,7 +72,7 @@ class ModelConfig:
         _check_sample_rate(self.sample_rate)
         if self.prediction not in PREDICTIONS:
             raise ConfigError(f"prediction: {self.prediction!r} is none of {', '.join(PREDICTIONS)}")
-        if self.prediction == "eps" and not isinstance(self.schedule, DiscreteSchedule) and self.prior.start_time == 1:
+        if self.prediction == "eps" and self.schedule.trained_steps is None and self.prior.start_time == 1:
             raise ConfigError(
                 "prediction: at t = 1 this schedule leaves no signal, so noise says nothing about it; choose v, x0 or "
                 "velocity"
@@ -112,7 +113,7 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """JSON literals; `from_dict` reads them back."""
         return {
-            "backbone": _tagged(self.backbone, _BACKBONE_CLASSES),
+            "backbone": _tagged(self.backbone, _backbone_classes()),
             "schedule": _tagged(self.schedule, SCHEDULES),
             "prediction": self.prediction,
             "prior": dataclasses.asdict(self.prior),
@@ -138,7 +139,7 @@ class ModelConfig:
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise ConfigError("labels: is not a list of names")
         return cls(
-            backbone=_untagged("backbone", data["backbone"], _BACKBONE_CLASSES),
+            backbone=_untagged("backbone", data["backbone"], _backbone_classes()),
             schedule=_untagged("schedule", data["schedule"], SCHEDULES),
             prediction=data["prediction"],
             prior=_build("prior", PriorConfig, data["prior"]),
@@ -158,7 +159,7 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
     Raises:
         ConfigError: its parts do not fit together.
     """
-    _, build = BACKBONES[_kind_of(config.backbone, _BACKBONE_CLASSES)]
+    _, build = BACKBONES[_kind_of(config.backbone, _backbone_classes())]
     return Denoiser(
         build(config, config.backbone),
         config.schedule,
@@ -170,11 +171,11 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
 
 
 def _diffwave(config: ModelConfig, backbone: DiffWaveConfig) -> nn.Module:
-    if not isinstance(config.schedule, DiscreteSchedule):
+    if config.schedule.trained_steps is None:
         raise ConfigError("schedule: DiffWave embeds the steps of a discrete schedule; give num_steps and betas")
     return DiffWave(
         backbone,
-        num_steps=config.schedule.num_steps,
+        num_steps=config.schedule.trained_steps,
         n_mels=None if config.mel is None else config.mel.n_mels,
         hop_length=1 if config.mel is None else config.mel.hop_length,
         n_classes=len(config.labels),
@@ -183,7 +184,7 @@ def _diffwave(config: ModelConfig, backbone: DiffWaveConfig) -> nn.Module:
 
 
 def _unet(config: ModelConfig, backbone: UNetConfig) -> nn.Module:
-    if config.mel is not None or isinstance(config.schedule, DiscreteSchedule):
+    if config.mel is not None or config.schedule.trained_steps is not None:
         raise ConfigError("backbone: the U-Net takes no mel and embeds continuous time; give schedule cosine or flow")
     return UNet(backbone, signal_channels=config.signal_channels, n_classes=len(config.labels))
 
@@ -205,7 +206,10 @@ SCHEDULES: dict[str, type] = {
     "cosine": CosineSchedule,
     "flow": FlowSchedule,
 }
-_BACKBONE_CLASSES = {kind: cls for kind, (cls, _) in BACKBONES.items()}
+
+
+def _backbone_classes() -> dict[str, type]:
+    return {kind: cls for kind, (cls, _) in BACKBONES.items()}
 
 
 def _kind_of(value: object, classes: Mapping[str, type]) -> str:

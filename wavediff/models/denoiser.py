@@ -58,15 +58,16 @@ class Denoiser(nn.Module):
             network: evaluates the backbone faster; the backbone itself by default.
         """
         network = self.backbone if network is None else network
-        if isinstance(self.prior, ShapedNormal) and cond.mel is not None:
-            envelope, magnitude = self.prior.spectra(cond.mel)
+        shaping = self.prior.shaping
+        if shaping is not None and cond.mel is not None:
+            envelope, magnitude = shaping.spectra(cond.mel)
             cond = dataclasses.replace(cond, envelope=envelope, magnitude=magnitude)
         return Bound(self, network, cond, network.prepare(cond))
 
     @property
     def start_time(self) -> float:
         """The time at which sampling starts."""
-        return self.prior.config.start_time if isinstance(self.prior, ShapedNormal) else 1.0
+        return self.prior.start_time
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,10 @@ class Bound:
     cond: Condition
     prepared: object
 
+    @property
+    def _shaping(self) -> ShapedNormal | None:
+        return self.denoiser.prior.shaping
+
     def predict(self, x_t: Tensor, t: Tensor) -> Tensor:
         """What the network returns."""
         return self.network(x_t, t, self.prepared)
@@ -88,10 +93,9 @@ class Bound:
 
     def noise(self, white: Tensor) -> Tensor:
         """White noise -> the noise of the process."""
-        prior = self.denoiser.prior
-        if not isinstance(prior, ShapedNormal) or self.cond.envelope is None:
+        if self._shaping is None or self.cond.envelope is None:
             return white
-        return prior.shape(white, self.cond.envelope)
+        return self._shaping.shape(white, self.cond.envelope)
 
     def noise_of(self, items: ItemNoise) -> Noise:
         """Draws the noise of the process instead of white noise: what a sampler with fresh noise needs."""
@@ -104,18 +108,17 @@ class Bound:
         Raises:
             ConfigError: the prior is white and guesses nothing.
         """
-        prior = self.denoiser.prior
-        if not isinstance(prior, ShapedNormal) or self.cond.envelope is None or self.cond.magnitude is None:
+        prior = self._shaping
+        if prior is None or self.cond.envelope is None or self.cond.magnitude is None:
             raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or guess_share to 0")
         count = len(white)
         return prior.guess(white, self.cond.envelope[:count], self.cond.magnitude[:count], iterations)
 
     def whitened(self, signal: Tensor) -> Tensor:
         """Spectrum (B, frames, bins) of a signal over the envelope of the noise, a (B, N) one for a white prior."""
-        prior = self.denoiser.prior
-        if not isinstance(prior, ShapedNormal) or self.cond.envelope is None:
+        if self._shaping is None or self.cond.envelope is None:
             return signal
-        return prior.stft.analysis(signal) / self.cond.envelope
+        return self._shaping.stft.analysis(signal) / self.cond.envelope
 
 
 @dataclass(frozen=True)

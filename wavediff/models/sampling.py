@@ -1,17 +1,15 @@
 """From noise to signal with a denoiser that is bound to its condition: what all pipelines share."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from wavediff.diffusion import ItemNoise, Plan, Schedule, expand
-from wavediff.diffusion.noise import Noise
+from wavediff.diffusion import ItemNoise, Plan
+from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
 from wavediff.errors import SamplingError
 from wavediff.models.denoiser import Bound
-
-OnStep = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -56,62 +54,12 @@ def first_state(bound: Bound, start: Start, plan: Plan) -> Tensor:
     """x_t (B, N) at the first time of a plan: noise, to which a guess adds its signal."""
     if start.guess is None:
         return start.noise
-    return diffuse(start.guess, start.noise, plan.grid[0], bound.denoiser.schedule)
+    return diffuse(start.guess, start.noise, levels(bound.denoiser.schedule, plan.times[0]))
 
 
 def draw(bound: Bound, noise: ItemNoise, length: int, plan: Plan, on_step: OnStep | None = None) -> Tensor:
     """Signals (B, length) from noise, or from the guess that the prior makes: `begin` and `follow`."""
     return follow(bound, begin(bound, noise, length), plan, on_step)
-
-
-def diffuse(x_0: Tensor, noise: Tensor, time: Tensor, schedule: Schedule) -> Tensor:
-    """x_t = alpha x_0 + sigma noise of signals (B, N), all at one time (scalar)."""
-    t = time.to(x_0.device).expand(len(x_0))
-    return expand(schedule.alpha(t), x_0) * x_0 + expand(schedule.sigma(t), x_0) * noise
-
-
-def denoise(
-    estimate: Callable[[Tensor, Tensor], Tensor],
-    x_t: Tensor,
-    schedule: Schedule,
-    plan: Plan,
-    noise: Noise,
-    on_step: OnStep | None = None,
-) -> Tensor:
-    """x_t (B, N) at the first time of the plan -> x_0 (B, N), checked after each step.
-
-    Args:
-        estimate: (x_t (B, N), t (B,)) -> estimate of x_0 (B, N).
-        x_t, schedule, noise: see `wavediff.diffusion.samplers`.
-        plan: sampler and times.
-        on_step: called with (steps done, steps in all) after each.
-
-    Raises:
-        SamplingError: a step gave NaN.
-    """
-    total, x = len(plan.times) - 1, x_t
-    for number, state in enumerate(states(estimate, x_t, schedule, plan, noise), 1):
-        x = state
-        if on_step is not None:
-            on_step(number, total)
-    return x
-
-
-def states(
-    estimate: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, schedule: Schedule, plan: Plan, noise: Noise
-) -> Iterator[Tensor]:
-    """The steps of `denoise`: x (B, N) after each, checked.
-
-    Raises:
-        SamplingError: a step gave NaN.
-    """
-    total = len(plan.times) - 1
-    for number, x in enumerate(plan.make().states(estimate, x_t, schedule, plan.grid, noise), 1):
-        if not x.isfinite().all():
-            raise SamplingError(
-                f"step {number} of {total} gave NaN or infinite samples; use another checkpoint, schedule or precision"
-            )
-        yield x
 
 
 def check_seed(seed: int | Sequence[int]) -> None:

@@ -1,5 +1,6 @@
 """Sounds from nothing: free or by class, varied, inpainted, interpolated, looped."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -9,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from wavediff.diffusion.walk import OnStep, states
 from wavediff.errors import SamplingError
-from wavediff.models.sampling import OnStep, states
 from wavediff.pipelines.circular import Circular
 from wavediff.pipelines.pipeline import exact
 from wavediff.pipelines.sounds import LOOP_CONTEXT_SECONDS, Labels, Options, SoundPipeline
@@ -63,7 +64,7 @@ class Generator(SoundPipeline):
             label: class of all of them, or one a sound; None draws from all classes.
             guidance: how strongly the class leads: 1 as trained, above 1 clearer and less varied. Default 2; only
                 with a label.
-            num_steps: steps of sampling, each two network evaluations with guidance.
+            num_steps: estimates of the sound, at most: each is two network evaluations with guidance.
             sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5"; "ddpm" by default.
             schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.
             seed: of the first sound; the others follow with seed + 1, seed + 2, ... Or one seed a sound. A sound
@@ -79,7 +80,7 @@ class Generator(SoundPipeline):
             ConfigError: a label is unknown, or the model knows no classes.
             SamplingError: count, seconds, steps, sampler, guidance or seed are not possible, or a step gave NaN.
         """
-        options = Options(label, guidance, num_steps, sampler, schedule, seed, on_step)
+        options = Options(num_steps, schedule, sampler, seed, label, guidance, on_step)
         length = self._length(self.seconds if seconds is None else seconds)
         noise = self._noise(options.seed, count)
         guided = self._estimate(options, count)
@@ -199,7 +200,7 @@ class Generator(SoundPipeline):
         values = self._signal_length(length)
         noise = self._noise([first] * count, count)  # type: ignore[list-item]
         a, b = noise.normal(values), self._noise([second], 1).normal(values)  # type: ignore[list-item]
-        chosen = chosen._replace(sampler=chosen.sampler or "ddim")  # noise on the way would lead elsewhere
+        chosen = dataclasses.replace(chosen, sampler=chosen.sampler or "ddim")  # noise on the way would lead elsewhere
         # On the sphere, where nearly all of a normal distribution lies in so many dimensions.
         x_T = torch.cos(weight * math.pi / 2) * a + torch.sin(weight * math.pi / 2) * b
         signal = self._walk(self._estimate(chosen, count), x_T, self._plan(chosen), noise, chosen)

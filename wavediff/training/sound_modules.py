@@ -44,7 +44,7 @@ class AutoencoderModule(DenoiserModule):
         init_from: str | None = None,
     ) -> None:
         decoder = load_checkpoint(vocoder)
-        if decoder.config.mel is None or not isinstance(decoder.config.schedule, CosineSchedule):
+        if decoder.config.mel is None or decoder.config.schedule.trained_steps is not None:
             raise ConfigError(
                 f"model.vocoder: {vocoder} is no vocoder of continuous time; train recipes/sfx/vocoder.yaml"
             )

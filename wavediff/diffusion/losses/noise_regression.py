@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.predictions import Prediction, training_target
-from wavediff.diffusion.schedules import DiscreteSchedule, Schedule, expand
+from wavediff.diffusion.schedules import Schedule, expand
 
 
 class Loss(NamedTuple):
@@ -50,10 +50,7 @@ class NoiseRegression:
             t: times (B,) in (0, 1]; drawn uniformly from the training steps, or from all of a continuous schedule.
         """
         if t is None:
-            if isinstance(schedule, DiscreteSchedule):
-                t = noise.integers(1, schedule.num_steps + 1).double() / schedule.num_steps
-            else:
-                t = 1 - noise.uniform()
+            t = schedule.training_times(noise)
         t = t.to(x_0.device)
         eps = noise.normal(x_0.shape[1]).to(x_0.device)
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)

@@ -1,14 +1,15 @@
-"""A complete prescription of sampling: which sampler, along which times."""
+"""A complete prescription of sampling, which sampler along which times; and how it is made of what a user says."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from wavediff.diffusion.grids import make_grid, needs_num_steps
 from wavediff.diffusion.samplers import Sampler, make_sampler
-from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS
+from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, Schedule
 from wavediff.errors import SamplingError
 
 
@@ -69,9 +70,7 @@ class Plan:
         """
         if type(evaluations) is not int or evaluations < 1:
             raise SamplingError(f"num_steps: {evaluations!r} is not a whole number above 0")
-        sampler, steps = self.make(), 1
-        while steps < MAX_DISCRETE_STEPS and sampler.evaluations(steps + 1) <= evaluations:
-            steps += 1
+        steps = min(self.make().steps(evaluations), MAX_DISCRETE_STEPS)
         before_data = self.grid[:-1]
         if len(before_data) == 1:
             return self  # one time has no course
@@ -101,3 +100,62 @@ def plan_for(plans: Iterable[tuple[int, Plan]], evaluations: int) -> Plan | None
         return None
     plan = larger[min(larger)]
     return plan if plan.evaluations <= evaluations else plan.resampled(evaluations)
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """What a user says of sampling, on a command line or to a pipeline.
+
+    Attributes:
+        num_steps: how often the denoiser is evaluated, at most; None for the default.
+        schedule: where the steps lie, see `make_grid`; None for the default.
+        sampler: as `make_sampler` takes it; None for the default.
+        seed: decides the noise; one number, or one an item.
+    """
+
+    num_steps: int | None = None
+    schedule: str | Sequence[float] | None = None
+    sampler: str | None = None
+    seed: int | Sequence[int] = 0
+
+    def plan(self, trained: Schedule, plans: Iterable[tuple[int, Plan]] = (), start: float = 1.0) -> Plan:
+        """A vocoder's plan: the best that is known for the number of evaluations, unless an expert chooses.
+
+        Args:
+            trained: schedule of the process.
+            plans: what a search has found, by number of evaluations.
+            start: where sampling starts.
+
+        Raises:
+            SamplingError: steps, schedule or sampler are not possible.
+        """
+        default, schedule = trained.default_steps, self.schedule
+        if schedule is None and self.sampler is None:
+            known = plan_for(plans, default if self.num_steps is None else self.num_steps)
+            if known is not None:
+                return known
+        sampler, fast = self.sampler or trained.default_sampler, trained.fast_betas
+        unsaid = self.num_steps is None and schedule is None
+        if unsaid and start == 1 and fast is not None and make_sampler(sampler).evaluations(len(fast)) <= default:
+            return Plan.along(sampler, make_grid(trained, None, fast))
+        return self.along(trained, default, sampler, start)
+
+    def along(self, trained: Schedule, default_steps: int, default_sampler: str, start: float = 1.0) -> Plan:
+        """A plan of these options alone.
+
+        Args:
+            trained: schedule of the process.
+            default_steps: evaluations, where neither options nor schedule tell.
+            default_sampler: where none is named.
+            start: where sampling starts.
+
+        Raises:
+            SamplingError: steps, schedule or sampler are not possible.
+        """
+        sampler, evaluations = self.sampler or default_sampler, self.num_steps
+        if evaluations is None and needs_num_steps(self.schedule):
+            evaluations = default_steps
+        steps = evaluations
+        if type(evaluations) is int and evaluations > 0:
+            steps = make_sampler(sampler).steps(evaluations)
+        return Plan.along(sampler, make_grid(trained, steps, self.schedule, start=start))
