@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from wavediff.diffusion.harmonic import HarmonicSource, minimum_phase
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
+from wavediff.mel.core import core_spec, in_core
 from wavediff.mel.griffin_lim import find_phase
 from wavediff.mel.pitch import PitchNet
 from wavediff.mel.transform import filterbank
@@ -89,14 +90,16 @@ class ShapedNormal(Prior):
     Args:
         config: of the prior.
         spec: dialect of the mel.
+        n_fft: length of the frames the noise is shaped in; 0 for the dialect's.
     """
 
     weights: Tensor  # (n_mels, bins) of the mel
     tract: Tensor  # (bins, bins), level -> phase of minimum phase
 
-    def __init__(self, config: PriorConfig, spec: MelSpec) -> None:
+    def __init__(self, config: PriorConfig, spec: MelSpec, n_fft: int = 0) -> None:
         super().__init__()
-        self.config, self.spec = config, spec
+        self.config, self.dialect, self.spec = config, spec, core_spec(spec, n_fft)
+        spec = self.spec
         self.envelope = SpectralEnvelope(spec, config.bands, config.frames, config.power)
         self.stft = FrameSTFT(spec)
         self.pitch: PitchNet | None = None
@@ -115,10 +118,11 @@ class ShapedNormal(Prior):
 
     def spectra(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Mel (B, n_mels, frames) -> envelope of the noise and pseudo-inverse, both (B, frames, n_fft // 2 + 1)."""
+        mel = in_core(mel, self.dialect, self.spec)
         return self.envelope(mel), self.magnitude(mel)
 
     def magnitude(self, mel: Tensor) -> Tensor:
-        """Pseudo-inverse of a mel, frame by frame: (B, n_mels, frames) -> (B, frames, n_fft // 2 + 1)."""
+        """Pseudo-inverse of a mel in these frames, one by one: (B, n_mels, frames) -> (B, frames, n_fft // 2 + 1)."""
         return pseudo_inverse(mel, self.spec, iterations=_INVERSION_ITERATIONS).transpose(1, 2)
 
     def shape(self, noise: Tensor, envelope: Tensor) -> Tensor:
@@ -153,7 +157,7 @@ class ShapedNormal(Prior):
         return torch.complex(source.real * cosine - source.imag * sine, source.real * sine + source.imag * cosine)
 
 
-def make_prior(config: PriorConfig, spec: MelSpec | None) -> Prior:
+def make_prior(config: PriorConfig, spec: MelSpec | None, n_fft: int = 0) -> Prior:
     """The prior of a configuration.
 
     Raises:
@@ -163,4 +167,4 @@ def make_prior(config: PriorConfig, spec: MelSpec | None) -> Prior:
         return StandardNormal()
     if spec is None:
         raise ConfigError("prior: shaped noise and a guess need a mel; set power to 0 and start_time to 1")
-    return ShapedNormal(config, spec)
+    return ShapedNormal(config, spec, n_fft)

@@ -133,7 +133,7 @@ class StreamedVocoder:
         left, count = self._context.left, window.shape[1] - self._context.left - self._context.right
         window = F.pad(window.transpose(1, 2), (0, max(LEAST_COLUMNS - count, 0)), mode="replicate")
         inner = slice(left, left + count)
-        envelope, magnitude = self._shaped.envelope(window), self._shaped.magnitude(window)
+        envelope, magnitude = self._shaped.spectra(window)
         pitch = None
         if self._shaped.pitch is not None:
             around = magnitude[:, left - pitch_net.PAST : left + count + pitch_net.AHEAD]
