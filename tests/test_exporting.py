@@ -49,9 +49,7 @@ CONFIGS = {
         CENTRED,
     ),
 }
-VOICE = dataclasses.replace(
-    CONFIGS["guessing"], prior=PriorConfig(0.8, start_time=0.5, phase_iterations=0, harmonic=True)
-)
+VOICE = PriorConfig(0.8, start_time=0.5, phase_iterations=0, harmonic=True)
 BATCHES = [(1, 1), (2, 7), (3, 40), (1, 90)]  # items, frames
 
 
