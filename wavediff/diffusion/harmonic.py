@@ -43,7 +43,8 @@ class HarmonicSource:
         starts = torch.cat([before, hop * frequency], 1).cumsum(1)
         self._phase = starts[:, -1:]
         sample = torch.arange(hop, dtype=torch.float64, device=pitch.device)
-        phase = (starts[:, :-1, None] + frequency[..., None] * sample).frac().float()  # (B, n, hop)
+        phase = starts[:, :-1, None] + frequency[..., None] * sample  # (B, n, hop)
+        phase = (phase - phase.floor()).float()
         count = (0.5 * _NYQUIST_SHARE / frequency).floor().clamp(min=1).float()[..., None]  # of harmonics
         # Dirichlet's kernel: sum of cos(2 pi k phase) over k = 1 ... count, with a variance of count / 2.
         below = torch.sin(math.pi * phase)

@@ -22,7 +22,7 @@ from wavediff.mel.transform import filterbank
 MAX_PHASE_ITERATIONS = 1_000
 MAX_WIDTH = 255  # of a mean over bands or frames
 _INVERSION_ITERATIONS = 20  # multiplicative updates of the pseudo-inverse
-_LEAST_COLUMNS = 16  # products of fewer round differently
+_MORE_COLUMNS = 16  # products of few round differently
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,21 @@ class ShapedNormal(Prior):
         spec: dialect of the mel.
     """
 
-    weights: Tensor  # of the mel's bands, where there is a voice
+    weights: Tensor  # (n_mels, bins) of the mel
+    tract: Tensor  # (bins, bins), level -> phase of minimum phase
 
     def __init__(self, config: PriorConfig, spec: MelSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
         self.envelope = SpectralEnvelope(spec, config.bands, config.frames, config.power)
         self.stft = FrameSTFT(spec)
-        self.register_buffer("weights", filterbank(spec).clone() if config.harmonic else None, persistent=False)
-        self.pitch = PitchNet().requires_grad_(False) if config.harmonic else None
+        self.pitch: PitchNet | None = None
+        if config.harmonic:
+            self.pitch = PitchNet().requires_grad_(False)
+            self.register_buffer("weights", filterbank(spec).clone(), persistent=False)
+            # The phase is linear in the level: a column is the phase of a level of one in one bin.
+            tract = minimum_phase(torch.eye(spec.n_fft // 2 + 1, dtype=torch.float64, device="cpu")).T
+            self.register_buffer("tract", tract.float().contiguous(), persistent=False)
         self.start_time = config.start_time
 
     @property
@@ -134,23 +140,17 @@ class ShapedNormal(Prior):
         Args:
             source, envelope, magnitude: (B, frames, n_fft // 2 + 1); the first is complex.
         """
-        level = envelope.log() / self.config.power
-        phase = minimum_phase(level)
-        gain = level.exp() * self._correction(source.abs() * level.exp(), magnitude)
+        level, count = envelope.log() / self.config.power, source.shape[1]
+        made = (source.real.square() + source.imag.square()).sqrt() * level.exp()
+        # Frames are columns, and not few of them: then a frame's result has the same bits whatever the others.
+        levels, made, wanted = (F.pad(x.transpose(1, 2), (0, _MORE_COLUMNS)) for x in (level, made, magnitude))
+        phase = (self.tract @ levels).transpose(1, 2)[:, :count]
+        # One multiplicative update towards the mel (Lee and Seung 2001, eq. 4); 0 where the dialect has no band.
+        wanted_bands, made_bands = (self.weights.T @ (self.weights @ x) for x in (wanted, made))
+        gain = level.exp() * (wanted_bands / made_bands.clamp(min=1e-30)).transpose(1, 2)[:, :count]
         # In real numbers: of complex products some processors round the last few otherwise than the rest.
         cosine, sine = gain * phase.cos(), gain * phase.sin()
         return torch.complex(source.real * cosine - source.imag * sine, source.real * sine + source.imag * cosine)
-
-    def _correction(self, made: Tensor, wanted: Tensor) -> Tensor:
-        """By what one magnitude (B, frames, bins) is multiplied to have about the bands of another.
-
-        One multiplicative update (Lee and Seung 2001, eq. 4). 0 where the dialect has no band.
-        """
-        weights, count = self.weights, made.shape[1]
-        # Frames are columns, and not too few of them: then a frame's result has the same bits whatever the others.
-        columns = [F.pad(x.transpose(1, 2), (0, max(_LEAST_COLUMNS - count, 0))) for x in (made, wanted)]
-        made_bands, wanted_bands = (weights.T @ (weights @ x.contiguous()) for x in columns)
-        return (wanted_bands / made_bands.clamp(min=1e-30)).transpose(1, 2)[:, :count]
 
 
 def make_prior(config: PriorConfig, spec: MelSpec | None) -> Prior:

@@ -15,7 +15,7 @@ REACH = tuple(KERNEL - 1 - ahead for ahead in LOOK_AHEADS)  # [frames], each lay
 PAST, AHEAD = sum(REACH), sum(LOOK_AHEADS)  # [frames] of the whole network
 _NEAR = 4  # classes on each side of the best whose mean is the pitch
 _LEAST_MAGNITUDE = 1e-5
-_LEAST_ROWS = 16  # matrix products of fewer rows round differently, and pieces of a stream must not
+_MORE_FRAMES = 16  # matrix products of fewer columns round differently, and pieces of a stream must not
 
 
 class PitchNet(nn.Module):
@@ -50,12 +50,12 @@ class PitchNet(nn.Module):
         """What `inner` decides from: logits of the classes (B, n, PITCHES) and of voicing (B, n)."""
         with torch.autocast(magnitude.device.type, enabled=False):
             low = magnitude[..., 1 : LOW_BINS + 1].float().contiguous().clamp(min=_LEAST_MAGNITUDE).log()
-            missing = max(_LEAST_ROWS + PAST + AHEAD - low.shape[1], 0)
-            x = _product(self.input, F.pad(low - low.mean(-1, keepdim=True), (0, 0, 0, missing)))
+            x = _product(self.input, F.pad(low - low.mean(-1, keepdim=True), (0, 0, 0, _MORE_FRAMES)))
             for norm, layer, past, ahead in zip(self.norms, self.layers, REACH, LOOK_AHEADS, strict=True):
-                windows = norm(x.contiguous()).unfold(1, KERNEL, 1).flatten(2)  # (B, n, CHANNELS * KERNEL)
-                x = x[:, past : x.shape[1] - ahead] + F.gelu(_product(layer, windows))
-            output = _product(self.output, x)[:, : x.shape[1] - missing]
+                normed, count = norm(x.contiguous()), x.shape[1] - past - ahead
+                windows = torch.cat([normed[:, index : index + count] for index in range(KERNEL)], -1)
+                x = x[:, past : past + count] + F.gelu(_product(layer, windows))
+            output = _product(self.output, x)[:, : x.shape[1] - _MORE_FRAMES]
             return output[..., :-1], output[..., -1]
 
 
