@@ -56,7 +56,6 @@ CONFIGS = {
         SPEC,
     ),
 }
-VOICE = PriorConfig(0.8, start_time=0.5, phase_iterations=0, harmonic=True)
 BATCHES = [(1, 1), (2, 7), (3, 40), (1, 90)]  # items, frames
 
 
@@ -263,8 +262,3 @@ def test_a_missing_exporter_is_named(package: str, tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=rf"{package}: pip install 'wavediff\[onnx\]'"):  # fault 84
         export_onnx(small_vocoder("white"), tmp_path / "vocoder.onnx")
-
-
-def test_a_start_from_a_voice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="starts from a voice"):
-        export_torch(untrained(dataclasses.replace(CONFIGS["guessing"], prior=VOICE)), tmp_path / "voice.pt2")

@@ -22,15 +22,9 @@ def exportable(denoiser: Denoiser, spec: MelSpec, transform: type[PairSTFT]) -> 
         denoiser: of a vocoder.
         spec: dialect of its mel.
         transform: which form they take.
-
-    Raises:
-        ConfigError: its guess is a voice.
     """
-    shaping = denoiser.prior.shaping
-    if shaping is not None and shaping.pitch is not None:
-        raise ConfigError("prior.harmonic: a model that starts from a voice cannot be exported; use one without it")
     denoiser = copy.deepcopy(denoiser).cpu().float().eval().requires_grad_(False)
-    if shaping is not None:
+    if denoiser.prior.shaping is not None:
         exchange(denoiser, transform(spec))
     return denoiser
 
