@@ -114,7 +114,7 @@ class _RandomWalk:
         self.sums: list[Tensor] = []
 
     def signal(self) -> Tensor:
-        return 3 * torch.randn(1, 16, dtype=torch.float64, generator=self._generator)
+        return 3 * torch.randn(1, 16, dtype=torch.float64, device="cpu", generator=self._generator)
 
     def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
         self.sums.append(x_t)
@@ -135,7 +135,7 @@ class _Tracer:
         self.sums: list[tuple[Terms, float | None]] = []
 
     def unit(self, kind: str) -> Tensor:
-        row = torch.zeros(1, self.width, dtype=torch.float64)
+        row = torch.zeros(1, self.width, dtype=torch.float64, device="cpu")
         row[0, len(self.kinds)] = 1
         self.kinds.append(kind)
         return row

@@ -27,7 +27,7 @@ def part_of(on_step: OnStep | None, part: int, parts: int) -> OnStep | None:
 
 def levels(schedule: Schedule, t: float) -> Levels:
     """alpha and sigma at a time."""
-    time = torch.tensor([t], dtype=torch.float64)
+    time = torch.tensor([t], dtype=torch.float64, device="cpu")
     return float(schedule.alpha(time)), float(schedule.sigma(time))
 
 
