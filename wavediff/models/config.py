@@ -250,7 +250,17 @@ def _untagged(name: str, data: Any, classes: Mapping[str, type]) -> Any:
 
 
 # What files written before there were these lack; they mean the defaults.
-_LATER_FIELDS = {"causal_layers", "codec", "pretransform", "default_length", "fold", "harmonic", "n_fft", "plans"}
+_LATER_FIELDS = {
+    "causal_layers",
+    "codec",
+    "consistent",
+    "default_length",
+    "fold",
+    "harmonic",
+    "n_fft",
+    "plans",
+    "pretransform",
+}
 
 
 def _plans(data: Any) -> tuple[tuple[int, Plan], ...]:

@@ -263,7 +263,10 @@ class Vocoder(MelPipeline):
             yield start.noise
         x_T = first_state(bound, start, plan)
         yield x_T
-        yield from states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
+        total = len(plan.times) - 1
+        steps = states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
+        for number, signal in enumerate(steps, 1):
+            yield bound.finished(signal) if number == total else signal
 
     @exact
     def _push(self, stream: StreamedVocoder, frames: Tensor | None, last: bool) -> Tensor | None:
