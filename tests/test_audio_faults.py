@@ -54,7 +54,7 @@ def test_samples_beyond_one_are_kept_with_a_warning(tmp_path: Path) -> None:  # 
 
 
 def test_an_impossible_target_rate_is_refused(tmp_path: Path) -> None:  # fault 13
-    with pytest.raises(AudioError, match="sample rate 100: choose"):
+    with pytest.raises(AudioError, match="sample_rate: 100 is not"):
         read_audio(saved(tmp_path, wav()), 100)
 
 

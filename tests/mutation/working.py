@@ -227,8 +227,9 @@ SAMPLING = [
         "diffusion/grids.py",
         "test_vocoder.py",
         {
-            "if not isinstance(num_steps, int) or isinstance(num_steps, bool) or not 1 <= num_steps <= most:": (
-                "test_impossible_sampling_is_refused"
+            'return whole(num_steps, "num_steps", 1, most, SamplingError)': (
+                "test_impossible_sampling_is_refused",
+                "return num_steps",
             ),
             "_check_trained(schedule, betas, alpha_bars)\n": ("test_impossible_sampling_is_refused", "pass\n"),
             "if any(later < earlier for earlier, later in itertools.pairwise(betas)):": (

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wavediff.arguments import as_path, real, whole
 from wavediff.audio.containers import EXTENSIONS, AudioInfo, opened
-from wavediff.audio.resampling import resample
+from wavediff.audio.resampling import check_sample_rate, resample
 from wavediff.audio.trim import trim_end
 from wavediff.audio.writing import SUBTYPES, AudioWriter, write_audio
 from wavediff.errors import AudioError
@@ -51,7 +52,7 @@ def read_info(path: str | os.PathLike[str], *, lenient: bool = False) -> AudioIn
     Raises:
         AudioError: as `read_audio`, for everything that shows before decoding.
     """
-    with opened(Path(path), lenient=lenient) as (_, info):
+    with opened(as_path(path, "path", AudioError), lenient=lenient) as (_, info):
         return info
 
 
@@ -89,9 +90,14 @@ def read_audio(
 
     Raises:
         AudioError: The file is missing, unreadable, not a regular file, of another format, cut, damaged, empty,
-            outside 4-384 kHz, of more than 8 channels, longer than the limits, or holds NaN or infinite samples.
+            outside 4-384 kHz, of more than 8 channels, longer than the limits, or holds NaN or infinite samples;
+            or another argument is not possible.
     """
-    path = Path(path)
+    path = as_path(path, "path", AudioError)
+    sample_rate = None if sample_rate is None else check_sample_rate(sample_rate)
+    start = whole(start, "start", 0, None, AudioError, unit="samples")
+    frames = None if frames is None else whole(frames, "frames", 1, None, AudioError, unit="samples")
+    max_seconds = real(max_seconds, "max_seconds", "of seconds above 0", lambda s: s > 0, AudioError, finite=False)
     with opened(path, lenient=lenient) as (file, info):
         stop = info.frames if frames is None else start + frames
         if not 0 <= start < stop <= info.frames:
@@ -119,7 +125,8 @@ def iter_audio_files(root: str | os.PathLike[str]) -> Iterator[Path]:
     suffixes = {suffix for group in EXTENSIONS.values() for suffix in group}
     visited: set[tuple[int, int]] = set()
     leftovers: list[Path] = []
-    pending = [Path(root)]
+    root = as_path(root, "root", AudioError)
+    pending = [root]
     if not pending[0].is_dir():
         raise AudioError(f"{root}: is not a folder; name the folder that holds the recordings")
     while pending:

@@ -13,6 +13,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
+from wavediff.arguments import as_list, is_real, whole
 from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, DiscreteSchedule, Schedule
 from wavediff.errors import SamplingError
 
@@ -89,12 +90,12 @@ def spaced_grid(
         SamplingError: `num_steps` out of bounds, an unknown spacing, or not 0 < end < start <= 1.
     """
     if isinstance(schedule, DiscreteSchedule):
-        _check_num_steps(num_steps, schedule.num_steps)
+        num_steps = _check_num_steps(num_steps, schedule.num_steps)
         if spacing is None and end is None and start == 1 and num_steps == schedule.num_steps:
             return full_grid(schedule)
         spacing, least = spacing or "quadratic", schedule.t_min
     else:
-        _check_num_steps(num_steps, MAX_DISCRETE_STEPS)
+        num_steps = _check_num_steps(num_steps, MAX_DISCRETE_STEPS)
         spacing = spacing or "linear"
         step = start / num_steps
         least = step if spacing == "linear" else min(CONTINUOUS_END, step)
@@ -133,11 +134,9 @@ def make_grid(
         if num_steps is None:
             raise SamplingError("num_steps: is needed with a spacing; give it")
         return spaced_grid(schedule, num_steps, name, start=start)
-    if not isinstance(name, Sequence):
-        raise SamplingError(f"schedule: {name!r} is neither a name nor a list of betas")
     grid = _published_grid(schedule, name) if isinstance(name, str) else align(schedule, name)
     if num_steps is not None:
-        _check_num_steps(num_steps, MAX_DISCRETE_STEPS)
+        num_steps = _check_num_steps(num_steps, MAX_DISCRETE_STEPS)
     if num_steps not in (None, len(grid) - 1):
         raise SamplingError(
             f"num_steps: {num_steps} contradicts the schedule, which has {len(grid) - 1} steps; give one of both"
@@ -193,7 +192,7 @@ def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
     return schedule.fast_betas
 
 
-def align(schedule: Schedule, betas: Sequence[float]) -> Tensor:
+def align(schedule: Schedule, betas: Sequence[float] | None) -> Tensor:
     """Descending times (S + 1,), ending in 0, at which training had the noise of a short schedule.
 
     >>> from wavediff.diffusion import FAST_BETAS
@@ -211,7 +210,7 @@ def align(schedule: Schedule, betas: Sequence[float]) -> Tensor:
         SamplingError: empty, not finite, outside (0, 1), descending, longer than T, or with a noise level
             that was not trained.
     """
-    _check_betas(betas)
+    betas = _check_betas(betas)
     alpha_bars = torch.cumprod(1 - torch.tensor(list(betas), dtype=torch.float64), dim=0)
     if not isinstance(schedule, DiscreteSchedule):
         times = schedule.time(torch.logit(alpha_bars))  # log-SNR = logit(alpha_bar)
@@ -251,15 +250,18 @@ def _noise_to_signal(schedule: Schedule, t: float, most: float = MAX_NOISE_TO_SI
     return (schedule.sigma(time) / schedule.alpha(time)).clamp(max=most)[0]
 
 
-def _check_num_steps(num_steps: int, most: int) -> None:
-    if not isinstance(num_steps, int) or isinstance(num_steps, bool) or not 1 <= num_steps <= most:
-        raise SamplingError(f"num_steps: {num_steps!r} is not a whole number from 1 to {most}")
+def _check_num_steps(num_steps: int, most: int) -> int:
+    return whole(num_steps, "num_steps", 1, most, SamplingError)
 
 
-def _check_betas(betas: Sequence[float]) -> None:
+def _check_betas(given: Sequence[float] | None) -> list[float]:
+    betas = as_list(given)
+    if betas is None:
+        raise SamplingError(f"schedule: {given!r:.60} is neither a name nor a list of betas")
     if len(betas) == 0:
         raise SamplingError("schedule: is empty; give ascending betas such as 0.0001,0.001,0.01,0.05,0.2,0.5")
-    if not all(isinstance(beta, int | float) and math.isfinite(beta) and 0 < beta < 1 for beta in betas):
-        raise SamplingError(f"schedule: {list(betas)} holds a beta that is not a number inside (0, 1)")
+    if not all(is_real(beta) and 0 < beta < 1 for beta in betas):
+        raise SamplingError(f"schedule: {betas!r:.200} holds a beta that is not a number inside (0, 1)")
     if any(later < earlier for earlier, later in itertools.pairwise(betas)):
-        raise SamplingError(f"schedule: {list(betas)} is not ascending; sort the betas")
+        raise SamplingError(f"schedule: {betas!r:.200} is not ascending; sort the betas")
+    return [float(beta) for beta in betas]

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavediff.arguments import real, whole
 from wavediff.errors import ConfigError
-from wavediff.mel.spec import MelSpec
+from wavediff.mel.spec import MelSpec, as_spec
 from wavediff.mel.transform import expand, filterbank, stft_scale
 
 TOP_BANDS = 10  # whose mean level stands for what lies above the mel, where it says nothing
@@ -32,12 +33,13 @@ class SpectralEnvelope(nn.Module):
     interpolation: Tensor
     area: Tensor
 
-    def __init__(self, spec: MelSpec, bands: int = 5, frames: int = 3, power: float = 0.5) -> None:
+    def __init__(self, spec: MelSpec | str, bands: int = 5, frames: int = 3, power: float = 0.5) -> None:
         super().__init__()
-        if min(bands, frames) < 1 or bands % 2 == 0 or frames % 2 == 0 or not 0 <= power <= 1:
-            raise ConfigError(
-                f"prior: bands {bands} and frames {frames} must be odd and positive, power {power} in [0, 1]"
-            )
+        spec = as_spec(spec, "spec")
+        bands, frames = whole(bands, "bands", 1, None, ConfigError), whole(frames, "frames", 1, None, ConfigError)
+        power = real(power, "power", "from 0 to 1", lambda value: 0 <= value <= 1, ConfigError)
+        if bands % 2 == 0 or frames % 2 == 0:
+            raise ConfigError(f"prior: bands {bands} and frames {frames} must be odd; take the next number")
         self.spec, self.bands, self.frames, self.power = spec, bands, frames, power
         triangles = filterbank(spec)  # (n_mels, bins)
         self.register_buffer("area", triangles.sum(1).clamp(min=1e-6).log()[:, None], persistent=False)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.errors import ConfigError
-from wavediff.mel.spec import MelSpec
+from wavediff.mel.spec import MelSpec, as_spec
 
 
 class FrameSTFT(nn.Module):
@@ -23,8 +23,9 @@ class FrameSTFT(nn.Module):
 
     window: Tensor
 
-    def __init__(self, spec: MelSpec) -> None:
+    def __init__(self, spec: MelSpec | str) -> None:
         super().__init__()
+        spec = as_spec(spec, "spec")
         if 2 * spec.hop_length > spec.win_length:
             raise ConfigError(
                 f"mel.hop_length: {spec.hop_length} is more than half of win_length, {spec.win_length}; this network "

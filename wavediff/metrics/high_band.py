@@ -7,6 +7,7 @@ from torch import Tensor
 from wavediff.errors import AudioError
 from wavediff.metrics.level import SILENCE_LEVEL
 from wavediff.metrics.pitch import HOP_LENGTH, PITCH_RATE, pitch_track
+from wavediff.metrics.signals import of_pair
 
 BAND_START = 8000.0  # [Hz]
 LOWEST_RATE = 22_050  # [Hz]
@@ -14,6 +15,7 @@ WINDOW_SECONDS = 0.025
 POWER_FLOOR = 1e-12  # of the band; a full-scale sine has 0.25
 
 
+@of_pair
 def high_band_voiced(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
     """Error of the log power above 8 kHz in the reference's voiced frames, in dB.
 
@@ -39,6 +41,7 @@ def high_band_voiced(reference: Tensor, synthesised: Tensor, sample_rate: int) -
     return _error(reference, synthesised, sample_rate, voiced=True)
 
 
+@of_pair
 def high_band_unvoiced(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
     """As `high_band_voiced`, in the frames that are neither voiced nor silent, such as fricatives."""
     return _error(reference, synthesised, sample_rate, voiced=False)

@@ -9,6 +9,7 @@ from torch import Tensor
 from wavediff.audio import resample
 from wavediff.errors import require_torchaudio
 from wavediff.mel import MelSpec, MelTransform
+from wavediff.metrics.signals import of_pair
 
 # (n_fft, hop_length, win_length) [samples]
 STFT_RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
@@ -33,6 +34,7 @@ def log_mel(waveform: Tensor, sample_rate: int) -> Tensor:
         return transform(resample(waveform, sample_rate, transform.spec.sample_rate)[None])[0]  # (80, frames)
 
 
+@of_pair
 def log_mel_l1(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """Mean |log m_ref - log m_syn| over 80 bands (0 to 8,000 Hz) and all frames, in nat (natural logarithm).
 
@@ -56,6 +58,7 @@ def stft_magnitude(waveform: Tensor, n_fft: int, hop_length: int, win_length: in
     return (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-7).sqrt()
 
 
+@of_pair
 def mr_stft(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """Multi-resolution STFT distance: mean over three resolutions of spectral convergence + log-magnitude L1.
 
@@ -111,6 +114,7 @@ def cepstral_distortion(reference: Tensor, synthesised: Tensor) -> float:
     return CEPSTRAL_DECIBELS * distance / steps
 
 
+@of_pair
 def mcd(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """Mel cepstral distortion after dynamic time warping, in dB.
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+from wavediff.arguments import whole
 from wavediff.denoiser import Denoiser
 from wavediff.diffusion import Plan, make_grid, needs_num_steps, plan_for
+from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS
+from wavediff.errors import SamplingError
 
 
 def choose_plan(
@@ -25,6 +28,7 @@ def choose_plan(
     """
     trained = denoiser.schedule
     default = trained.default_steps
+    num_steps = None if num_steps is None else whole(num_steps, "num_steps", 1, MAX_DISCRETE_STEPS, SamplingError)
     if schedule is None and sampler is None:
         known = plan_for(plans, default if num_steps is None else num_steps)
         if known is not None:

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from wavediff.arguments import Values, as_waveform
 from wavediff.backbones import Condition
 from wavediff.denoiser import Bound, Denoiser
 from wavediff.diffusion import ItemNoise, Plan
@@ -15,6 +16,7 @@ from wavediff.engine import StreamedVocoder, accelerate, frames_at_once, look_ah
 from wavediff.engine.lines import Ends, each_padded
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, in_dialect_pieces
+from wavediff.mel.shape import as_mel
 from wavediff.model import ModelConfig
 from wavediff.pipelines.chunks import Chunks, check_stream, gathered
 from wavediff.pipelines.clipping import Clipping
@@ -81,10 +83,10 @@ class Vocoder(MelPipeline):
     @exact
     def decode(
         self,
-        mel: Tensor,
+        mel: Values,
         num_steps: int | None = None,
         *,
-        lengths: Sequence[int] | None = None,
+        lengths: Sequence[int] | Tensor | None = None,
         schedule: str | Sequence[float] | None = None,
         sampler: str | None = None,
         seed: int | Sequence[int] = 0,
@@ -94,7 +96,7 @@ class Vocoder(MelPipeline):
         """Speech from a mel, in memory that does not grow with its length but for the speech itself.
 
         Args:
-            mel: (n_mels, frames) or (B, n_mels, frames).
+            mel: (n_mels, frames) or (B, n_mels, frames), a tensor, array or list of floats.
             num_steps: how much work: network evaluations. By default 6 for a model of discrete steps, 2 for one of
                 continuous time. A model that was searched takes the best steps that are known for the number.
             lengths: frames of each item of a batch whose items differ; what is beyond them in `mel` is not looked at.
@@ -118,6 +120,7 @@ class Vocoder(MelPipeline):
         Warns:
             ClippingWarning: speech beyond full scale was clipped; `stream` says so at its end.
         """
+        mel = as_mel(mel)
         counts = None if lengths is None else check_lengths(lengths, mel)
         if counts is None:
             batch = self._converted(mel, mel_spec)
@@ -148,7 +151,7 @@ class Vocoder(MelPipeline):
 
     def stream(
         self,
-        mel_chunks: Iterable[Tensor],
+        mel_chunks: Iterable[Values],
         num_steps: int | None = None,
         *,
         low_latency: bool = False,
@@ -178,7 +181,7 @@ class Vocoder(MelPipeline):
         return self._spoken(mel_chunks, given, plan, seed, low_latency)
 
     def _spoken(
-        self, mel_chunks: Iterable[Tensor], given: MelSpec, plan: Plan, seed: int | Sequence[int], low_latency: bool
+        self, mel_chunks: Iterable[Values], given: MelSpec, plan: Plan, seed: int | Sequence[int], low_latency: bool
     ) -> Iterator[Tensor]:
         """What `stream` yields, of arguments that are checked."""
         stream: StreamedVocoder | None = None
@@ -209,7 +212,7 @@ class Vocoder(MelPipeline):
         return 1000 * samples / self.sample_rate
 
     @exact
-    def states(self, mel: Tensor, num_steps: int | None = None, **options: Any) -> Iterator[Tensor]:
+    def states(self, mel: Values, num_steps: int | None = None, **options: Any) -> Iterator[Tensor]:
         """The way from noise to speech, to look at: noise, what sampling starts from, what each step leaves.
 
         Args:
@@ -247,8 +250,13 @@ class Vocoder(MelPipeline):
         """The denoiser, told a batch of mels (B, n_mels, frames) of the model's dialect: what samplers drive."""
         return self.denoiser.bind(Condition(mel), self._network)
 
-    def __call__(self, waveform: Tensor, sample_rate: int, **options: Any) -> Tensor:
-        """Copy synthesis: the mel of a recording turned back into speech; options are those of `decode`."""
+    def __call__(self, waveform: Values, sample_rate: int, **options: Any) -> Tensor:
+        """Copy synthesis: the mel of a recording turned back into speech; options are those of `decode`.
+
+        Raises:
+            AudioError, MelError, SamplingError: as `mel` and `decode`.
+        """
+        waveform = as_waveform(waveform)
         speech = self.decode(self.mel(waveform, sample_rate), **options)
         return speech if waveform.ndim == 2 else speech[0]
 
