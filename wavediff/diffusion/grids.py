@@ -75,7 +75,7 @@ def spaced_grid(
 
     >>> from wavediff.diffusion import CosineSchedule
     >>> spaced_grid(CosineSchedule(), 4)
-    tensor([1.0000, 0.7500, 0.5000, 0.2500, 0.0000], dtype=torch.float64)
+    tensor([1.0000, 0.7500, 0.5000, 0.2500, 0.0000], dtype=torch.float64, device="cpu")
 
     Args:
         schedule: whose noise levels some spacings go by.
@@ -104,7 +104,7 @@ def spaced_grid(
     end = least if end is None else end
     if not 0 < start <= 1 or (num_steps > 1 and not 0 < end < start):
         raise SamplingError(f"schedule: starts at t = {start:g} and ends at {end:g}; need 0 < end < start <= 1")
-    shares = torch.linspace(0, 1, num_steps, dtype=torch.float64)
+    shares = torch.linspace(0, 1, num_steps, dtype=torch.float64, device="cpu")
     times = SPACINGS[spacing](schedule, start, end, shares) if num_steps > 1 else shares
     times[0] = start  # a noise level that was bounded, or rounding
     return _grid(times)
@@ -165,7 +165,7 @@ def full_grid(schedule: Schedule) -> Tensor:
     """
     if not isinstance(schedule, DiscreteSchedule):
         raise SamplingError("schedule: 'full' is for models of discrete steps; give num_steps")
-    return torch.arange(schedule.num_steps, -1, -1, dtype=torch.float64) / schedule.num_steps
+    return torch.arange(schedule.num_steps, -1, -1, dtype=torch.float64, device="cpu") / schedule.num_steps
 
 
 def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
@@ -197,7 +197,7 @@ def align(schedule: Schedule, betas: Sequence[float] | None) -> Tensor:
 
     >>> from wavediff.diffusion import FAST_BETAS
     >>> align(DiscreteSchedule(num_steps=50, beta_min=1e-4, beta_max=0.05), FAST_BETAS["base"])[:4]
-    tensor([0.8784, 0.4798, 0.2290, 0.1017], dtype=torch.float64)
+    tensor([0.8784, 0.4798, 0.2290, 0.1017], dtype=torch.float64, device="cpu")
 
     Every step of `betas` (S,) is kept. The paper's fractional alignment, appendix B: t_s lies where sqrt(alpha_bar)
     of training, taken as linear between discrete steps, equals that of the short schedule.
@@ -211,7 +211,7 @@ def align(schedule: Schedule, betas: Sequence[float] | None) -> Tensor:
             that was not trained.
     """
     betas = _check_betas(betas)
-    alpha_bars = torch.cumprod(1 - torch.tensor(list(betas), dtype=torch.float64), dim=0)
+    alpha_bars = torch.cumprod(1 - torch.tensor(list(betas), dtype=torch.float64, device="cpu"), dim=0)
     if not isinstance(schedule, DiscreteSchedule):
         times = schedule.time(torch.logit(alpha_bars))  # log-SNR = logit(alpha_bar)
     else:
@@ -223,14 +223,14 @@ def align(schedule: Schedule, betas: Sequence[float] | None) -> Tensor:
 
 def _grid(times: Tensor) -> Tensor:
     """Those times (S,) and 0."""
-    grid = torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+    grid = torch.cat([times, torch.zeros(1, dtype=torch.float64, device="cpu")])
     if (grid.diff() >= 0).any():
         raise SamplingError("schedule: two steps lie at the same time; take fewer steps, other ends or betas")
     return grid
 
 
 def _check_trained(schedule: DiscreteSchedule, betas: Sequence[float], alpha_bars: Tensor) -> None:
-    ends = schedule.alpha(torch.tensor([schedule.t_min, 1.0], dtype=torch.float64))
+    ends = schedule.alpha(torch.tensor([schedule.t_min, 1.0], dtype=torch.float64, device="cpu"))
     least, most = (1 - ends).tolist()
     # Noise levels are compared by their distance to 1: alpha itself hides a missing 1e-4 in its last digits.
     tolerance = 1e-6
@@ -246,7 +246,7 @@ def _check_trained(schedule: DiscreteSchedule, betas: Sequence[float], alpha_bar
 
 def _noise_to_signal(schedule: Schedule, t: float, most: float = MAX_NOISE_TO_SIGNAL) -> Tensor:
     """sigma / alpha, a scalar."""
-    time = torch.tensor([t], dtype=torch.float64)
+    time = torch.tensor([t], dtype=torch.float64, device="cpu")
     return (schedule.sigma(time) / schedule.alpha(time)).clamp(max=most)[0]
 
 

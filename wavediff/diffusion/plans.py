@@ -48,7 +48,7 @@ class Plan:
     @property
     def grid(self) -> Tensor:
         """(S + 1,) float64"""
-        return torch.tensor(self.times, dtype=torch.float64)
+        return torch.tensor(self.times, dtype=torch.float64, device="cpu")
 
     @property
     def evaluations(self) -> int:
@@ -75,7 +75,7 @@ class Plan:
         before_data = self.grid[:-1]
         if len(before_data) == 1:
             return self  # one time has no course
-        position = torch.linspace(0, len(before_data) - 1, steps, dtype=torch.float64)
+        position = torch.linspace(0, len(before_data) - 1, steps, dtype=torch.float64, device="cpu")
         low = position.floor().clamp(max=len(before_data) - 2).long()
         # In sqrt(t), in which good grids are about even (DDIM's quadratic one is).
         root = before_data.sqrt()

@@ -174,7 +174,7 @@ class FlowSchedule(_Continuous):
 
     def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """d alpha / dt and d sigma / dt at times t (B,); float64."""
-        ones = torch.ones_like(t, dtype=torch.float64)
+        ones = torch.ones_like(t, dtype=torch.float64, device="cpu")
         return -ones, ones
 
 
@@ -210,7 +210,7 @@ class DiscreteSchedule:
     def _alphas(self) -> Tensor:
         """(T + 1,) float64, alpha at steps 0 ... T."""
         alpha_bar = torch.cumprod(1 - self.betas, dim=0)
-        return torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar.sqrt()])
+        return torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), alpha_bar.sqrt()])
 
     @property
     def default_sampler(self) -> str:
@@ -231,7 +231,7 @@ class DiscreteSchedule:
     @property
     def betas(self) -> Tensor:
         """(T,) float64: the variance that each training step adds."""
-        return torch.linspace(self.beta_min, self.beta_max, self.num_steps, dtype=torch.float64)
+        return torch.linspace(self.beta_min, self.beta_max, self.num_steps, dtype=torch.float64, device="cpu")
 
     @property
     def t_min(self) -> float:

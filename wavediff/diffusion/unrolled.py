@@ -86,7 +86,7 @@ def _check_linear(unrolled: Unrolled, plan: Plan, schedule: Schedule) -> None:
     same = (len(walk.draws), len(walk.estimates)) == (unrolled.draws, len(unrolled.times))
     if same:
         for x, combination in zip(expected, sums, strict=True):
-            coefficients = torch.zeros(len(signals), dtype=torch.float64)
+            coefficients = torch.zeros(len(signals), dtype=torch.float64, device="cpu")
             for index, value in combination.terms:
                 coefficients[index] = value
             terms = coefficients[:, None] * signals
@@ -108,7 +108,7 @@ class _RandomWalk:
         self.inputs: list[Tensor] = []
 
     def signal(self) -> Tensor:
-        return 3 * torch.randn(1, 16, dtype=torch.float64, generator=self._generator)
+        return 3 * torch.randn(1, 16, dtype=torch.float64, device="cpu", generator=self._generator)
 
     def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
         self.inputs.append(x_t)
@@ -130,7 +130,7 @@ class _Tracer:
         self.inputs: list[Tensor] = []
 
     def unit(self, index: int) -> Tensor:
-        return torch.eye(self.width, dtype=torch.float64)[index : index + 1]
+        return torch.eye(self.width, dtype=torch.float64, device="cpu")[index : index + 1]
 
     def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
         self.inputs.append(x_t)

@@ -213,7 +213,8 @@ def _judge(mel: Tensor, specs: dict[str, MelSpec], own: MelSpec | None) -> Diagn
     if own is not None and own.name in tied:
         tied.remove(own.name)
         tied.insert(0, own.name)
-    evidence = torch.tensor([scores[name] for name in tied + [name for name in ranked if name not in tied]])
+    in_order = [scores[name] for name in tied + [name for name in ranked if name not in tied]]
+    evidence = torch.tensor(in_order, dtype=torch.float32, device="cpu")
     certainty = float(evidence.softmax(0)[: len(tied)].sum())
     others = [name for name in ranked if name not in tied] + [name for name in fitting if name not in fits]
     unlike = min(fit.deviation for fit in fits.values()) > _UNLIKE

@@ -68,7 +68,7 @@ def _interpolation(triangles: Tensor) -> Tensor:
     high = torch.searchsorted(centre, position).clamp(1, bands - 1)
     low = high - 1
     share = ((position - centre[low]) / (centre[high] - centre[low]).clamp(min=1e-6)).clamp(0, 1)
-    matrix = torch.zeros(bins, bands, device=device)
+    matrix = torch.zeros(bins, bands, dtype=torch.float32, device=device)
     rows = torch.arange(bins, device=device)
     matrix[rows, low] += 1 - share
     matrix[rows, high] += share

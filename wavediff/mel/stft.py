@@ -35,7 +35,9 @@ class FrameSTFT(nn.Module):
         self._last_weight: Tensor | None = None
         self.before = spec.n_fft // 2 - (spec.hop_length // 2 if spec.framing == "same" else 0)
         edge = (spec.n_fft - spec.win_length) // 2
-        hann = torch.hann_window(spec.win_length, device="cpu")  # also where shapes alone are asked for
+        hann = torch.hann_window(
+            spec.win_length, dtype=torch.float32, device="cpu"
+        )  # also where shapes alone are asked for
         window = F.pad(hann, (edge, spec.n_fft - spec.win_length - edge))
         self.register_buffer("window", window, persistent=False)
         # Root mean square magnitude of white noise of unit variance.

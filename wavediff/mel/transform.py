@@ -1,8 +1,10 @@
 """The arithmetic of a mel dialect: waveform -> mel, mel -> linear band magnitudes, mel -> linear spectrum."""
 
+import contextlib
 import functools
 import math
 import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +24,26 @@ _LEAST_MAGNITUDE = 1e-5
 
 def analysis_window(spec: MelSpec) -> Tensor:
     """The dialect's window (win_length,)."""
-    return torch.hann_window(spec.win_length, periodic=spec.window == "hann")
+    return torch.hann_window(spec.win_length, periodic=spec.window == "hann", dtype=torch.float32, device="cpu")
 
 
 def stft_scale(spec: MelSpec) -> float:
     """What the dialect multiplies STFT magnitudes by."""
     return float(analysis_window(spec).square().sum().rsqrt()) if spec.stft_normalized else 1.0
+
+
+@contextlib.contextmanager
+def _default_float32() -> Iterator[None]:
+    """torchaudio takes no type, only the default one, which is seldom another; then it is set for a moment."""
+    default = torch.get_default_dtype()
+    if default == torch.float32:
+        yield
+        return
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 @functools.lru_cache(maxsize=8)
@@ -36,8 +52,8 @@ def filterbank(spec: MelSpec) -> Tensor:
     require_torchaudio()
     from torchaudio.functional import melscale_fbanks
 
-    # On the CPU even where a default device is set: the cache serves everybody.
-    with torch.device("cpu"), warnings.catch_warnings():
+    # On the CPU and in float32 whatever the defaults are: the cache serves everybody.
+    with torch.device("cpu"), _default_float32(), warnings.catch_warnings():
         # Some dialects do have bands narrower than a bin; that is theirs to choose.
         warnings.filterwarnings("ignore", message="At least one mel filterbank")
         bands = melscale_fbanks(

@@ -83,7 +83,7 @@ def nearest_distances(a: Values, b: Values | None = None) -> Tensor:
     for first in range(0, len(a), BLOCK):
         distances = _distances(a[first : first + BLOCK], others)
         if b is None:
-            rows = torch.arange(len(distances))
+            rows = torch.arange(len(distances), device=distances.device)
             distances[rows, first + rows] = float("inf")
         nearest.append(distances.amin(1))
     return torch.cat(nearest)

@@ -65,16 +65,20 @@ def _error(reference: Tensor, synthesised: Tensor, sample_rate: int, *, voiced: 
 def _frames(waveform: Tensor, sample_rate: int, count: int) -> Tensor:
     """(count, 25 ms): frame k is centred at k * 10 ms, as those of `pitch_track` are; zeros beyond the ends."""
     length = round(WINDOW_SECONDS * sample_rate)
-    starts = (torch.arange(count, dtype=torch.float64) * (HOP_LENGTH / PITCH_RATE * sample_rate)).round().long()
+    starts = (
+        (torch.arange(count, dtype=torch.float64, device="cpu") * (HOP_LENGTH / PITCH_RATE * sample_rate))
+        .round()
+        .long()
+    )
     beyond = max(0, int(starts[-1]) + length - length // 2 - len(waveform))
     padded = torch.nn.functional.pad(waveform.double(), (length // 2, beyond))
-    return padded[starts[:, None] + torch.arange(length)]
+    return padded[starts[:, None] + torch.arange(length, device="cpu")]
 
 
 def _log_power(frames: Tensor, sample_rate: int) -> Tensor:
     """10 log10 of the power of all bins from 8 kHz on, (frames,) in dB."""
     length = frames.shape[1]
-    window = torch.hann_window(length, dtype=frames.dtype)
+    window = torch.hann_window(length, dtype=frames.dtype, device=frames.device)
     power = (torch.fft.rfft(frames * window) / window.sum()).abs().square()
-    band = power[:, torch.fft.rfftfreq(length, 1 / sample_rate) >= BAND_START].sum(1)
+    band = power[:, torch.fft.rfftfreq(length, 1 / sample_rate, dtype=torch.float32, device="cpu") >= BAND_START].sum(1)
     return 10 * band.clamp(min=POWER_FLOOR).log10()

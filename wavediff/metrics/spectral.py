@@ -53,7 +53,7 @@ def log_mel_l1(reference: Tensor, synthesised: Tensor, sample_rate: int) -> floa
 
 def stft_magnitude(waveform: Tensor, n_fft: int, hop_length: int, win_length: int) -> Tensor:
     """sqrt(max(|STFT|^2, 1e-7)) of shape (n_fft // 2 + 1, frames): periodic Hann, centred, reflect padding."""
-    window = torch.hann_window(win_length, dtype=waveform.dtype)
+    window = torch.hann_window(win_length, dtype=waveform.dtype, device=waveform.device)
     spectrum = torch.stft(waveform, n_fft, hop_length, win_length, window, return_complex=True)
     return (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-7).sqrt()
 
@@ -93,7 +93,8 @@ def mel_cepstra(log_mels: Tensor) -> Tensor:
     require_torchaudio()
     from torchaudio.functional import create_dct
 
-    basis = create_dct(CEPSTRA + 1, log_mels.shape[0], norm="ortho")  # (n_mels, 14)
+    with torch.device(log_mels.device):  # torchaudio takes the default device and type
+        basis = create_dct(CEPSTRA + 1, log_mels.shape[0], norm="ortho").to(log_mels.dtype)  # (n_mels, 14)
     return (log_mels.T @ basis)[:, 1:].T
 
 

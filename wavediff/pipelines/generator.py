@@ -190,7 +190,7 @@ class Generator(SoundPipeline):
             raise SamplingError("first, second: one is a seed, the other a waveform; give two of a kind")
         given = {"sample_rate": sample_rate, "strength": strength, "seed": options.get("seed")}
         _refuse_unused(given if by_seed else {"seconds": seconds}, "seeds" if by_seed else "waveforms")
-        weight = torch.linspace(0, 1, count, device=self.device)[:, None]
+        weight = torch.linspace(0, 1, count, dtype=torch.float32, device=self.device)[:, None]
         if not by_seed:
             if sample_rate is None:
                 raise SamplingError("sample_rate: is needed with waveforms; give that of both")
@@ -259,13 +259,13 @@ class Generator(SoundPipeline):
         x_T = noise.normal(known.shape[1])
         signal = self._walk(estimate, x_T, self._plan(chosen), noise, chosen)
         filled = self._finish(signal, length, noise, fade=False)
-        inside = torch.zeros(length, device=self.device)
+        inside = torch.zeros(length, dtype=torch.float32, device=self.device)
         ramp = min(round(EDGE_SECONDS * self.sample_rate), (last - first) // 2)
         inside[first:last] = 1
         if first > 0:
-            inside[first : first + ramp] = torch.linspace(0, 1, ramp, device=self.device)
+            inside[first : first + ramp] = torch.linspace(0, 1, ramp, dtype=torch.float32, device=self.device)
         if last < length:
-            inside[last - ramp : last] = torch.linspace(1, 0, ramp, device=self.device)
+            inside[last - ramp : last] = torch.linspace(1, 0, ramp, dtype=torch.float32, device=self.device)
         return torch.lerp(waveform.expand_as(filled), filled, inside)
 
 

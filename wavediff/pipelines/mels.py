@@ -117,7 +117,8 @@ def _retuned(config: ModelConfig, denoiser: Denoiser, spec: MelSpec) -> tuple[Mo
         raise _refused(spec, own, f"takes frames of {own.n_fft} samples")
     other = dataclasses.replace(config, mel=spec, sample_rate=spec.sample_rate)
     try:
-        twin = build_denoiser(other)
+        with torch.device("cpu"):  # whatever the caller's default device
+            twin = build_denoiser(other).float()
     except ConfigError as error:
         raise _refused(spec, own, f"cannot take it: {error}") from error
     weights, places = denoiser.state_dict(), twin.state_dict()

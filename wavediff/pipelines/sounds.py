@@ -213,6 +213,6 @@ class SoundPipeline(Pipeline):
         sounds = sounds / (sounds.abs().amax(dim=1, keepdim=True) / MAX_PEAK).clamp(min=1)
         if fade and not loop:
             rise, fall = (min(round(seconds * self.sample_rate), length) for seconds in (RISE_SECONDS, FADE_SECONDS))
-            sounds[:, :rise] *= torch.linspace(0, 1, rise, device=sounds.device)
-            sounds[:, length - fall :] *= torch.linspace(1, 0, fall, device=sounds.device)
+            sounds[:, :rise] *= torch.linspace(0, 1, rise, dtype=torch.float32, device=sounds.device)
+            sounds[:, length - fall :] *= torch.linspace(1, 0, fall, dtype=torch.float32, device=sounds.device)
         return sounds
