@@ -36,6 +36,7 @@ __all__ = [
 
 MAX_DECODED_BYTES = 2**31  # of one call, as float32 over all channels; an hour of 48 kHz stereo is 1.4e9
 LARGEST_SAMPLE = 2.0**32  # int32 samples stored as float lie below; anything above is damage
+MAX_SAMPLES = 2**62  # more than a file can hold
 BLOCK_FRAMES, RESCUE_FRAMES = 65_536, 1_024
 
 
@@ -95,8 +96,8 @@ def read_audio(
     """
     path = as_path(path, "path", AudioError)
     sample_rate = None if sample_rate is None else check_sample_rate(sample_rate)
-    start = whole(start, "start", 0, None, AudioError, unit="samples")
-    frames = None if frames is None else whole(frames, "frames", 1, None, AudioError, unit="samples")
+    start = whole(start, "start", 0, MAX_SAMPLES, AudioError, unit="samples")
+    frames = None if frames is None else whole(frames, "frames", 1, MAX_SAMPLES, AudioError, unit="samples")
     max_seconds = real(max_seconds, "max_seconds", "of seconds above 0", lambda s: s > 0, AudioError, finite=False)
     with opened(path, lenient=lenient) as (file, info):
         stop = info.frames if frames is None else start + frames

@@ -14,7 +14,7 @@ from wavediff.arguments import Values
 from wavediff.errors import MelError
 from wavediff.mel.diagnosis import diagnose
 from wavediff.mel.dialects import convert, lowest
-from wavediff.mel.limits import MARGIN, span_of, value_fault
+from wavediff.mel.limits import MARGIN, padded_frames, span_of, value_fault
 from wavediff.mel.shape import check_shape
 from wavediff.mel.spec import MelSpec, as_spec
 from wavediff.mel.transform import nepers
@@ -41,7 +41,8 @@ def check_mel(mel: Values, spec: MelSpec | str, *, source: str = "mel", warn: bo
             names the dialects they look like.
 
     Warns:
-        UserWarning: The values are possible, but span so little that they are probably decimal logarithms.
+        UserWarning: The values are possible, but span so little that they are probably decimal logarithms; or frames
+            are alike in all bands and not silent, as those are that fill up a batch.
     """
     spec = as_spec(spec, "spec")
     mel = check_shape(mel, spec, source=source)
@@ -60,6 +61,8 @@ def check_mel(mel: Values, spec: MelSpec | str, *, source: str = "mel", warn: bo
             f"they look like {diagnose(mel, spec)}",
             stacklevel=2,
         )
+    if warn and (padding := padded_frames(mel, spec)):
+        warnings.warn(f"{source}: {padding}", stacklevel=2)
     return mel
 
 

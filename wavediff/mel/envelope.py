@@ -9,6 +9,7 @@ from wavediff.errors import ConfigError
 from wavediff.mel.spec import MelSpec, as_spec
 from wavediff.mel.transform import expand, filterbank, stft_scale
 
+MAX_WIDTH = 1023  # of a mean
 TOP_BANDS = 10  # whose mean level stands for what lies above the mel, where it says nothing
 LEAST_LEVEL = -9.0  # natural logarithm of the lowest STFT magnitude, about -110 dB below a full-scale sine
 
@@ -36,7 +37,10 @@ class SpectralEnvelope(nn.Module):
     def __init__(self, spec: MelSpec | str, bands: int = 5, frames: int = 3, power: float = 0.5) -> None:
         super().__init__()
         spec = as_spec(spec, "spec")
-        bands, frames = whole(bands, "bands", 1, None, ConfigError), whole(frames, "frames", 1, None, ConfigError)
+        bands, frames = (
+            whole(bands, "bands", 1, MAX_WIDTH, ConfigError),
+            whole(frames, "frames", 1, MAX_WIDTH, ConfigError),
+        )
         power = real(power, "power", "from 0 to 1", lambda value: 0 <= value <= 1, ConfigError)
         if bands % 2 == 0 or frames % 2 == 0:
             raise ConfigError(f"prior: bands {bands} and frames {frames} must be odd; take the next number")

@@ -148,7 +148,7 @@ class MelSpec:
         Raises:
             ConfigError: There is none; the message lists them.
         """
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise ConfigError(f"mel spec: no preset is named {name!r}; there are {', '.join(PRESETS)}")
         return PRESETS[name]
 

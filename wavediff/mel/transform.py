@@ -20,6 +20,7 @@ PER_NEPER = {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}
 
 # Pseudo-inverted magnitudes are kept above this, so that their logarithm and phase exist.
 _LEAST_MAGNITUDE = 1e-5
+MAX_ITERATIONS = 10_000
 
 
 def analysis_window(spec: MelSpec) -> Tensor:
@@ -162,7 +163,7 @@ def pseudo_inverse(mel: Values, spec: MelSpec | str, *, iterations: int = 0) -> 
         MelError: It is no mel of `spec.n_mels` bands; NaN goes through, as in `MelTransform`.
         ConfigError: `iterations` is not a whole number, or `spec` no dialect.
     """
-    spec, iterations = as_spec(spec, "spec"), whole(iterations, "iterations", 0, None, ConfigError)
+    spec, iterations = as_spec(spec, "spec"), whole(iterations, "iterations", 0, MAX_ITERATIONS, ConfigError)
     mel = as_mel(mel, spec)
     with torch.autocast(mel.device.type, enabled=False):
         bands = expand(mel.float(), spec)

@@ -107,7 +107,7 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 
 def _checked(a: Values, b: Values) -> tuple[Tensor, Tensor]:
     a, b = (as_floats(values, name, DataError, cure="give embeddings (n, d)") for values, name in ((a, "a"), (b, "b")))
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2 or not a.shape[1]:
         raise DataError(
             f"a, b: embeddings {tuple(a.shape)} and {tuple(b.shape)} must be (n, d) and (m, d) with n and m from 2 on; "
             "give more clips"

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from wavediff.metrics.signals import of_pair
+from wavediff.metrics.signals import of_pair, of_synthesised
 
 SILENCE_FRAME = 0.02  # [s]
 SILENCE_LEVEL = -60.0  # [dBFS]
@@ -39,19 +39,19 @@ def noise_floor(reference: Tensor, synthesised: Tensor, sample_rate: int) -> flo
     return _dbfs(theirs[silent].mean().item()) if silent.any() else None
 
 
-@of_pair
+@of_synthesised
 def dc_offset(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """|mean| of the synthesised signal, in parts of full scale."""
     return abs(synthesised.double().mean().item())
 
 
-@of_pair
+@of_synthesised
 def peak(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """Largest |sample| of the synthesised signal, in parts of full scale."""
     return synthesised.abs().max().item()
 
 
-@of_pair
+@of_synthesised
 def clipped(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """Number of synthesised samples at or beyond the largest 16-bit value, 32767 / 32768."""
     return float((synthesised.abs() >= FULL_SCALE).sum().item())

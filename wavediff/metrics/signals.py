@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -45,13 +45,14 @@ def check_lengths(reference: int, synthesised: int, sample_rate: int) -> int:
     common = min(reference, synthesised)
     if common < MIN_SAMPLES:
         raise AudioError(
-            f"reference, synthesised: only {common} samples in common, the metrics need {MIN_SAMPLES}; "
-            "leave this pair out"
+            f"reference, synthesised: only {common} samples in common, the metrics need {MIN_SAMPLES}; leave this pair out"
         )
     return common
 
 
-def as_pair(reference: Values, synthesised: Values, sample_rate: int) -> tuple[Tensor, Tensor, int]:
+def as_pair(
+    reference: Values, synthesised: Values, sample_rate: int, least: int = MIN_SAMPLES
+) -> tuple[Tensor, Tensor, int]:
     """Two signals (N,) of the common length, and their sample rate [Hz].
 
     Raises:
@@ -70,5 +71,15 @@ def of_pair(metric: Callable[[Tensor, Tensor, int], Figure]) -> PairMetric[Figur
     @functools.wraps(metric)
     def measure(reference: Values, synthesised: Values, sample_rate: int) -> Figure:
         return metric(*as_pair(reference, synthesised, sample_rate))
+
+    return measure
+
+
+def of_synthesised(metric: Callable[[Any, Tensor, int], Figure]) -> PairMetric[Figure]:
+    """A metric of the synthesised signal alone; the reference is not looked at."""
+
+    @functools.wraps(metric)
+    def measure(reference: Values, synthesised: Values, sample_rate: int) -> Figure:
+        return metric(reference, as_signal(synthesised, "synthesised"), check_sample_rate(sample_rate))
 
     return measure

@@ -242,11 +242,12 @@ class Generator(SoundPipeline):
         )
         if not 0 <= start < end <= length / self.sample_rate + 1e-6:
             raise SamplingError(
-                f"span: {start} to {end} s does not lie in the sound, which is {length / self.sample_rate:.3f} s long"
+                f"start, end: the span {start} to {end} s does not lie in the sound, which is "
+                f"{length / self.sample_rate:.3f} s long; choose one inside"
             )
         first, last = round(start * self.sample_rate), min(round(end * self.sample_rate), length)
         if first == last:
-            raise SamplingError(f"span: {start} to {end} s holds no sample; make it longer")
+            raise SamplingError(f"start, end: the span {start} to {end} s holds no sample; make it longer")
         known = self._encode(waveform)
         noise = self._fresh_noise(chosen.seed, count)
         unknown = torch.zeros(known.shape[1], dtype=torch.bool, device=self.device)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 
 import torch
 
+from wavediff.arguments import as_path
 from wavediff.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.denoiser import Denoiser
 from wavediff.engine.gradients import without_gradients
@@ -80,6 +81,8 @@ class Pipeline:
             ConfigError: the device is not there, or a revision is given of a file.
             MissingExtraError: the model is on the Hub, and huggingface_hub is not installed.
         """
+        if source is not None:
+            as_path(source, "source", CheckpointError)
         if source is not None and is_hub_id(source):
             return cls._load(fetch_model(os.fspath(source), revision), device)
         if revision is not None:

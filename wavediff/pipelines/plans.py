@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from wavediff.arguments import whole
 from wavediff.denoiser import Denoiser
 from wavediff.diffusion import Plan, make_grid, needs_num_steps, plan_for
-from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS
+from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, DiscreteSchedule
 from wavediff.errors import SamplingError
 
 
@@ -28,7 +28,10 @@ def choose_plan(
     """
     trained = denoiser.schedule
     default = trained.default_steps
-    num_steps = None if num_steps is None else whole(num_steps, "num_steps", 1, MAX_DISCRETE_STEPS, SamplingError)
+    if num_steps is not None:
+        most = trained.num_steps if isinstance(trained, DiscreteSchedule) else MAX_DISCRETE_STEPS
+        most = max([most, *(number for number, _ in plans)])  # a step may take two evaluations
+        num_steps = whole(num_steps, "num_steps", 1, most, SamplingError)
     if schedule is None and sampler is None:
         known = plan_for(plans, default if num_steps is None else num_steps)
         if known is not None:
