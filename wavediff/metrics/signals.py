@@ -45,7 +45,8 @@ def check_lengths(reference: int, synthesised: int, sample_rate: int) -> int:
     common = min(reference, synthesised)
     if common < MIN_SAMPLES:
         raise AudioError(
-            f"reference, synthesised: only {common} samples in common, the metrics need {MIN_SAMPLES}; leave this pair out"
+            f"reference, synthesised: only {common} samples in common, the metrics need {MIN_SAMPLES}; "
+            "leave this pair out"
         )
     return common
 
