@@ -315,10 +315,14 @@ def test_impossible_edits_are_refused(latent: Generator) -> None:
         (lambda: latent.inpaint(sound, RATE, 0.2, 0.1), "start, end: the span 0.2 to 0.1"),
         (lambda: latent.inpaint(sound, RATE, 0.0, 9.0), "0.300 s long"),
         (lambda: latent.inpaint(sound, RATE, 0.1, 0.10001), "holds no sample"),
-        (lambda: latent.interpolate(1.7, 2, count=2), "seed: 1.7"),
-        (lambda: latent.interpolate(sound, 3, RATE), "two waveforms or two seeds"),
+        (lambda: latent.interpolate(1.7, 2, count=2), "give two of a kind"),
+        (lambda: latent.interpolate(sound, 3, RATE), "give two of a kind"),
         (lambda: latent.interpolate(sound, sound), "sample_rate"),
-        (lambda: latent.interpolate(1, 2, count=1), "at least 2"),
+        (lambda: latent.interpolate(1, 2, count=1), "count: 1 is not a whole number from 2"),
+        (lambda: latent.interpolate(1, 2, count=2, strength=0.5), "strength: has no meaning where two seeds"),
+        (lambda: latent.interpolate(1, 2, count=2, seed=3), "seed: has no meaning where two seeds"),
+        (lambda: latent.interpolate(1, 2, RATE, count=2), "sample_rate: has no meaning where two seeds"),
+        (lambda: latent.interpolate(sound, sound, RATE, seconds=1.0), "seconds: has no meaning where two waveforms"),
     ):
         with pytest.raises((SamplingError, AudioError), match=cause):
             call()

@@ -36,6 +36,7 @@ __all__ = [
 
 MAX_DECODED_BYTES = 2**31  # of one call, as float32 over all channels; an hour of 48 kHz stereo is 1.4e9
 LARGEST_SAMPLE = 2.0**32  # int32 samples stored as float lie below; anything above is damage
+_CANCELLED = 1e-6  # of the energy of the channels: 60 dB lower
 MAX_SAMPLES = 2**62  # more than a file can hold
 BLOCK_FRAMES, RESCUE_FRAMES = 65_536, 1_024
 
@@ -104,10 +105,16 @@ def read_audio(
         if not 0 <= start < stop <= info.frames:
             raise AudioError(f"{path}: has {info.frames} samples, {start} to {stop} were asked for; stay inside")
         _check_limits(info, stop - start, max_seconds)
-        waveform = torch.from_numpy(_decode(file, info, start, stop, lenient))
+        samples, loudness = _decode(file, info, start, stop, lenient)
+        waveform = torch.from_numpy(samples)
     peak = max(extreme.abs().item() for extreme in waveform.aminmax())  # no copy of it
     if peak > 1:
         warnings.warn(f"{path}: samples reach {peak:.6g}, full scale is 1 (they are kept)", stacklevel=2)
+    elif loudness > 0 and waveform.double().square().sum().item() < _CANCELLED * loudness:
+        cure = "read another recording, or write one of its channels to a file"
+        warnings.warn(
+            f"{path}: its channels cancel each other, nearly nothing is left of their mean; {cure}", stacklevel=2
+        )
     elif peak == 0 and len(waveform) == info.frames:
         warnings.warn(f"{path}: is silent from start to end", stacklevel=2)
     if sample_rate is None:
@@ -160,10 +167,14 @@ def _check_limits(info: AudioInfo, frames: int, max_seconds: float) -> None:
         raise AudioError(f"{info.path}: decodes to {decoded} bytes, the limit is {MAX_DECODED_BYTES}; {cure}")
 
 
-def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) -> np.ndarray:
-    """The mean of the channels, (N,) float32, block by block: memory follows what is there, not what is claimed."""
+def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) -> tuple[np.ndarray, float]:
+    """The mean of the channels, (N,) float32, block by block: memory follows what is there, not what is claimed.
+
+    Also the energy of the channels, on average; 0 of a single one.
+    """
     import soundfile
 
+    loudness = 0.0
     samples = bytearray()  # grows in place, where a list of blocks would be held twice when they are put together
     position, invalid, first_invalid, failure = start, 0, 0, None
     _skip(file, info, start)
@@ -181,6 +192,8 @@ def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) ->
             first_invalid = first_invalid if invalid else position + int(bad.argmax())
             invalid += int(bad.sum())
         else:
+            if block.shape[1] > 1:
+                loudness += float(np.square(block, dtype=np.float64).sum()) / block.shape[1]
             samples += block.mean(axis=1, dtype=np.float64).astype(np.float32).data
         position += len(block)
     if invalid:
@@ -191,7 +204,7 @@ def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) ->
         if not lenient or not samples:
             raise AudioError(f"{message}; restore it, or pass lenient=True to keep the rest") from failure
         warnings.warn(f"{message}; {stop - position} samples are lost", stacklevel=3)
-    return np.frombuffer(samples, np.float32)
+    return np.frombuffer(samples, np.float32), loudness
 
 
 def _skip(file: Any, info: AudioInfo, frames: int) -> None:

@@ -136,6 +136,8 @@ def _require_known(path: Path) -> None:
 def _stored(path: str | os.PathLike[str]) -> "_Stored":
     """One mel in a file, its header checked."""
     path = as_path(path, "path", MelError)
+    if path == Path("-") and not path.exists():
+        raise MelError(f"{path}: standard input is not read; write it to a file and name that")
     _require_known(path)
     if not path.is_file():
         raise MelError(f"{path}: no such file; give a .npy or .safetensors file")

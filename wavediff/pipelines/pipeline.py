@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
@@ -34,19 +35,39 @@ def exact(method: Method) -> Method:
     @functools.wraps(method)
     def run(self: "Pipeline", *args: Any, **kwargs: Any) -> Any:
         with without_gradients(), torch.autocast(self.device.type, enabled=False):
-            return method(self, *args, **kwargs)
+            return _uncompiled(method)(self, *args, **kwargs)
 
     @functools.wraps(method)
     def iterate(self: "Pipeline", *args: Any, **kwargs: Any) -> Iterator[Any]:
         values, end = method(self, *args, **kwargs), object()
         while True:
             with without_gradients(), torch.autocast(self.device.type, enabled=False):
-                value = next(values, end)
+                value = _uncompiled(next)(values, end)
             if value is end:
                 return
             yield value
 
     return cast(Method, iterate if inspect.isgeneratorfunction(method) else run)
+
+
+def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, left out where a caller's `torch.compile` comes by: it would trace every step for minutes.
+
+    torch takes seconds to load the compiler; where it is not loaded, nobody compiles.
+    """
+    return _disabled(function) if "torch._dynamo" in sys.modules else function
+
+
+def uncompiled_each(values: Iterator[Any]) -> Iterator[Any]:
+    """The same values, each computed outside of a caller's `torch.compile`."""
+    end = object()
+    while (value := _uncompiled(next)(values, end)) is not end:
+        yield value
+
+
+@functools.cache
+def _disabled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return cast(Callable[..., Any], torch.compiler.disable(function))
 
 
 class Pipeline:

@@ -21,7 +21,7 @@ from wavediff.model import ModelConfig
 from wavediff.pipelines.chunks import Chunks, check_stream, gathered
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.mels import MelPipeline
-from wavediff.pipelines.pipeline import exact
+from wavediff.pipelines.pipeline import exact, uncompiled_each
 from wavediff.pipelines.plans import choose_plan
 from wavediff.sampling import OnStep, begin, check_lengths, check_seeds, draw, first_state, states
 
@@ -178,7 +178,7 @@ class Vocoder(MelPipeline):
         """
         given, plan = self._dialect(mel_spec), self.plan(num_steps, schedule, sampler)
         check_stream(mel_chunks, seed)
-        return self._spoken(mel_chunks, given, plan, seed, low_latency)
+        return uncompiled_each(self._spoken(mel_chunks, given, plan, seed, low_latency))
 
     def _spoken(
         self, mel_chunks: Iterable[Values], given: MelSpec, plan: Plan, seed: int | Sequence[int], low_latency: bool
