@@ -76,6 +76,8 @@ def test_a_wrong_extension_is_warned_of(tmp_path: Path, name: str) -> None:  # f
         (b"NIST_1A\n   1024\nsample_count -i 8000\n", "NIST SPHERE, .* with ffmpeg"),
         (b"Once upon a time\nthere was no audio", "text"),
         (b"ID3\4" + bytes(60), "MP3"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(60), "an image"),
+        (b"\xff\xd8\xff\xe0" + bytes(60), "an image"),
         (b"\xff\xfb\x90\x64" + bytes(60), "MP3"),
         (b"\0\0\0\x20ftypM4A " + bytes(60), "M4A"),
         (b"FORM\0\0\0\x20AIFF" + bytes(60), "AIFF"),

@@ -142,6 +142,8 @@ def test_what_is_silent_or_beyond_its_length_is_no_padding(vocoder: Vocoder) -> 
         warnings.simplefilter("error")
         vocoder.decode(F.pad(mel, (0, 40), value=float(mel.min())), 1)
         vocoder.decode(F.pad(mel, (0, 60)), 1, lengths=[100])
+        vocoder.decode(F.pad(mel, (0, 60), mode="replicate"), 1)
+        assert vocoder.decode(F.pad(mel, (0, 10), value=-11.5129), 1)[0, -1500:].abs().max() < 1e-3
         vocoder.mel(torch.zeros(9000), rate)
         for quiet in (torch.zeros(9000), torch.full((9000,), 0.3), torch.eye(1, 9000)[0]):
             vocoder.decode(vocoder.mel(quiet, rate), 1)

@@ -40,6 +40,10 @@ _FOREIGN = {
     b"caff": "CAF",
     b"NIST_1A": "NIST SPHERE",
     b"\x93NUMPY": "a NumPy array",
+    b"\x89PNG": "an image (PNG)",
+    b"\xff\xd8\xff": "an image (JPEG)",
+    b"\x89HDF": "HDF5",
+    b"\x80\x02": "a pickle",
     b"version https://git-lfs": "a Git LFS pointer (run `git lfs pull`)",
 }
 
@@ -113,7 +117,13 @@ def _recognise(file: BinaryIO, path: Path) -> str:
     elif head[:4] == b"OggS":
         kind = "OGG"
     else:
-        cure = _CONVERT if path.suffix.lower() not in _ARRAYS and not head.startswith(b"\x93NUMPY") else _A_MEL
+        cure = (
+            "copy it again"
+            if not head
+            else _CONVERT
+            if path.suffix.lower() not in _ARRAYS and not head.startswith(b"\x93NUMPY")
+            else _A_MEL
+        )
         raise AudioError(f"{path}: is {_describe(head)}, not audio that wavediff reads; {cure}")
     if path.suffix and path.suffix.lower() not in EXTENSIONS[kind]:
         warnings.warn(f"{path}: holds {kind} in spite of its name; it is read as {kind}", stacklevel=2)
