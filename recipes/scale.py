@@ -15,7 +15,7 @@ import torch
 from wavediff.data.dataset import SegmentDataset
 from wavediff.data.manifest import Utterance, read_manifest, write_manifest
 from wavediff.data.packed import PackedAudio
-from wavediff.data.sampler import ResumableBatchSampler
+from wavediff.data.shuffling import ResumableBatchSampler
 
 
 def read_segments(source: Path, segment: int, items: int) -> None:

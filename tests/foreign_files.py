@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wavediff.diffusion import DiscreteSchedule
 from wavediff.errors import CheckpointError
-from wavediff.importers import import_checkpoint
+from wavediff.models.importing import import_checkpoint
 
 CHANNELS, LAYERS = 4, 2
 

@@ -7,7 +7,7 @@ from vocoders import untrained
 from wavediff import Vocoder
 from wavediff.backbones import DiffWaveConfig
 from wavediff.mel import MelSpec, MelTransform
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 
 STEPS = 2
 

@@ -13,7 +13,7 @@ from wavediff import Generator, Vocoder
 from wavediff.backbones import DiffWaveConfig, SpectralConfig
 from wavediff.diffusion import CosineSchedule, DiscreteSchedule, PriorConfig
 from wavediff.mel import MelSpec
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 
 BANDS = 12
 examples = settings(deadline=None, derandomize=True, database=None)

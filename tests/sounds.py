@@ -4,10 +4,9 @@ import torch
 from torch import nn
 
 from wavediff import Generator, MelSpec
-from wavediff.backbones import DiffWaveConfig, SpectralConfig, UNetConfig
+from wavediff.backbones import CodecConfig, DiffWaveConfig, SpectralConfig, UNetConfig
 from wavediff.diffusion import CosineSchedule, DiscreteSchedule, PriorConfig
-from wavediff.model import ModelConfig, build_denoiser
-from wavediff.pretransforms import CodecConfig
+from wavediff.models.config import ModelConfig, build_denoiser
 
 LABELS = ("glass", "wood", "metal")
 RATE = 8000

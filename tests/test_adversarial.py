@@ -10,12 +10,12 @@ from runs import MEL, arguments
 from torch import Tensor
 
 from wavediff.backbones import SpectralConfig
-from wavediff.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.cli.main import main
 from wavediff.diffusion import CosineSchedule, PriorConfig
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
+from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.training import AdversarialModule
 from wavediff.training.critics import CriticConfig, Critics, SpectrumCritic
 

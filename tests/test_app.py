@@ -23,11 +23,11 @@ from services import ask, error, events, raw, served, status_of, wait_for
 from sounds import LABELS, small_generator
 
 from wavediff.app import Limits, Studio, make_app
-from wavediff.app.jobs import Job
+from wavediff.app.queue import Job
 from wavediff.audio import read_audio, write_audio
 from wavediff.cli.main import main
 from wavediff.mel import MelSpec, convert, write_mel
-from wavediff.pipelines.pipeline import WEIGHTS
+from wavediff.models import WEIGHTS
 from wavediff.pipelines.vocoder import Vocoder
 
 CLIP = WEIGHTS / "clip.flac"

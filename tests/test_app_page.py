@@ -11,7 +11,7 @@ from services import served
 from sounds import LABELS, small_generator
 
 from wavediff.app import Limits, Studio, make_app
-from wavediff.pipelines.pipeline import WEIGHTS
+from wavediff.models import WEIGHTS
 from wavediff.pipelines.vocoder import Vocoder
 
 DESKTOP, PHONE = (1280, 900), (390, 844)

@@ -19,7 +19,7 @@ from wavediff import Generator, MelSpec, Vocoder, audio, compat, mel, metrics
 from wavediff.backbones import SpectralConfig
 from wavediff.diffusion import CosineSchedule, PriorConfig
 from wavediff.errors import WavediffError
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SPEC = MelSpec()

@@ -8,13 +8,13 @@ import pytest
 import torch
 from sounds import AUTOENCODER, CONFIGS, RATE, shake, small_generator
 
-from wavediff.checkpoint import load_checkpoint, save_checkpoint
-from wavediff.denoiser import Denoiser
+from wavediff.backbones import CodecConfig, MelCodec
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.mel import MelTransform
-from wavediff.model import ModelConfig, build_denoiser
-from wavediff.pretransforms import CodecConfig, MelCodec
-from wavediff.pretransforms.autoencoder import Autoencoder
+from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
+from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.models.denoiser import Denoiser
+from wavediff.pipelines.autoencoder import Autoencoder
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from wavediff.backbones import Condition, DiffWave, DiffWaveConfig
 from wavediff.backbones.conditioning import MelUpsampler, upsample_factors
 from wavediff.backbones.diffwave import GatedUnit
 from wavediff.backbones.embeddings import encode_steps
-from wavediff.engine import Pieces, accelerate, pieces
+from wavediff.engine import Pieces, accelerate, stream_diffwave
 from wavediff.errors import ConfigError
 
 TINY = DiffWaveConfig(channels=8, layers=5, dilation_cycle=3)
@@ -110,7 +110,7 @@ def test_the_skips_are_scaled_by_the_number_of_layers() -> None:
 def test_the_evaluation_in_pieces_equals_the_plain_one(
     config: DiffWaveConfig, n_mels: int | None, n_classes: int, samples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pieces, "SAMPLES", samples)
+    monkeypatch.setattr(stream_diffwave, "SAMPLES", samples)
     network = with_output(DiffWave(config, n_mels=n_mels, hop_length=256, n_classes=n_classes))
     cond = Condition(None if n_mels is None else randn(2, n_mels, 7), torch.tensor([2, 0]) if n_classes else None)
     x_t, t = randn(2, 7 * 256, seed=1), torch.tensor([0.37, 1.0])

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from wavediff.audio import read_audio
 from wavediff.data import datamodule
 from wavediff.data.datamodule import AudioDataModule, balanced
-from wavediff.data.sampler import ResumableBatchSampler, derive_seed
+from wavediff.data.shuffling import ResumableBatchSampler, derive_seed
 from wavediff.errors import ConfigError, DataError
 
 

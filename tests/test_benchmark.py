@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from wavediff import precision
-from wavediff.benchmark import Comparison, Timing, alternate, ratios
-from wavediff.benchmark_machine import operations, peak_memory
+from wavediff.bench.machine import operations, peak_memory
+from wavediff.bench.side_by_side import Comparison, Timing, alternate, ratios
 from wavediff.cli.main import main
+from wavediff.engine import precision
 
 
 def test_contenders_take_turns_after_a_warm_up() -> None:
@@ -85,7 +85,7 @@ def test_bench_says_how_to_get_the_reference(monkeypatch: pytest.MonkeyPatch, ca
 def test_bench_puts_a_vocoder_beside_generators_of_the_published_sizes(capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("vocos", reason="a generator to compare with is absent: pip install vocos")
     pytest.importorskip("transformers", reason="a generator to compare with is absent: pip install transformers")
-    from wavediff.benchmark_gans import _hifigan, _vocos
+    from wavediff.bench.gans import _hifigan, _vocos
 
     for build, millions in ((_vocos, 13.5), (_hifigan, 13.9)):  # as published, both without the discriminators
         generator = build(80, 256)

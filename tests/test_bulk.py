@@ -40,9 +40,10 @@ from wavediff.bulk import (
     share,
 )
 from wavediff.cli.main import main
+from wavediff.diffusion import SamplingOptions
 from wavediff.errors import ConfigError, DataError, OutputError
 from wavediff.mel import MelSpec, write_mel
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 from wavediff.pipelines.vocoder import Vocoder
 
 SPEC = MelSpec.preset("hifigan")
@@ -298,7 +299,7 @@ def test_the_progress_adds_up_to_the_audio(vocoder: Vocoder, inputs: Path, tmp_p
     jobs = plan_jobs([inputs], tmp_path / "out")
     items = [Item(job, measure(job, SPEC)) for job in jobs]
     told: list[float] = []
-    decoder = wavediff.bulk.decoding.Decoder(vocoder, wavediff.bulk.decoding.Settings(num_steps=2), told.append)
+    decoder = wavediff.bulk.decoding.Decoder(vocoder, wavediff.bulk.decoding.Settings(SamplingOptions(2)), told.append)
     outcomes = [row for batch in read_batches(make_batches(items, 1.0, 3)) for row in decoder(batch)]
     assert len(outcomes) == 7
     assert sum(told) == pytest.approx(sum(item.seconds for item in items))
@@ -519,7 +520,7 @@ def test_a_long_file_goes_through_in_pieces_to_the_same_samples(
     source = next(path.name for path in tmp_path.iterdir())
     assert vocode(source, "-o", "whole.wav", *options) == 0
     monkeypatch.setattr(wavediff.bulk.batches, "LONG_SECONDS", 0.1)
-    monkeypatch.setattr(wavediff.bulk.pieces, "FRAMES", 37)
+    monkeypatch.setattr(wavediff.bulk.mel_pieces, "FRAMES", 37)
     monkeypatch.setattr(Vocoder, "decode", None)
     assert vocode(source, "-o", "pieces.wav", *options) == 0
     whole, pieces = (read_audio(tmp_path / name)[0] for name in ("whole.wav", "pieces.wav"))
@@ -531,7 +532,7 @@ def test_a_fault_in_the_middle_of_a_long_file_leaves_no_half(
     vocode: Callable, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setattr(wavediff.bulk.batches, "LONG_SECONDS", 0.5)
-    monkeypatch.setattr(wavediff.bulk.pieces, "FRAMES", 20)
+    monkeypatch.setattr(wavediff.bulk.mel_pieces, "FRAMES", 20)
     mel = make_mel(100)
     mel[3, 70] = np.inf
     np.save(inputs / "long.npy", mel.numpy())

@@ -9,9 +9,9 @@ from torch import Tensor
 from wavediff import Generator
 from wavediff.audio import read_audio, trim_end
 from wavediff.audio.faults import find_faults
-from wavediff.classifier import load_classifier
 from wavediff.metrics import mr_stft
-from wavediff.pipelines.pipeline import WEIGHTS
+from wavediff.metrics.classifier import load_classifier
+from wavediff.models import WEIGHTS
 
 LABELS = (
     "casino",

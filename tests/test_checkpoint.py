@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from wavediff.backbones import DiffWaveConfig
-from wavediff.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.diffusion import Plan
 from wavediff.errors import CheckpointError, ConfigError, OutputError
 from wavediff.mel import MelSpec
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
+from wavediff.models.config import ModelConfig, build_denoiser
 
 CONFIG = ModelConfig(backbone=DiffWaveConfig(channels=4, layers=2, dilation_cycle=2), mel=MelSpec.preset("hifigan"))
 
@@ -42,7 +42,7 @@ def rewrite(path: Path, change) -> None:  # type: ignore[no-untyped-def]
 
 def rehash(path: Path, change) -> None:  # type: ignore[no-untyped-def]
     """The same with a correct hash: the forger knows the format."""
-    from wavediff.model_file import digest
+    from wavediff.models.file import digest
 
     def change_and_hash(tensors: dict, metadata: dict) -> None:
         change(tensors, metadata)

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.audio import read_audio, write_audio
-from wavediff.checkpoint import load_checkpoint, save_checkpoint
-from wavediff.classifier import (
+from wavediff.cli.main import main
+from wavediff.data.corpora.classes import ClassFolders
+from wavediff.errors import AudioError, CheckpointError, ConfigError, DataError
+from wavediff.metrics.classifier import (
     BUNDLED,
     TIME_STRIDE,
     SoundClassifier,
@@ -21,11 +23,9 @@ from wavediff.classifier import (
     load_classifier,
     save_classifier,
 )
-from wavediff.cli.main import main
-from wavediff.data.corpora.classes import ClassFolders
-from wavediff.errors import AudioError, CheckpointError, ConfigError, DataError
-from wavediff.model import ModelConfig
-from wavediff.training.classifier import ClassifierModule, ClipVariation
+from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
+from wavediff.models.config import ModelConfig
+from wavediff.training.classification import ClassifierModule, ClipVariation
 from wavediff.training.labels import labels_of
 
 CONFIG = SoundClassifierConfig(22050, ("a", "b", "c"), width=8, channels=4, n_mels=32)

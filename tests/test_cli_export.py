@@ -12,12 +12,12 @@ from sounds import small_generator
 from vocoders import untrained
 
 from wavediff.backbones import DiffWaveConfig
-from wavediff.checkpoint import load_checkpoint
 from wavediff.cli.main import main
 from wavediff.diffusion import Plan
 from wavediff.exporting import FACTS
 from wavediff.mel import MelSpec
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.checkpoint import load_checkpoint
+from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
 
 CONFIG = ModelConfig(DiffWaveConfig(channels=4, layers=1, dilation_cycle=1), mel=MelSpec.preset("hifigan"))

@@ -9,11 +9,11 @@ from safetensors import safe_open
 from test_search import make_vocoder, speech
 
 from wavediff.audio import read_audio, write_audio
-from wavediff.checkpoint import load_checkpoint
 from wavediff.cli.main import main
 from wavediff.data.manifest import Utterance, write_manifest
 from wavediff.diffusion import Plan
-from wavediff.model_file import digest
+from wavediff.models.checkpoint import load_checkpoint
+from wavediff.models.file import digest
 from wavediff.pipelines.vocoder import Vocoder
 
 FEW = ["--trials", "6", "--clips", "1", "--seconds", "0.5", "--budgets", "1,3", "--quiet", "--device", "cpu"]

@@ -16,8 +16,8 @@ from wavediff.app import Limits, Studio, make_app
 from wavediff.audio import AudioWriter, read_audio, write_audio
 from wavediff.cli.main import main
 from wavediff.errors import ClippingWarning
+from wavediff.models import WEIGHTS
 from wavediff.pipelines.clipping import Clipping
-from wavediff.pipelines.pipeline import WEIGHTS
 from wavediff.pipelines.vocoder import Vocoder
 
 pytestmark = pytest.mark.filterwarnings("always::wavediff.errors.ClippingWarning")

@@ -11,7 +11,7 @@ from wavediff import MelSpec, Vocoder
 from wavediff.backbones import SpectralConfig
 from wavediff.compat import HiFiGANVocoder
 from wavediff.diffusion import CosineSchedule, PriorConfig
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 from wavediff.pipelines.pipeline import exact
 
 

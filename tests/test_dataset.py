@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from wavediff.audio import read_audio
 from wavediff.data.dataset import SegmentDataset
 from wavediff.data.packed import PackedAudio, write_packed
-from wavediff.data.sampler import ResumableBatchSampler
+from wavediff.data.shuffling import ResumableBatchSampler
 from wavediff.errors import DataError
 
 

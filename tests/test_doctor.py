@@ -42,8 +42,8 @@ def mels(paths: list[Path], names: list[str]) -> dict[str, list[Tensor]]:
 
 @pytest.fixture(scope="module")
 def lj_mels(ljspeech: Path) -> dict[str, list[Tensor]]:
-    """The 16 test clips. The tables of `wavediff.mel.speech` were not fitted to them; how wide a tie is in
-    `wavediff.mel.diagnosis` was set with a look at them."""
+    """The 16 test clips. The tables of `wavediff.mel.identify.speech` were not fitted to them; how wide a tie is in
+    `wavediff.mel.identify.diagnosis` was set with a look at them."""
     names = (ljspeech / "test.txt").read_text().split()
     assert len(names) == 16
     return mels([ljspeech / "wavs" / f"{name}.wav" for name in names], list(PRESETS))

@@ -21,7 +21,7 @@ from wavediff.cli.main import SUBCOMMANDS
 PAGES = sorted(
     path for pattern in ("*.md", "egs/*.md", "recipes/**/*.md", "wavediff/**/*.md") for path in REPOSITORY.glob(pattern)
 )
-WEIGHTS = REPOSITORY / "wavediff" / "weights"
+WEIGHTS = REPOSITORY / "wavediff" / "models" / "weights"
 HAVE_MODELS = ("bench", "demo", "doctor", "export", "generate", "serve", "vocode")
 
 

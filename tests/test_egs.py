@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition, DiffWave, DiffWaveConfig
-from wavediff.denoiser import Denoiser
 from wavediff.diffusion import (
     FAST_BETAS,
     DiscreteSchedule,
@@ -27,6 +26,7 @@ from wavediff.diffusion import (
     make_sampler,
 )
 from wavediff.mel import MelSpec, MelTransform
+from wavediff.models.denoiser import Denoiser
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "egs" / "diffwave_in_one_file.py"
 CHANNELS, LAYERS, FRAMES = 8, 11, 6  # more layers than a cycle of dilations has

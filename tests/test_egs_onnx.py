@@ -15,9 +15,9 @@ from vocoders import untrained
 from wavediff.backbones import DiffWaveConfig
 from wavediff.exporting import export_onnx
 from wavediff.exporting.contract import module_of
-from wavediff.exporting.stft import MatrixSTFT
+from wavediff.exporting.real_stft import MatrixSTFT
 from wavediff.mel import MelSpec
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 from wavediff.pipelines.vocoder import Vocoder
 
 pytest.importorskip("onnxscript", reason="the exporter is absent: pip install 'wavediff[onnx]'")

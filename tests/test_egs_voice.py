@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 import wavediff
 from wavediff.audio import read_audio, write_audio
 from wavediff.metrics import mr_stft
-from wavediff.pipelines.pipeline import WEIGHTS
+from wavediff.models import WEIGHTS
 
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from wavediff.audio import read_audio, write_audio
 from wavediff.audio.faults import FAULTS, find_faults
-from wavediff.classifier import SoundClassifier, SoundClassifierConfig, load_classifier, save_classifier
 from wavediff.cli.main import main
 from wavediff.data.corpora.classes import ClassFolders
 from wavediff.data.manifest import Utterance, write_manifest
 from wavediff.errors import AudioError, DataError
 from wavediff.metrics import GeneratedReport, evaluate_generated
+from wavediff.metrics.classifier import SoundClassifier, SoundClassifierConfig, load_classifier, save_classifier
 
 RATE = 8000
 LABELS = ("hiss", "tone")
@@ -324,7 +324,7 @@ def test_options_of_the_other_comparison_are_refused(
     assert "add --generated" in refusal([real, good, "--classifier", classifier_file], capsys)
     assert "--metrics" in refusal(["--generated", real, good, "--metrics", "mcd"], capsys)
     assert "--ids" in refusal(["--generated", real, good, "--ids", str(tmp_path)], capsys)
-    vocoder = str(Path(__file__).resolve().parent.parent / "wavediff" / "weights" / "vocoder.safetensors")
+    vocoder = str(Path(__file__).resolve().parent.parent / "wavediff" / "models" / "weights" / "vocoder.safetensors")
     assert "is a diffusion model" in refusal(["--generated", real, good, "--classifier", vocoder], capsys)
 
 

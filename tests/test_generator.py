@@ -11,12 +11,12 @@ from sounds import CONFIGS, LABELS, RATE, small_generator
 from torch import Tensor, nn
 
 from wavediff import Generator
-from wavediff.denoiser import Denoiser, Guided
 from wavediff.diffusion import CosineSchedule
 from wavediff.errors import AudioError, ConfigError, SamplingError, WavediffError
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
+from wavediff.models.denoiser import Denoiser, Guided
+from wavediff.models.sampling import diffuse
 from wavediff.pipelines.circular import Circular, close_loop, wrap
-from wavediff.sampling import diffuse
 
 STEPS = 3
 

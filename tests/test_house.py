@@ -156,6 +156,24 @@ def test_the_version_is_in_one_place() -> None:
     assert f"[{wavediff.__version__}]" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_the_top_level_holds_arguments_errors_files_and_version_alone() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "arguments", "errors", "files", "version"}
+
+
+def test_nobody_asks_for_the_class_of_a_network_a_prior_or_a_schedule() -> None:
+    """They answer for themselves, and the registries know the rest."""
+    classes = {"DiffWave", "SpectralNet", "UNet", "ShapedNormal", "StandardNormal"}
+    classes |= {"DiscreteSchedule", "CosineSchedule", "FlowSchedule", "DiffWaveConfig", "SpectralConfig", "UNetConfig"}
+    calls = [
+        (module, node)
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass")
+    ]
+    asked = [(module, {n.id for n in ast.walk(call.args[1]) if isinstance(n, ast.Name)}) for module, call in calls]
+    assert [module for module, names in asked if names & classes] == []
+
+
 def test_no_file_is_longer_than_one_sitting() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
     assert {path.name: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}

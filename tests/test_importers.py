@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.backbones import Condition
-from wavediff.checkpoint import load_checkpoint
 from wavediff.cli.main import main
 from wavediff.diffusion import DiscreteSchedule, published_betas
 from wavediff.engine import accelerate
 from wavediff.errors import ConfigError
-from wavediff.importers import import_checkpoint
+from wavediff.models.checkpoint import load_checkpoint
+from wavediff.models.importing import import_checkpoint
 
 LAYER = "residual_layers.1"
 BLOCK = "residual_layer.residual_blocks.1"

@@ -13,8 +13,8 @@ from wavediff.data.corpora.folder import Folder
 from wavediff.data.corpora.libritts import LibriTTS
 from wavediff.data.corpora.vctk import VCTK
 from wavediff.files import is_leftover
-from wavediff.metrics.files import match_recordings
-from wavediff.report.sounds import find_sounds
+from wavediff.metrics.recordings import match_recordings
+from wavediff.report.clips import find_sounds
 
 LEFTOVERS = (
     "._1.wav", "glass/._2.flac", "__MACOSX/glass/1.wav", "glass/@eaDir/2.wav", "@eaDir/2.wav/a.ogg",

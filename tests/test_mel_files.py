@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wavediff.errors import MelError, OutputError
 from wavediff.mel import PRESETS, MelSpec, read_mel, write_mel
-from wavediff.mel.files import read_mel_pieces
+from wavediff.mel.mel_files import read_mel_pieces
 
 HIFIGAN, T2 = MelSpec(), PRESETS["tacotron2"]
 

@@ -27,7 +27,7 @@ from wavediff.metrics import (
     stoi,
     voicing_error,
 )
-from wavediff.metrics.spectral import CEPSTRAL_DECIBELS, cepstral_distortion
+from wavediff.metrics.spectra import CEPSTRAL_DECIBELS, cepstral_distortion
 
 RATE = 22050
 
@@ -188,7 +188,7 @@ def test_mcd_is_the_cheapest_path_through_scipys_cepstra() -> None:
 
 
 def test_mcd_of_a_long_signal_is_taken_in_blocks_of_24_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wavediff.metrics.spectral.WARPING_BLOCK", 100)
+    monkeypatch.setattr("wavediff.metrics.spectra.WARPING_BLOCK", 100)
     ripple = torch.cos(math.pi * (torch.arange(80) + 0.5) / 80)[:, None]
     log_mels = torch.randn(80, 250, generator=torch.Generator().manual_seed(0)) * 3
     assert cepstral_distortion(log_mels, log_mels + ripple) == pytest.approx(

@@ -14,12 +14,12 @@ from vocoders import untrained
 from wavediff import Generator, Vocoder
 from wavediff.audio import read_audio, write_audio
 from wavediff.backbones import DiffWaveConfig
-from wavediff.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.cli.demo import CLIP
 from wavediff.cli.main import main
 from wavediff.errors import AudioError, CheckpointError, MelError, SamplingError, WavediffError
 from wavediff.mel import MelSpec, write_mel
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
+from wavediff.models.config import ModelConfig, build_denoiser
 
 NO_NUMBERS = [math.nan, math.inf, -math.inf]
 DIFFWAVE = ModelConfig(DiffWaveConfig(channels=16, layers=8, dilation_cycle=4), mel=MelSpec.preset("hifigan"))

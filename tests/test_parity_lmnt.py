@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.checkpoint import Checkpoint
 from wavediff.diffusion import FAST_BETAS, align, make_sampler
 from wavediff.engine import accelerate
-from wavediff.importers import import_checkpoint
+from wavediff.models.checkpoint import Checkpoint
+from wavediff.models.importing import import_checkpoint
 
 pytest.importorskip("diffwave", reason="the reference implementation is absent: pip install diffwave")
 

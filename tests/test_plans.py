@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavediff.diffusion import CosineSchedule, FlowSchedule, Plan, make_sampler, plan_for, spaced_grid
+from wavediff.diffusion import (
+    SAMPLERS,
+    CosineSchedule,
+    DiscreteSchedule,
+    FlowSchedule,
+    Plan,
+    SamplingOptions,
+    make_grid,
+    make_sampler,
+    plan_for,
+    spaced_grid,
+)
 from wavediff.errors import SamplingError
 
 PLANS = {n: Plan.along("dpmpp-2m", spaced_grid(FlowSchedule(), n, "karras")) for n in (3, 6, 12)}
@@ -75,3 +86,27 @@ def test_a_plan_of_no_whole_number_of_evaluations_is_refused(evaluations: int) -
 
 def test_no_number_of_evaluations_makes_an_endless_plan() -> None:
     assert PLANS[3].resampled(10**12).evaluations == 10_000
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+@pytest.mark.parametrize("evaluations", [1, 2, 3, 4, 7, 20])
+def test_a_plan_takes_as_many_evaluations_as_it_may(name: str, evaluations: int) -> None:
+    """Whatever the sampler: the number that is asked for means the same work."""
+    for schedule in (CosineSchedule(), DiscreteSchedule(50, 1e-4, 0.05)):
+        plan = SamplingOptions(evaluations, sampler=name).plan(schedule)
+        one_more = Plan.along(name, make_grid(schedule, len(plan.times), None))
+        assert plan.evaluations <= evaluations < one_more.evaluations
+
+
+def test_by_default_no_sampler_takes_more_than_the_default() -> None:
+    schedule = DiscreteSchedule(50, 1e-4, 0.05)
+    assert SamplingOptions().plan(schedule) == SamplingOptions(schedule="fast6").plan(schedule)
+    assert SamplingOptions(sampler="heun").plan(schedule).evaluations == 5
+
+
+def test_a_published_schedule_may_be_given_with_its_number() -> None:
+    schedule = DiscreteSchedule(50, 1e-4, 0.05)
+    assert SamplingOptions(6, "fast6").plan(schedule).evaluations == 6
+    assert SamplingOptions(11, "fast6", "heun").plan(schedule).evaluations == 11
+    with pytest.raises(SamplingError, match="contradicts the schedule, which has 6 steps"):
+        SamplingOptions(6, "fast6", "heun").plan(schedule)

@@ -8,12 +8,12 @@ import torch
 from runs import arguments, recipe
 from vocoders import untrained
 
-from wavediff import precision
 from wavediff.backbones import DiffWaveConfig, SpectralConfig
 from wavediff.cli.main import main
 from wavediff.diffusion import CosineSchedule, PriorConfig
+from wavediff.engine import precision
 from wavediff.mel import MelSpec
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 
 SPEC = MelSpec.preset("hifigan")
 DIFFWAVE = ModelConfig(DiffWaveConfig(channels=8, layers=2, dilation_cycle=2), mel=SPEC)

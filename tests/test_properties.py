@@ -22,7 +22,7 @@ from wavediff.diffusion import (
 )
 from wavediff.mel import MelSpec
 from wavediff.mel.transform import MelTransform
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 
 # Lengths, company, pieces
 
@@ -137,7 +137,7 @@ def test_along_any_grid_every_sampler_stays_finite(
 ) -> None:
     """With a denoiser that knows no better than half of what it sees; noise of other items is not drawn."""
     from wavediff.diffusion import ItemNoise
-    from wavediff.sampling import denoise
+    from wavediff.models.sampling import denoise
 
     plan = plan_of(schedule, sampler, steps, spacing)
     assert list(plan.times) == sorted(plan.times, reverse=True)

@@ -14,7 +14,7 @@ from test_paired_mels import SEGMENT, manifests, prepare, write_corpus
 from test_training import QUIET, REPOSITORY, SMALL, TINY
 
 from wavediff import Vocoder
-from wavediff.checkpoint import load_checkpoint
+from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training.checkpoint_io import load_training_checkpoint
 
 COMMAND = [sys.executable, "-m", "wavediff.cli.main"]

@@ -9,13 +9,13 @@ from test_paired_mels import SEGMENT, manifests, prepare, write_corpus
 from test_training import QUIET, REPOSITORY
 
 from wavediff.backbones import SpectralConfig
-from wavediff.checkpoint import load_checkpoint
 from wavediff.cli.main import main
 from wavediff.data.manifest import read_manifest, write_manifest
+from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training import SpectralModule
 
 RECIPES = REPOSITORY / "recipes" / "finetune"
-BUNDLED = REPOSITORY / "wavediff" / "weights" / "vocoder.safetensors"
+BUNDLED = REPOSITORY / "wavediff" / "models" / "weights" / "vocoder.safetensors"
 
 
 @pytest.fixture(scope="module")

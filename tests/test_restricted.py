@@ -11,7 +11,7 @@ import torch
 from foreign_files import author_state, lmnt_state, refused, saved
 
 from wavediff.errors import CheckpointError
-from wavediff.restricted import load_restricted
+from wavediff.models.torch_load import load_restricted
 from wavediff.training.checkpoint_io import load_training_checkpoint
 
 

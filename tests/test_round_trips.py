@@ -16,9 +16,9 @@ from sounds import RATE
 from wavediff import Vocoder
 from wavediff.audio import read_audio, read_info, write_audio
 from wavediff.audio.writing import SUBTYPES
-from wavediff.checkpoint import load_checkpoint
 from wavediff.data.manifest import Utterance, read_manifest, write_manifest
 from wavediff.mel import MelSpec, read_mel, read_mel_pieces, write_mel
+from wavediff.models.checkpoint import load_checkpoint
 
 BITS = {
     "PCM_U8": 8,

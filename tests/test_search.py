@@ -17,7 +17,7 @@ from wavediff.diffusion import CosineSchedule, Plan, PriorConfig
 from wavediff.errors import ConfigError, DataError
 from wavediff.mel import MelSpec
 from wavediff.metrics import evaluate_pair
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.search import Budget, Found, Journal, Judge, cut_clips, reference_plans, search, search_budget
 from wavediff.search.judge import relative_cost

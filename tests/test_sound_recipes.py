@@ -8,11 +8,11 @@ from sounds import AUTOENCODER
 from test_training import QUIET
 
 from wavediff import Generator, Vocoder
-from wavediff.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.cli.main import main
 from wavediff.data.manifest import Utterance, read_manifest, write_manifest
-from wavediff.model import build_denoiser
-from wavediff.pretransforms.autoencoder import Autoencoder
+from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
+from wavediff.models.config import build_denoiser
+from wavediff.pipelines.autoencoder import Autoencoder
 from wavediff.training import DenoiserModule
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -65,14 +65,14 @@ def step(recipe: str, data: Path, root: Path, *extra: str) -> Path:
 
 def test_the_vocoder_of_sounds(sfx: Path, tmp_path: Path) -> None:
     """Its weights come from the bundled vocoder of speech, on a mel of twice the width."""
-    bundled = f"--model.init_from={RECIPES.parent / 'wavediff' / 'weights' / 'vocoder.safetensors'}"
+    bundled = f"--model.init_from={RECIPES.parent / 'wavediff' / 'models' / 'weights' / 'vocoder.safetensors'}"
     extra = ["--model.compile=false", "--data.segment_length=4096", bundled]
     model = step("sfx/vocoder", sfx, tmp_path, "--data.valid_segment_length=4096", *extra)
     assert Vocoder.from_pretrained(model, "cpu").mel_spec.n_mels == 128
 
 
 def test_the_autoencoder_trains_its_codec_and_nothing_else(sfx: Path, tmp_path: Path) -> None:
-    bundled = RECIPES.parent / "wavediff" / "weights" / "vocoder.safetensors"
+    bundled = RECIPES.parent / "wavediff" / "models" / "weights" / "vocoder.safetensors"
     model = step("sfx/autoencoder", sfx, tmp_path, f"--model.vocoder={bundled}", "--model.codec.layers=1")
     trained, before = load_checkpoint(model).weights, load_checkpoint(bundled).weights
     for name, weight in before.items():

@@ -14,13 +14,13 @@ from torch.nn import functional
 import wavediff
 from wavediff.audio import read_audio
 from wavediff.backbones import Condition, SpectralConfig, SpectralNet
-from wavediff.denoiser import Bound, Denoiser
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig, SignalRegression, SpectralLoss
-from wavediff.engine import Pieces, accelerate, pieces
+from wavediff.engine import Pieces, accelerate, stream_spectral
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, MelTransform
-from wavediff.metrics.spectral import mr_stft
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.metrics.spectra import mr_stft
+from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.models.denoiser import Bound, Denoiser
 
 SPEC = MelSpec()
 TINY = SpectralConfig(bands=16, channels=8, layers=2)
@@ -150,7 +150,7 @@ def test_a_batch_equals_its_items(speech: Tensor, mel: Tensor) -> None:
 def test_the_evaluation_in_pieces_equals_the_plain_one(
     speech: Tensor, mel: Tensor, frames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pieces, "FRAMES", frames)
+    monkeypatch.setattr(stream_spectral, "FRAMES", frames)
     denoiser = untrained(CONFIG).requires_grad_(False)
     cond, t = denoiser.bind(Condition(mel)).cond, torch.tensor([0.2, 0.7])
     faster = Pieces(denoiser.backbone)  # type: ignore[arg-type]

@@ -100,21 +100,32 @@ def test_a_phase_is_found_as_well_as_librosa_finds_it(speech: Tensor) -> None:
         return (torch.linalg.norm(found - magnitude) / torch.linalg.norm(magnitude)).item()
 
     torch.manual_seed(0)
-    ours = inconsistency(find_phase(magnitude, torch.randn_like(speech), stft, 32))
+    ours = inconsistency(find_phase(magnitude, stft.analysis(torch.randn_like(speech)), stft, 32))
     # librosa centres frame k on sample 256 k: half a hop later it sees the same frames, but for the edges.
     theirs = librosa.griffinlim(magnitude[0].T.numpy(), n_iter=32, hop_length=256, random_state=0, momentum=0.99)
     shifted = torch.from_numpy(np.pad(theirs, (128, 0)))[None, : speech.shape[-1]]
     assert ours < 1.1 * inconsistency(shifted)
     # More iterations come closer, and the right phase is a fixed point.
-    assert ours < 0.8 * inconsistency(find_phase(magnitude, torch.randn_like(speech), stft, 4))
-    torch.testing.assert_close(find_phase(magnitude, speech, stft, 3), speech, atol=1e-3, rtol=0)
+    assert ours < 0.8 * inconsistency(find_phase(magnitude, stft.analysis(torch.randn_like(speech)), stft, 4))
+    torch.testing.assert_close(find_phase(magnitude, stft.analysis(speech), stft, 3), speech, atol=1e-3, rtol=0)
 
 
 def test_a_phase_depends_on_its_own_start_alone(speech: Tensor) -> None:
     stft = FrameSTFT(SPEC)
     magnitude = pseudo_inverse(MelTransform(SPEC)(speech)[..., 20:60], SPEC).transpose(1, 2)
     starts = torch.randn(3, 40 * 256, generator=torch.Generator().manual_seed(0))
-    together = find_phase(magnitude.expand(3, -1, -1), starts, stft, 5)
-    alone = torch.cat([find_phase(magnitude, start[None], stft, 5) for start in starts])
+    together = find_phase(magnitude.expand(3, -1, -1), stft.analysis(starts), stft, 5)
+    alone = torch.cat([find_phase(magnitude, stft.analysis(start[None]), stft, 5) for start in starts])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
     assert (together[0] - together[1]).abs().max() > 0.01
+
+
+def test_a_graph_that_is_captured_reads_no_weight_that_another_length_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    stft = FrameSTFT(MelSpec.preset("hifigan"))
+    spectrum = stft.analysis(torch.randn(1, 10 * stft.hop_length))
+    expected, kept = stft.synthesis(spectrum), stft._last_weight
+    monkeypatch.setattr("wavediff.mel.stft.is_captured", lambda device: True)
+    assert stft._weight(10) is not kept
+    assert torch.equal(stft.synthesis(spectrum), expected)
+    stft.synthesis(spectrum[:, :5])
+    assert stft._last_weight is kept

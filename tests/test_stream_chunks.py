@@ -14,7 +14,7 @@ from wavediff.backbones import DiffWaveConfig
 from wavediff.cli.main import main
 from wavediff.errors import ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, in_dialect, in_dialect_pieces
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 from wavediff.pipelines.vocoder import Vocoder
 
 SPECS = {name: MelSpec.preset(name) for name in ("hifigan", "tacotron2")}

@@ -21,15 +21,16 @@ from wavediff.engine.lines import Context, DelayLine, Window
 from wavediff.engine.stream_prior import GuessStream
 from wavediff.errors import ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
+from wavediff.models.sampling import draw
 from wavediff.pipelines.vocoder import Vocoder
-from wavediff.sampling import draw
 
 FRAMES = 40
 SPEC = MelSpec.preset("hifigan")
 CENTRED = dataclasses.replace(MelSpec.preset("tacotron2"), hop_length=200)  # hops that do not divide the window
 SPECTRAL = SpectralConfig(bands=16, channels=8, layers=2)
 GUESSING = PriorConfig(power=0.8, start_time=0.5, phase_iterations=4)
+VOICE = dataclasses.replace(GUESSING, phase_iterations=0, harmonic=True)
 CONFIGS = {
     "diffwave": ModelConfig(DiffWaveConfig(channels=8, layers=6, dilation_cycle=5), mel=SPEC),
     "folded, as its author's": ModelConfig(
@@ -40,6 +41,10 @@ CONFIGS = {
     "spectral, guess as it falls": ModelConfig(
         SPECTRAL, CosineSchedule(), "v", dataclasses.replace(GUESSING, phase_iterations=0), SPEC
     ),
+    "spectral, from a voice": ModelConfig(
+        dataclasses.replace(SPECTRAL, layers=3, causal_layers=1), CosineSchedule(), "v", VOICE, SPEC
+    ),
+    "spectral, from a voice, centred": ModelConfig(SPECTRAL, CosineSchedule(), "v", VOICE, CENTRED),
     "diffwave, shaped noise": ModelConfig(
         DiffWaveConfig(channels=8, layers=6, dilation_cycle=5), mel=SPEC, prior=PriorConfig(power=0.5)
     ),
@@ -193,11 +198,6 @@ def test_a_guess_lets_go_of_the_magnitudes_it_has_used(iterations: int) -> None:
         stream.push(white, [Condition(mel, envelope=envelope, magnitude=magnitude)], False)
     held = sum(piece.shape[1] for piece in stream._magnitudes._held)
     assert held < 30
-
-
-def test_a_network_that_no_stream_knows_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no vocoder"):
-        streaming._streams(nn.Linear(1, 1), None, torch.float32)
 
 
 def test_a_window_shows_each_reader_its_own_place() -> None:

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from wavediff.backbones import DiffWaveConfig
-from wavediff.checkpoint import load_checkpoint
 from wavediff.cli.main import main
 from wavediff.errors import CheckpointError, OutputError
+from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training.checkpoint_io import AtomicCheckpointIO, load_training_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -74,7 +74,7 @@ def tensors(state: object, at: str = "") -> dict[str, torch.Tensor]:
 def test_every_recipe_runs_for_a_step(recipe: Path, manifests: list[str], tmp_path: Path) -> None:
     small = [] if recipe == SMALL else ["--model.backbone.layers=2"]  # the width is the recipe's
     if recipe.stem == "adversarial":  # goes on with the network of a file
-        small = [f"--model.init_from={REPOSITORY / 'wavediff' / 'weights' / 'vocoder.safetensors'}"]
+        small = [f"--model.init_from={REPOSITORY / 'wavediff' / 'models' / 'weights' / 'vocoder.safetensors'}"]
     values = [
         f"--trainer.default_root_dir={tmp_path}",
         "--trainer.max_steps=1",

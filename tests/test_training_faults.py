@@ -16,10 +16,10 @@ from runs import arguments, recipe
 from torch import Tensor
 
 from wavediff.backbones import DiffWaveConfig
-from wavediff.checkpoint import load_checkpoint
 from wavediff.cli.main import main
-from wavediff.diffusion.objectives import Loss
+from wavediff.diffusion.losses import Loss
 from wavediff.errors import TrainingError
+from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training import AudioLogger, DiffWaveModule
 from wavediff.training.checkpoint_io import load_training_checkpoint
 from wavediff.training.guards import LOCK, MAX_BAD_STEPS, keep_previous, memory_ran_out, occupied, state_to_resume

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from runs import arguments, recipe
 
-from wavediff.checkpoint import load_checkpoint
 from wavediff.cli.main import main
+from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training import progress
 
 EVERY_TWO = "--trainer.val_check_interval=2"

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.backbones import Condition, DiffWave, DiffWaveConfig
+from wavediff.engine.registry import fused_of
 from wavediff.engine.triton_diffwave import StackedWeights, TritonDiffWave, available, supports
 from wavediff.errors import ConfigError
 
@@ -255,7 +256,8 @@ def test_the_kernel_wants_whole_products_and_few_enough_channels(channels: int, 
     if not fits:
         with pytest.raises(ConfigError, match=r"16, 32, 48 \.\.\. 128 channels"):
             TritonDiffWave(network)
-    assert not supports(nn.Linear(16, 16))
+    assert fused_of(nn.Linear(16, 16)) is None
+    assert (fused_of(network) is not None) == fits
 
 
 def test_other_types_are_refused() -> None:

@@ -18,6 +18,7 @@ from wavediff.diffusion import (
     unroll,
 )
 from wavediff.diffusion.samplers import _OPTIONS, DDIM, Denoise
+from wavediff.diffusion.walk import states, walk
 from wavediff.errors import SamplingError
 
 NAMES = [*SAMPLERS, "ddim:eta=0.5", "heun:churn=0.2,noise_scale=1.1"]
@@ -53,12 +54,31 @@ def test_the_sums_are_the_sampler(name: str, times: tuple[float, ...], schedule:
     unrolled = unroll(plan, schedule)
 
     assert unrolled.draws == len(draws.given)
-    signals = [x_T, *draws.given]
-    for time, terms in zip(unrolled.times, unrolled.inputs, strict=True):
-        x_t = sum(value * signals[index] for index, value in terms.terms)
-        signals.append(bent(x_t, torch.full((2,), time, dtype=torch.float64)))
-    got = sum(value * signals[index] for index, value in unrolled.output.terms)
+    *_, got = walk(lambda x, t: bent(x, torch.full((2,), t, dtype=torch.float64)), unrolled, x_T, iter(draws.given))
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_state_of_the_walk_is_the_samplers(name: str) -> None:
+    plan, schedule, noise = Plan(name, GRIDS["from noise"]), CosineSchedule(), Draws()
+    x_T = torch.randn(2, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    expected = list(plan.make().states(bent, x_T, schedule, plan.grid, noise))
+    got = list(states(bent, x_T, schedule, plan, Draws()))
+    assert len(got) == len(expected)
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "dpmpp-2m-sde", "heun"])
+def test_a_sum_does_not_grow_with_the_steps_before_it(name: str) -> None:
+    """So that neither time nor memory of a walk is quadratic in its steps."""
+    unrolled = unroll(Plan(name, tuple(step / 40 for step in range(40, -1, -1))), CosineSchedule())
+    assert max(len(node.terms) for node in unrolled.nodes) <= 5
+    alive = most = 1
+    for node in unrolled.nodes:
+        alive += 1 - len(node.last)
+        most = max(most, alive)
+    assert most <= 6
 
 
 def test_as_often_as_the_plan_says_the_network_is_evaluated() -> None:
@@ -71,7 +91,7 @@ def test_as_often_as_the_plan_says_the_network_is_evaluated() -> None:
 def test_terms_that_cancel_are_left_out() -> None:
     """DDIM's last step ends on the estimate: of all signals before it nothing is left."""
     unrolled = unroll(Plan("ddim", (1.0, 0.5, 0.0)), CosineSchedule())
-    assert unrolled.output.terms == ((2, pytest.approx(1.0)),)
+    assert unrolled.nodes[-1].terms == ((3, pytest.approx(1.0)),)  # start, estimate, state, estimate
 
 
 def test_a_sampler_that_is_not_linear_in_the_estimates_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

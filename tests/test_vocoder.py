@@ -17,7 +17,7 @@ from wavediff.cli.main import main
 from wavediff.diffusion import CosineSchedule, DiscreteSchedule, PriorConfig, spaced_grid
 from wavediff.errors import AudioError, CheckpointError, ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, write_mel
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
 
 SPEC = MelSpec.preset("hifigan")
@@ -344,7 +344,7 @@ def test_demo_leaves_sound_and_a_picture(
 @pytest.mark.parametrize("num_steps", [None, 1, 4])
 def test_states_lead_from_noise_to_the_speech_of_decode(num_steps: int | None) -> None:
     vocoder = Vocoder.from_pretrained(None, "cpu")
-    mel = vocoder.mel(*read_audio(Path(wavediff.__file__).parent / "weights" / "clip.flac"))[..., :60]
+    mel = vocoder.mel(*read_audio(Path(wavediff.__file__).parent / "models" / "weights" / "clip.flac"))[..., :60]
     plan = vocoder.plan(num_steps)
     states = list(vocoder.states(mel, num_steps, seed=3))
     assert len(states) == len(plan.times) + 1  # the guess is one more

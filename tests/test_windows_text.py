@@ -10,7 +10,7 @@ from wavediff.data.corpora.ljspeech import LJSpeech
 from wavediff.data.corpora.sc09 import DIGITS, SC09
 from wavediff.data.corpora.speakers import transcript
 from wavediff.data.manifest import read_manifest
-from wavediff.metrics.files import read_ids
+from wavediff.metrics.recordings import read_ids
 
 MARK = "\ufeff".encode()
 

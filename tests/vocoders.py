@@ -4,7 +4,7 @@ import torch
 from sounds import shake
 
 from wavediff import Vocoder
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.config import ModelConfig, build_denoiser
 
 
 def untrained(config: ModelConfig) -> Vocoder:

@@ -19,7 +19,7 @@ from wavediff.cli.tables import number
 from wavediff.data.manifest import read_manifest
 from wavediff.diffusion import ItemNoise, Plan
 from wavediff.metrics import evaluate_pair, summarise
-from wavediff.sampling import begin, follow
+from wavediff.models.sampling import begin, follow
 from wavediff.search import reference_plans
 
 METRICS = ("pesq", "stoi", "mr_stft", "log_mel_l1")

@@ -147,12 +147,12 @@ MEL = [
         },
     ),
     Guards(
-        "mel/limits.py",
+        "mel/identify/limits.py",
         "test_mel_faults.py",
         {"if float(level.min()) < math.log(lowest(spec)) - MARGIN:": "test_a_lower_floor_is_noticed"},
     ),
     Guards(
-        "mel/files.py",
+        "mel/mel_files.py",
         "test_mel_files.py",
         {
             'if self.dtype.kind != "f":': "test_a_hostile_or_damaged_npy_is_refused",
@@ -167,7 +167,7 @@ MEL = [
 
 MODELS = [
     Guards(
-        "model_file.py",
+        "models/file.py",
         "test_checkpoint.py",
         {
             'if metadata.get("sha256") != digest(tensors, metadata):': "test_every_flipped_bit_is_noticed",
@@ -189,12 +189,12 @@ MODELS = [
         },
     ),
     Guards(
-        "model_file.py",
+        "models/file.py",
         "test_classifier.py",
         {"    if kind == wanted:": ("test_each_loader_refuses_the_other_kind", "    if True:")},
     ),
     Guards(
-        "model.py",
+        "models/config.py",
         "test_checkpoint.py",
         {
             '_check_keys("config", data, {f.name for f in dataclasses.fields(cls)})': (
@@ -216,7 +216,7 @@ MODELS = [
         },
     ),
     Guards(
-        "restricted.py",
+        "models/torch_load.py",
         "test_restricted.py",
         {
             "if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):": (
@@ -230,7 +230,7 @@ MODELS = [
         },
     ),
     Guards(
-        "importers.py",
+        "models/importing.py",
         "test_importers.py",
         {
             "if claimed > path.stat().st_size:": "test_unfit_weights_are_refused",

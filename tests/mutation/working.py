@@ -39,7 +39,7 @@ CORPORA = [
         },
     ),
     Guards(
-        "data/sampler.py",
+        "data/shuffling.py",
         "test_batches.py",
         {"if len(self) == 0:": "test_fewer_clips_than_a_batch_are_refused_unless_repeated"},
     ),
@@ -91,7 +91,7 @@ BULK = [
             "clipping.warn()": ("test_a_stream_says_so_once_at_its_end", ""),
         },
     ),
-    Guards("app/work.py", "test_clipping.py", {"if fault := Clipping(speech).fault:": "test_the_page_shows_it"}),
+    Guards("app/events.py", "test_clipping.py", {"if fault := Clipping(speech).fault:": "test_the_page_shows_it"}),
 ]
 
 SERVICE = [
@@ -121,7 +121,7 @@ SERVICE = [
         },
     ),
     Guards(
-        "app/jobs.py",
+        "app/queue.py",
         "test_app.py",
         {
             "if self._pending > self._limits.waiting:": "test_many_clients_wait_in_a_queue_that_ends",
@@ -146,7 +146,7 @@ SERVICE = [
 
 HUB = [
     Guards(
-        "hub.py",
+        "models/hub.py",
         "test_hub.py",
         {
             "return not Path(text).exists() and not Path(text).parent.is_dir()": (
@@ -247,12 +247,12 @@ SAMPLING = [
         {"if not output.isfinite().all():": "test_a_model_whose_output_overflows_gives_an_error"},
     ),
     Guards(
-        "sampling.py",
+        "diffusion/walk.py",
         "test_numerics.py",
         {"if not x.isfinite().all():": "test_a_generator_whose_output_overflows_gives_an_error"},
     ),
     Guards(
-        "sampling.py",
+        "models/sampling.py",
         "test_vocoder.py",
         {"if len(seeds) != count:": "test_impossible_sampling_is_refused"},
     ),
@@ -274,7 +274,7 @@ SAMPLING = [
 
 MACHINE = [
     Guards(
-        "precision.py",
+        "engine/precision.py",
         "test_precision.py",
         {"if slow_in_bfloat16(device):": "test_vocoding_warns_where_layers_in_bfloat16_would_be_slow"},
     ),

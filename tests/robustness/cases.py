@@ -16,17 +16,17 @@ import yaml
 from mutations import mutant, text_mutant, tree_mutant, with_checksums, zip_mutant
 from workers import Case
 
-from wavediff.app.jobs import RequestError
+from wavediff.app.queue import RequestError
 from wavediff.app.requests import generate_options, parse_object
 from wavediff.audio import read_audio, read_info
-from wavediff.checkpoint import load_checkpoint
 from wavediff.data.manifest import read_manifest
 from wavediff.errors import AudioError, CheckpointError, DataError, WavediffError
-from wavediff.importers import import_checkpoint
 from wavediff.mel import check_mel, read_mel, read_mel_info
-from wavediff.mel.files import read_mel_pieces
-from wavediff.model_file import digest
-from wavediff.restricted import load_restricted
+from wavediff.mel.mel_files import read_mel_pieces
+from wavediff.models.checkpoint import load_checkpoint
+from wavediff.models.file import digest
+from wavediff.models.importing import import_checkpoint
+from wavediff.models.torch_load import load_restricted
 from wavediff.training.checkpoint_io import trained_model
 
 

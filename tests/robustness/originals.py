@@ -19,9 +19,9 @@ from handmade import RATE, SAMPLES, wav
 from mutations import with_checksums
 from sounds import AUTOENCODER
 
-from wavediff.checkpoint import save_checkpoint
 from wavediff.mel import MelSpec, write_mel
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.checkpoint import save_checkpoint
+from wavediff.models.config import ModelConfig, build_denoiser
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SUBTYPES = {

@@ -11,10 +11,10 @@ import torch
 from training_runs import use_tmpdir
 
 from wavediff.audio import read_audio, write_audio
-from wavediff.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.data.manifest import Utterance, read_manifest, write_manifest
 from wavediff.mel import read_mel, write_mel
-from wavediff.model import build_denoiser
+from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
+from wavediff.models.config import build_denoiser
 from wavediff.training.checkpoint_io import AtomicCheckpointIO, load_training_checkpoint
 
 RATE = 16_000

@@ -16,7 +16,7 @@ from sounds import small_generator
 from workers import CONTEXT, quieten
 
 from wavediff.app import Limits, Studio, listen, make_app, make_server
-from wavediff.model import build_denoiser
+from wavediff.models.config import build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
 
 LIMITS = Limits(upload_bytes=200_000, upload_seconds=2, audio_seconds=3, waiting=8, job_seconds=20)

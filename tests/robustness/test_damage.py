@@ -14,9 +14,9 @@ from torch import Tensor
 from workers import closing_line
 
 from wavediff.audio import read_audio
-from wavediff.checkpoint import load_checkpoint
 from wavediff.errors import AudioError, CheckpointError, MelError, WavediffError
 from wavediff.mel import read_mel, read_mel_info
+from wavediff.models.checkpoint import load_checkpoint
 
 # Every 61st byte of the first 4 KiB and 20 places beyond, or every one and 500.
 EFFORT = pytest.mark.parametrize(("step", "places"), [(61, 20), pytest.param(1, 500, marks=pytest.mark.long)])

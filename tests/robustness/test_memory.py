@@ -12,10 +12,10 @@ from memory import LONG_SECONDS, peak_of
 from workers import closing_line
 
 from wavediff.audio import write_audio
-from wavediff.checkpoint import save_checkpoint
 from wavediff.data.manifest import read_manifest
 from wavediff.mel import write_mel
-from wavediff.model import build_denoiser
+from wavediff.models.checkpoint import save_checkpoint
+from wavediff.models.config import build_denoiser
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's peak memory like this")
 RATE, SPEC = originals.CONFIG.sample_rate, originals.CONFIG.mel

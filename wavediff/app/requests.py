@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wavediff.app.jobs import RequestError
-from wavediff.app.work import MAX_STEPS
+from wavediff.app.events import MAX_STEPS
+from wavediff.app.queue import RequestError
 from wavediff.mel import PRESETS
 
 MAX_SEED, MAX_GUIDANCE = 2**53, 20.0

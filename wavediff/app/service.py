@@ -18,10 +18,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from wavediff.app.events import Studio
 from wavediff.app.guard import Guard, refuse
-from wavediff.app.jobs import Event, Job, Limits, RequestError, Worker
+from wavediff.app.queue import Event, Job, Limits, RequestError, Worker
 from wavediff.app.requests import generate_options, parse_object, vocode_options
-from wavediff.app.work import Studio
 from wavediff.report.markup import THEME
 
 STATIC = Path(__file__).resolve().parent / "static"

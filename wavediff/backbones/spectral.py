@@ -34,6 +34,7 @@ class SpectralConfig:
         layers: residual blocks.
         expansion: hidden channels of a block over `channels`.
         kernel_frames, kernel_bands: reach of a block, odd.
+        causal_layers: how many of the blocks, the last ones, look at the past alone, and delay a stream by nothing.
 
     Raises:
         ConfigError: a value out of bounds.
@@ -45,6 +46,7 @@ class SpectralConfig:
     expansion: int = 2
     kernel_frames: int = 5
     kernel_bands: int = 3
+    causal_layers: int = 0
 
     def __post_init__(self) -> None:
         bounds = {
@@ -54,6 +56,7 @@ class SpectralConfig:
             "expansion": (1, 16),
             "kernel_frames": (1, 63),
             "kernel_bands": (1, 63),
+            "causal_layers": (0, self.layers),
         }
         for name, (least, most) in bounds.items():
             if not least <= getattr(self, name) <= most:
@@ -96,7 +99,8 @@ class SpectralNet(nn.Module):
         self.time = TimeEmbedding()
         self.input_projection = nn.Linear(4 * width, config.channels)
         self.band_offset = nn.Parameter(0.1 * torch.randn(config.bands, config.channels))
-        self.blocks = nn.ModuleList(SpectralBlock(config) for _ in range(config.layers))
+        ahead = [config.kernel_frames // 2] * (config.layers - config.causal_layers) + [0] * config.causal_layers
+        self.blocks = nn.ModuleList(SpectralBlock(config, frames) for frames in ahead)
         self.output_norm = nn.LayerNorm(config.channels)
         self.output_projection = nn.Linear(config.channels, 4 * width)
         nn.init.zeros_(self.output_projection.weight)
@@ -151,15 +155,17 @@ class SpectralBlock(nn.Module):
     A ConvNeXt block (Liu et al. 2022, arXiv 2201.03545) over frames and bands, scaled and shifted by the time (Peebles
     and Xie 2023, arXiv 2212.09748), with a mixing of all bands, through which the low harmonics tell the high ones
     where to be (Tolstikhin et al. 2021, arXiv 2105.01601).
+
+    Args:
+        config: of the network.
+        ahead: frames beyond its own that the block looks at.
     """
 
-    def __init__(self, config: SpectralConfig) -> None:
+    def __init__(self, config: SpectralConfig, ahead: int) -> None:
         super().__init__()
-        channels = config.channels
-        kernel = (config.kernel_frames, config.kernel_bands)
-        self.depthwise = nn.Conv2d(
-            channels, channels, kernel, padding=(kernel[0] // 2, kernel[1] // 2), groups=channels
-        )
+        channels, kernel = config.channels, (config.kernel_frames, config.kernel_bands)
+        self.past, self.ahead = kernel[0] - 1 - ahead, ahead
+        self.depthwise = nn.Conv2d(channels, channels, kernel, padding=(0, kernel[1] // 2), groups=channels)
         self.norm = nn.LayerNorm(channels, elementwise_affine=False)
         self.modulation = nn.Linear(TIME_FEATURES, 2 * channels)
         self.band_mixing = nn.Linear(config.bands, config.bands)
@@ -172,7 +178,8 @@ class SpectralBlock(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         # Permuted, the tokens are already in the channels-last order that convolutions on CPUs like best.
-        h = self.norm(self.depthwise(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        around = F.pad(x, (0, 0, 0, 0, self.past, self.ahead))
+        h = self.norm(self.depthwise(around.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         scale, shift = self.modulation(time)[:, None, None].chunk(2, dim=-1)
         h = torch.addcmul(h + shift, h, scale)
         # The linear layer over bands, written as a product from the left: no transposed copies.

@@ -4,7 +4,7 @@ import errno
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -12,11 +12,12 @@ from torch import Tensor
 
 from wavediff.audio import AudioWriter, write_audio
 from wavediff.bulk.batches import Item
-from wavediff.bulk.pieces import checked_mel, mel_file_pieces, recording_pieces
+from wavediff.bulk.mel_pieces import checked_mel, mel_file_pieces, recording_pieces
 from wavediff.bulk.reading import Fault, Loaded
-from wavediff.diffusion import ItemNoise
+from wavediff.diffusion import ItemNoise, SamplingOptions
 from wavediff.errors import ClippingWarning, OutputError, WavediffError
 from wavediff.mel import MelSpec
+from wavediff.models.sampling import check_seeds
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
@@ -26,16 +27,15 @@ Outcome = dict[str, Any] | Fault
 
 @dataclass(frozen=True)
 class Settings:
-    """How every file of a run is treated; what is not said here is said at `Vocoder.decode` and `read_audio`.
+    """How every file of a run is treated; what is not said here is said at `read_audio`.
 
     Attributes:
+        sampling: as `Vocoder.decode` takes it; the seed is that of every file, so neither order nor company changes
+            what becomes of it.
         mel_spec: dialect of the mels; None for what a file says, or for the model's.
     """
 
-    num_steps: int | None = None
-    schedule: str | Sequence[float] | None = None
-    sampler: str | None = None
-    seed: int = 0
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
     mel_spec: MelSpec | None = None
     lenient: bool = False
     overwrite: bool = False
@@ -55,14 +55,10 @@ class Decoder:
 
     def __init__(self, vocoder: Vocoder, settings: Settings, advance: Callable[[float], object] = lambda _: None):
         self.vocoder, self.settings, self.advance = vocoder, settings, advance
-        self.sampling: dict[str, Any] = {
-            "num_steps": settings.num_steps,
-            "schedule": settings.schedule,
-            "sampler": settings.sampler,
-            "seed": settings.seed,  # of every file: neither order nor company changes what becomes of it
-        }
-        ItemNoise([settings.seed])  # an impossible seed is one fault, not one of each file
-        self.nfe = vocoder.plan(settings.num_steps, settings.schedule, settings.sampler).evaluations
+        sampling = settings.sampling
+        self.sampling: dict[str, Any] = asdict(sampling)
+        ItemNoise(check_seeds(sampling.seed, 1, "files"))  # an impossible seed is one fault, not one of each file
+        self.nfe = vocoder.plan(sampling.num_steps, sampling.schedule, sampling.sampler).evaluations
 
     def __call__(self, batch: Sequence[Loaded | Fault]) -> Iterator[Outcome]:
         """The outcomes of a batch; of what was done before, none.
@@ -159,12 +155,18 @@ class Decoder:
         start, rate, clipping = time.perf_counter(), self.vocoder.sample_rate, Clipping()
         with AudioWriter(item.job.target, rate, overwrite=settings.overwrite) as writer, warnings.catch_warnings():
             warnings.simplefilter("ignore", ClippingWarning)  # it would not name the file
-            for part in self.vocoder.stream(pieces, **self.sampling):
+            for part in self._spoken(pieces):
                 clipping.count(part)
                 writer.write(part)
                 self.advance(len(part) / rate)
         clipping.warn(str(source))
         return self._row(item, writer.frames, (time.perf_counter() - start) * rate / writer.frames)
+
+    def _spoken(self, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
+        """The speech (n,) of a mel in pieces (n_mels, n), all of it at once where the network does not stream."""
+        if self.vocoder.streams:
+            return self.vocoder.stream(pieces, **self.sampling)
+        return iter([self.vocoder.decode(torch.cat(list(pieces), 1), **self.sampling)])
 
     def _row(self, item: Item, samples: int, rtf: float) -> dict[str, Any]:
         return {

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, then show medians, spread and ratios."""
     from tqdm import tqdm
 
-    from wavediff.benchmark import Comparison, machine, ratios
+    from wavediff.bench.side_by_side import Comparison, machine, ratios
     from wavediff.errors import ConfigError
 
     if min(args.seconds, args.batch_size, args.repeats) <= 0:
@@ -83,8 +83,8 @@ def run(args: argparse.Namespace) -> None:
 def _run_itself(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from wavediff.benchmark import machine
-    from wavediff.benchmark_vocoder import measure
+    from wavediff.bench.scaling import measure
+    from wavediff.bench.side_by_side import machine
     from wavediff.pipelines.vocoder import Vocoder
 
     vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
@@ -115,8 +115,8 @@ def _run_itself(args: argparse.Namespace) -> None:
 def _run_gans(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from wavediff.benchmark import machine
-    from wavediff.benchmark_gans import STEPS, time_beside_gans
+    from wavediff.bench.gans import STEPS, time_beside_gans
+    from wavediff.bench.side_by_side import machine
     from wavediff.pipelines.vocoder import Vocoder
 
     vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)

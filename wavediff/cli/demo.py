@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 from wavediff.cli import MODEL_HELP
+from wavediff.models import WEIGHTS
 
-CLIP = Path(__file__).resolve().parent.parent / "weights" / "clip.flac"
+CLIP = WEIGHTS / "clip.flac"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

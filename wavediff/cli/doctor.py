@@ -83,7 +83,7 @@ def _facts(seen: "Diagnosis") -> dict[str, Any]:
 def _as_said(said: "MelSpec", wanted: "MelSpec") -> "Advice":
     """A file that says its dialect is converted by that, whatever it looks like."""
     from wavediff.mel import Advice, can_convert
-    from wavediff.mel.diagnosis import recompute
+    from wavediff.mel.identify.diagnosis import recompute
 
     conversion = can_convert(said, wanted)
     name = "" if said.name == "custom" else said.name

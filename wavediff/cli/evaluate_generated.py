@@ -14,7 +14,7 @@ def run(args: argparse.Namespace) -> None:
     """Compare, then print tables or JSON, and write the JSON where a file is named."""
     from tqdm import tqdm
 
-    from wavediff.classifier import load_classifier
+    from wavediff.metrics.classifier import load_classifier
     from wavediff.metrics.generated import evaluate_generated
 
     if args.metrics is not None or args.ids is not None:

@@ -68,7 +68,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _write_model(args: argparse.Namespace) -> dict[str, Any]:
-    from wavediff.checkpoint import save_checkpoint
+    from wavediff.models.checkpoint import save_checkpoint
     from wavediff.training.checkpoint_io import trained_model
 
     config, weights, facts = trained_model(args.checkpoint)
@@ -92,7 +92,7 @@ def _write_vocoder(args: argparse.Namespace) -> dict[str, Any]:
 
 def _vocoder(path: Path | None) -> Any:
     """The vocoder of a model file, of a training checkpoint, or the bundled one."""
-    from wavediff.checkpoint import Checkpoint
+    from wavediff.models.checkpoint import Checkpoint
     from wavediff.pipelines.vocoder import Vocoder
 
     if path is None or path.suffix.lower() != ".ckpt":

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Import."""
-    from wavediff.checkpoint import save_checkpoint
-    from wavediff.importers import import_checkpoint
+    from wavediff.models.checkpoint import save_checkpoint
+    from wavediff.models.importing import import_checkpoint
 
     model = import_checkpoint(
         args.file, layout=args.layout, mel=args.mel, num_steps=args.num_steps, beta_max=args.beta_max

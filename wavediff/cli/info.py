@@ -52,8 +52,8 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _describe_model(path: Path) -> dict[str, Any]:
-    from wavediff.checkpoint import load_checkpoint
-    from wavediff.model_file import kind_of
+    from wavediff.models.checkpoint import load_checkpoint
+    from wavediff.models.file import kind_of
 
     if kind_of(path) == "classifier":
         return _describe_classifier(path)
@@ -81,7 +81,7 @@ def _describe_model(path: Path) -> dict[str, Any]:
 
 
 def _describe_classifier(path: Path) -> dict[str, Any]:
-    from wavediff.classifier import load_classifier
+    from wavediff.metrics.classifier import load_classifier
 
     classifier, facts = load_classifier(path)
     parameters = sum(parameter.numel() for parameter in classifier.parameters())

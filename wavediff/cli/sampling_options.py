@@ -2,7 +2,7 @@
 
 import argparse
 
-from wavediff.diffusion import PUBLISHED, SAMPLERS, SPACINGS
+from wavediff.diffusion import PUBLISHED, SAMPLERS, SPACINGS, SamplingOptions
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
@@ -19,3 +19,8 @@ def parse_schedule(text: str | None) -> str | list[float] | None:
         return None if text is None else [float(beta) for beta in text.split(",")]
     except ValueError:
         return text
+
+
+def sampling_options(args: argparse.Namespace) -> SamplingOptions:
+    """What was said of sampling."""
+    return SamplingOptions(args.num_steps, parse_schedule(args.schedule), args.sampler, getattr(args, "seed", 0))

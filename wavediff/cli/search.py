@@ -48,8 +48,9 @@ def run(args: argparse.Namespace) -> None:
     """Search, then write model, curve and picture."""
     from tqdm import tqdm
 
-    from wavediff.checkpoint import load_checkpoint
-    from wavediff.pipelines.pipeline import MODEL_FILE, WEIGHTS
+    from wavediff.models import WEIGHTS
+    from wavediff.models.checkpoint import load_checkpoint
+    from wavediff.pipelines.pipeline import MODEL_FILE
     from wavediff.pipelines.vocoder import Vocoder
     from wavediff.search import draw_curve, search
 
@@ -131,7 +132,7 @@ def held_out(data: Path) -> list[Path]:
 def _save(target: Path, config: Any, checkpoint: Any, curve: Any) -> None:
     import torch
 
-    from wavediff.checkpoint import save_checkpoint
+    from wavediff.models.checkpoint import save_checkpoint
 
     half = all(weight.dtype == torch.float16 for weight in checkpoint.weights.values())
     facts = checkpoint.facts | {"search": curve.subject}
@@ -139,7 +140,7 @@ def _save(target: Path, config: Any, checkpoint: Any, curve: Any) -> None:
 
 
 def _weights_hash(weights: Any) -> str:
-    from wavediff.model_file import digest
+    from wavediff.models.file import digest
 
     return digest(weights, {})
 

@@ -21,8 +21,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wavediff.cli.train_errors import configuration_error
 from wavediff.data.datamodule import AudioDataModule
+from wavediff.engine.precision import warn_if_slow_in_bfloat16
 from wavediff.errors import ConfigError, TrainingError, WavediffError
-from wavediff.precision import warn_if_slow_in_bfloat16
 from wavediff.training import AtomicCheckpointIO, TrainingModule
 from wavediff.training.callbacks import last_checkpoint
 from wavediff.training.guards import SkipBadSteps, memory_ran_out, occupied, state_to_resume

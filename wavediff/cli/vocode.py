@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wavediff.cli import MODEL_HELP
-from wavediff.cli.sampling_options import add_sampling_options, parse_schedule
+from wavediff.cli.sampling_options import add_sampling_options, sampling_options
 from wavediff.errors import ConfigError, WavediffError
 
 if TYPE_CHECKING:
@@ -155,8 +155,7 @@ def _settings(args: argparse.Namespace) -> "Settings":
     from wavediff.mel import MelSpec
 
     mel_spec = None if args.mel_spec is None else MelSpec.preset(args.mel_spec)
-    schedule = parse_schedule(args.schedule)
-    return Settings(args.num_steps, schedule, args.sampler, args.seed, mel_spec, args.lenient, args.overwrite)
+    return Settings(sampling_options(args), mel_spec, args.lenient, args.overwrite)
 
 
 def _find_work(args: argparse.Namespace, jobs: "list[Job]", vocoder: "Vocoder", device: str, processes: int) -> "Work":

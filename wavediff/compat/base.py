@@ -10,8 +10,8 @@ from wavediff.arguments import Values
 from wavediff.errors import ConfigError, MelError
 from wavediff.mel import MelSpec
 from wavediff.mel.spec import as_spec
+from wavediff.models.sampling import check_seed
 from wavediff.pipelines.vocoder import Vocoder
-from wavediff.sampling import check_seed
 
 
 class HostVocoder(nn.Module):

@@ -11,9 +11,9 @@ from wavediff.arguments import Values, as_list, whole
 from wavediff.compat.base import HostVocoder
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel.shape import as_mel
+from wavediff.models.sampling import check_seed
 from wavediff.pipelines.generator import Generator
 from wavediff.pipelines.sounds import MAX_COUNT
-from wavediff.sampling import check_seed
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 

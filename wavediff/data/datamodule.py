@@ -15,8 +15,8 @@ from wavediff.data.dataset import SegmentDataset
 from wavediff.data.manifest import Utterance, read_manifest
 from wavediff.data.packed import PackedAudio
 from wavediff.data.paired import PairedMels, mels_of
-from wavediff.data.progress import settle
-from wavediff.data.sampler import ResumableBatchSampler, derive_seed
+from wavediff.data.resuming import settle
+from wavediff.data.shuffling import ResumableBatchSampler, derive_seed
 from wavediff.errors import ConfigError, DataError
 from wavediff.mel import MelSpec
 

@@ -19,8 +19,8 @@ from wavediff.data.augment import Augment, Variation
 from wavediff.data.manifest import Utterance
 from wavediff.data.packed import PackedAudio
 from wavediff.data.paired import PairedMels
-from wavediff.data.sampler import derive_seed
 from wavediff.data.scan import MAX_SKIPPED_SHARE
+from wavediff.data.shuffling import derive_seed
 from wavediff.errors import AudioError, ConfigError, DataError, MelError
 
 _FILTER_SECONDS = 0.02

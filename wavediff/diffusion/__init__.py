@@ -3,6 +3,7 @@
 Time runs from t = 0 (data) to t = 1 (noise), x_t = alpha(t) x_0 + sigma(t) noise. `t` always has shape (B,).
 """
 
+from wavediff.diffusion.discrete import FAST_BETAS, DiscreteSchedule
 from wavediff.diffusion.grids import (
     PUBLISHED,
     SPACINGS,
@@ -13,23 +14,14 @@ from wavediff.diffusion.grids import (
     published_betas,
     spaced_grid,
 )
+from wavediff.diffusion.losses import NoiseRegression, SignalRegression, SpectralLoss
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.objectives import NoiseRegression
-from wavediff.diffusion.plans import Plan, plan_for
+from wavediff.diffusion.plan import Plan, SamplingOptions, plan_for
 from wavediff.diffusion.predictions import PREDICTIONS, Prediction, predict_noise, predict_x0, training_target
 from wavediff.diffusion.priors import PriorConfig
 from wavediff.diffusion.samplers import SAMPLERS, Sampler, make_sampler
-from wavediff.diffusion.schedules import (
-    FAST_BETAS,
-    CosineSchedule,
-    DiscreteSchedule,
-    FlowSchedule,
-    Schedule,
-    expand,
-)
-from wavediff.diffusion.signal_regression import SignalRegression
-from wavediff.diffusion.spectral_loss import SpectralLoss
-from wavediff.diffusion.unrolled import Combination, Unrolled, unroll
+from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule, Schedule, expand
+from wavediff.diffusion.unrolled import Node, Terms, Unrolled, unroll
 
 __all__ = [
     "FAST_BETAS",
@@ -37,19 +29,21 @@ __all__ = [
     "PUBLISHED",
     "SAMPLERS",
     "SPACINGS",
-    "Combination",
     "CosineSchedule",
     "DiscreteSchedule",
     "FlowSchedule",
     "ItemNoise",
+    "Node",
     "NoiseRegression",
     "Plan",
     "Prediction",
     "PriorConfig",
     "Sampler",
+    "SamplingOptions",
     "Schedule",
     "SignalRegression",
     "SpectralLoss",
+    "Terms",
     "Unrolled",
     "align",
     "expand",

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from wavediff.arguments import as_list, is_real, whole
-from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, DiscreteSchedule, Schedule
+from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, Schedule
 from wavediff.errors import SamplingError
 
-CONTINUOUS_END = 0.01  # the last time before the data, of a continuous schedule if the spacing is not linear
 MAX_NOISE_TO_SIGNAL = 80.0  # sigma / alpha that spacings by noise level begin with at most: sigma_max of EDM
 KARRAS_RHO = 7.0  # EDM, section 3
 
@@ -75,7 +74,7 @@ def spaced_grid(
 
     >>> from wavediff.diffusion import CosineSchedule
     >>> spaced_grid(CosineSchedule(), 4)
-    tensor([1.0000, 0.7500, 0.5000, 0.2500, 0.0000], dtype=torch.float64, device="cpu")
+    tensor([1.0000, 0.7500, 0.5000, 0.2500, 0.0000], dtype=torch.float64)
 
     Args:
         schedule: whose noise levels some spacings go by.
@@ -89,19 +88,13 @@ def spaced_grid(
     Raises:
         SamplingError: `num_steps` out of bounds, an unknown spacing, or not 0 < end < start <= 1.
     """
-    if isinstance(schedule, DiscreteSchedule):
-        num_steps = _check_num_steps(num_steps, schedule.num_steps)
-        if spacing is None and end is None and start == 1 and num_steps == schedule.num_steps:
-            return full_grid(schedule)
-        spacing, least = spacing or "quadratic", schedule.t_min
-    else:
-        num_steps = _check_num_steps(num_steps, MAX_DISCRETE_STEPS)
-        spacing = spacing or "linear"
-        step = start / num_steps
-        least = step if spacing == "linear" else min(CONTINUOUS_END, step)
+    num_steps = _check_num_steps(num_steps, schedule.most_steps)
+    if spacing is None and end is None and start == 1 and num_steps == schedule.trained_steps:
+        return full_grid(schedule)
+    spacing = spacing or schedule.default_spacing
     if spacing not in SPACINGS:
         raise SamplingError(f"schedule: {spacing!r} is unknown; choose from {', '.join(SPACINGS)}")
-    end = least if end is None else end
+    end = schedule.last_time(start / num_steps, spacing) if end is None else end
     if not 0 < start <= 1 or (num_steps > 1 and not 0 < end < start):
         raise SamplingError(f"schedule: starts at t = {start:g} and ends at {end:g}; need 0 < end < start <= 1")
     shares = torch.linspace(0, 1, num_steps, dtype=torch.float64, device="cpu")
@@ -163,9 +156,10 @@ def full_grid(schedule: Schedule) -> Tensor:
     Raises:
         SamplingError: the schedule has no steps.
     """
-    if not isinstance(schedule, DiscreteSchedule):
+    steps = schedule.trained_steps
+    if steps is None:
         raise SamplingError("schedule: 'full' is for models of discrete steps; give num_steps")
-    return torch.arange(schedule.num_steps, -1, -1, dtype=torch.float64, device="cpu") / schedule.num_steps
+    return torch.arange(steps, -1, -1, dtype=torch.float64, device="cpu") / steps
 
 
 def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
@@ -177,17 +171,17 @@ def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
     if name in BDDM_BETAS:
         first, *others = BDDM_BETAS[name]
         # As BDDM does with a level below the first training step: that step takes its place.
-        if isinstance(schedule, DiscreteSchedule) and first < schedule.beta_min <= others[0]:
+        if first < schedule.beta_min <= others[0]:
             first = schedule.beta_min
         return (first, *others)
     if name not in PUBLISHED:
         raise SamplingError(f"schedule: {name!r} was not published; choose from {', '.join(PUBLISHED)}")
-    if not isinstance(schedule, DiscreteSchedule):
+    if schedule.trained_steps is None:
         raise SamplingError("schedule: 'fast6' is for models of discrete steps; give num_steps")
     if schedule.fast_betas is None:
         raise SamplingError(
-            f"schedule: no fast schedule was published for T = {schedule.num_steps}, beta {schedule.beta_min:g} to "
-            f"{schedule.beta_max:g}; give num_steps, 'full' or betas"
+            f"schedule: no fast schedule was published for T = {schedule.trained_steps} with these betas; give "
+            "num_steps, 'full' or betas"
         )
     return schedule.fast_betas
 
@@ -195,9 +189,9 @@ def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
 def align(schedule: Schedule, betas: Sequence[float] | None) -> Tensor:
     """Descending times (S + 1,), ending in 0, at which training had the noise of a short schedule.
 
-    >>> from wavediff.diffusion import FAST_BETAS
+    >>> from wavediff.diffusion import FAST_BETAS, DiscreteSchedule
     >>> align(DiscreteSchedule(num_steps=50, beta_min=1e-4, beta_max=0.05), FAST_BETAS["base"])[:4]
-    tensor([0.8784, 0.4798, 0.2290, 0.1017], dtype=torch.float64, device="cpu")
+    tensor([0.8784, 0.4798, 0.2290, 0.1017], dtype=torch.float64)
 
     Every step of `betas` (S,) is kept. The paper's fractional alignment, appendix B: t_s lies where sqrt(alpha_bar)
     of training, taken as linear between discrete steps, equals that of the short schedule.
@@ -212,13 +206,9 @@ def align(schedule: Schedule, betas: Sequence[float] | None) -> Tensor:
     """
     betas = _check_betas(betas)
     alpha_bars = torch.cumprod(1 - torch.tensor(list(betas), dtype=torch.float64, device="cpu"), dim=0)
-    if not isinstance(schedule, DiscreteSchedule):
-        times = schedule.time(torch.logit(alpha_bars))  # log-SNR = logit(alpha_bar)
-    else:
-        _check_num_steps(len(betas), schedule.num_steps)
-        _check_trained(schedule, betas, alpha_bars)
-        times = schedule.time_of_alpha(alpha_bars.sqrt()).clamp(min=schedule.t_min)
-    return _grid(times.flip(0))
+    _check_num_steps(len(betas), schedule.most_steps)
+    _check_trained(schedule, betas, alpha_bars)
+    return _grid(schedule.time_of_alpha_bar(alpha_bars).flip(0))
 
 
 def _grid(times: Tensor) -> Tensor:
@@ -229,7 +219,7 @@ def _grid(times: Tensor) -> Tensor:
     return grid
 
 
-def _check_trained(schedule: DiscreteSchedule, betas: Sequence[float], alpha_bars: Tensor) -> None:
+def _check_trained(schedule: Schedule, betas: Sequence[float], alpha_bars: Tensor) -> None:
     ends = schedule.alpha(torch.tensor([schedule.t_min, 1.0], dtype=torch.float64, device="cpu"))
     least, most = (1 - ends).tolist()
     # Noise levels are compared by their distance to 1: alpha itself hides a missing 1e-4 in its last digits.

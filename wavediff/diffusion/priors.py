@@ -8,15 +8,22 @@ et al. 2022, arXiv 2203.16749, section 3).
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from wavediff.diffusion.harmonic import HarmonicSource, minimum_phase
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
+from wavediff.mel.core import core_spec, in_core
 from wavediff.mel.griffin_lim import find_phase
+from wavediff.mel.pitch import PitchNet
+from wavediff.mel.transform import filterbank
 
 MAX_PHASE_ITERATIONS = 1_000
 MAX_WIDTH = 255  # of a mean over bands or frames
 _INVERSION_ITERATIONS = 20  # multiplicative updates of the pseudo-inverse
+_MORE_COLUMNS = 16  # products of few round differently
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,9 @@ class PriorConfig:
         bands, frames: what the envelope is averaged over, odd and up to `MAX_WIDTH`.
         start_time: 1 starts from noise alone; below, from a guess at the speech, noised to this time. Truncated
             diffusion (Zheng et al. 2023, arXiv 2202.09671): what a cheap method finds needs no network evaluation.
-        phase_iterations: Griffin-Lim iterations that make the guess from the mel and from the noise's phase.
+        phase_iterations: Griffin-Lim iterations that make the guess from the mel and from the first phase.
+        harmonic: the guess is a voice with the pitch of the mel, shaped by the mel: pulses through a filter, without
+            iterations. It looks a twentieth of a second ahead.
 
     Raises:
         ConfigError: a value out of bounds.
@@ -39,6 +48,7 @@ class PriorConfig:
     frames: int = 3
     start_time: float = 1.0
     phase_iterations: int = 32
+    harmonic: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.power <= 1 or not 0 < self.start_time <= 1:
@@ -50,48 +60,104 @@ class PriorConfig:
         for name in ("bands", "frames"):
             if not 1 <= getattr(self, name) <= MAX_WIDTH or getattr(self, name) % 2 == 0:
                 raise ConfigError(f"prior.{name}: {getattr(self, name)} is not an odd number from 1 to {MAX_WIDTH}")
+        if type(self.harmonic) is not bool:
+            raise ConfigError(f"prior.harmonic: {self.harmonic!r} is neither true nor false")
+        if self.harmonic and (self.phase_iterations or self.power == 0):
+            raise ConfigError(
+                f"prior.harmonic: a voice takes no phase_iterations ({self.phase_iterations}) and needs a power above 0"
+            )
 
 
-class StandardNormal(nn.Module):
-    """White noise; sampling starts from it alone."""
+class Prior(nn.Module):
+    """What the noise of a process looks like: white, and sampling starts from it alone.
+
+    Attributes:
+        shaping: the prior itself if it shapes noise by a mel, otherwise None.
+        start_time: where sampling starts; below 1 from a guess.
+    """
+
+    shaping: "ShapedNormal | None" = None
+    start_time = 1.0
 
 
-class ShapedNormal(nn.Module):
+class StandardNormal(Prior):
+    """White noise."""
+
+
+class ShapedNormal(Prior):
     """Noise with the mel's envelope, and a guess at the speech to start from.
 
     Args:
         config: of the prior.
         spec: dialect of the mel.
+        n_fft: length of the frames the noise is shaped in; 0 for the dialect's.
     """
 
-    def __init__(self, config: PriorConfig, spec: MelSpec) -> None:
+    weights: Tensor  # (n_mels, bins) of the mel
+    tract: Tensor  # (bins, bins), level -> phase of minimum phase
+
+    def __init__(self, config: PriorConfig, spec: MelSpec, n_fft: int = 0) -> None:
         super().__init__()
-        self.config, self.spec = config, spec
+        self.config, self.dialect, self.spec = config, spec, core_spec(spec, n_fft)
+        spec = self.spec
         self.envelope = SpectralEnvelope(spec, config.bands, config.frames, config.power)
         self.stft = FrameSTFT(spec)
+        self.pitch: PitchNet | None = None
+        if config.harmonic:
+            self.pitch = PitchNet().requires_grad_(False)
+            self.register_buffer("weights", filterbank(spec).clone(), persistent=False)
+            # The phase is linear in the level: a column is the phase of a level of one in one bin.
+            tract = minimum_phase(torch.eye(spec.n_fft // 2 + 1, dtype=torch.float64, device="cpu")).T
+            self.register_buffer("tract", tract.float().contiguous(), persistent=False)
+        self.start_time = config.start_time
+
+    @property
+    def shaping(self) -> "ShapedNormal":  # type: ignore[override]
+        """Itself."""
+        return self
 
     def spectra(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Mel (B, n_mels, frames) -> envelope of the noise and pseudo-inverse, both (B, frames, n_fft // 2 + 1)."""
+        mel = in_core(mel, self.dialect, self.spec)
         return self.envelope(mel), self.magnitude(mel)
 
     def magnitude(self, mel: Tensor) -> Tensor:
-        """Pseudo-inverse of a mel, frame by frame: (B, n_mels, frames) -> (B, frames, n_fft // 2 + 1)."""
+        """Pseudo-inverse of a mel in these frames, one by one: (B, n_mels, frames) -> (B, frames, n_fft // 2 + 1)."""
         return pseudo_inverse(mel, self.spec, iterations=_INVERSION_ITERATIONS).transpose(1, 2)
 
     def shape(self, noise: Tensor, envelope: Tensor) -> Tensor:
         """White noise (B, N) -> noise with the envelope."""
         return self.stft.synthesis(self.stft.analysis(noise) * (envelope / self.stft.noise_level))
 
-    def guess(self, noise: Tensor, magnitude: Tensor, iterations: int | None = None) -> Tensor:
-        """A signal (B, N) with these magnitudes, its phase found from that of `noise` (B, N)."""
-        count = self.config.phase_iterations if iterations is None else iterations
-        return find_phase(magnitude, noise, self.stft, count)
+    def guess(self, white: Tensor, envelope: Tensor, magnitude: Tensor, iterations: int | None = None) -> Tensor:
+        """A signal (B, N) with these magnitudes: a voice, or from noise, whose phase Griffin-Lim improves."""
+        if self.pitch is None:
+            count = self.config.phase_iterations if iterations is None else iterations
+            return find_phase(magnitude, self.stft.analysis(self.shape(white, envelope)), self.stft, count)
+        pitch, voicing = self.pitch(magnitude)
+        voice = HarmonicSource(self.stft.n_fft, self.stft.hop_length).push(pitch, voicing, white)
+        return self.stft.synthesis(self.uttered(self.stft.analysis(voice), envelope, magnitude))
+
+    def uttered(self, source: Tensor, envelope: Tensor, magnitude: Tensor) -> Tensor:
+        """The spectrum of a source through the vocal tract of that envelope, with the bands of the mel.
+
+        Args:
+            source, envelope, magnitude: (B, frames, n_fft // 2 + 1); the first is complex.
+        """
+        level, count = envelope.log() / self.config.power, source.shape[1]
+        made = (source.real.square() + source.imag.square()).sqrt() * level.exp()
+        # Frames are columns, and not few of them: then a frame's result has the same bits whatever the others.
+        levels, made, wanted = (F.pad(x.transpose(1, 2), (0, _MORE_COLUMNS)) for x in (level, made, magnitude))
+        phase = (self.tract @ levels).transpose(1, 2)[:, :count]
+        # One multiplicative update towards the mel (Lee and Seung 2001, eq. 4); 0 where the dialect has no band.
+        wanted_bands, made_bands = (self.weights.T @ (self.weights @ x) for x in (wanted, made))
+        gain = level.exp() * (wanted_bands / made_bands.clamp(min=1e-30)).transpose(1, 2)[:, :count]
+        # In real numbers: of complex products some processors round the last few otherwise than the rest.
+        cosine, sine = gain * phase.cos(), gain * phase.sin()
+        return torch.complex(source.real * cosine - source.imag * sine, source.real * sine + source.imag * cosine)
 
 
-Prior = StandardNormal | ShapedNormal
-
-
-def make_prior(config: PriorConfig, spec: MelSpec | None) -> Prior:
+def make_prior(config: PriorConfig, spec: MelSpec | None, n_fft: int = 0) -> Prior:
     """The prior of a configuration.
 
     Raises:
@@ -101,4 +167,4 @@ def make_prior(config: PriorConfig, spec: MelSpec | None) -> Prior:
         return StandardNormal()
     if spec is None:
         raise ConfigError("prior: shaped noise and a guess need a mel; set power to 0 and start_time to 1")
-    return ShapedNormal(config, spec)
+    return ShapedNormal(config, spec, n_fft)

@@ -1,6 +1,6 @@
 """A plan of sampling as plain sums: what is left of a sampler once its schedule and grid are known.
 
-Every sampler's states are sums of where it started, of the noise it drew and of the denoiser's estimates, each times a
+Every sampler's states are sums of the state before, of the noise it drew and of the denoiser's estimates, each times a
 number that depends on schedule and grid alone. Written as these numbers a plan can be walked by an engine that has only
 a part of the signal at hand, captured as one graph, or exported.
 """
@@ -11,23 +11,30 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wavediff.diffusion.plans import Plan
+from wavediff.diffusion.plan import Plan
 from wavediff.diffusion.schedules import Schedule
 from wavediff.errors import SamplingError
 
 NEGLIGIBLE = 1e-9  # beside the largest coefficient of a sum; what float64 leaves of a cancelled term is 1e-16
-LINEAR_TOLERANCE = 1e-5  # beside the largest term of a sum: thousands of negligible ones may be missing
+LINEAR_TOLERANCE = 1e-5  # beside the largest signal: thousands of negligible terms may be missing
+
+Terms = tuple[tuple[int, float], ...]
+"""A sum of signals: (index of the signal, its coefficient), negligible ones left out."""
 
 
 @dataclass(frozen=True)
-class Combination:
-    """A sum of signals: `coefficients[i]` times the i-th of (start, draw 0, draw 1, ..., estimate 0, ...).
+class Node:
+    """A sum of signals, and what is made of it.
 
     Attributes:
-        terms: (index of the signal, coefficient), negligible ones left out.
+        terms: the sum.
+        time: at which the denoiser estimates x_0 from the sum; None where the sum itself is the state after a step.
+        last: indices of the signals that no later node reads.
     """
 
-    terms: tuple[tuple[int, float], ...]
+    terms: Terms
+    time: float | None
+    last: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,65 +43,64 @@ class Unrolled:
 
     Attributes:
         draws: how often fresh noise is drawn.
-        times: of the evaluations, in turn.
-        inputs: x_t of each evaluation, a sum of the start, the draws and the estimates before it.
-        output: x_0, a sum likewise.
+        nodes: in the order in which they are computed; the last is the state after the last step, x_0.
 
-    Signals are counted as the start (0), the draws (1 ... draws), then the estimates of x_0.
+    Signals are counted as the start (0), the draws (1 ... draws), then one for each node: its estimate or its state.
     """
 
     draws: int
-    times: tuple[float, ...]
-    inputs: tuple[Combination, ...]
-    output: Combination
+    nodes: tuple[Node, ...]
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Of the evaluations, in turn."""
+        return tuple(node.time for node in self.nodes if node.time is not None)
 
 
 @functools.lru_cache(maxsize=64)  # a plan is walked for every utterance, and on every question for the delay
 def unroll(plan: Plan, schedule: Schedule) -> Unrolled:
-    """Walk a plan once on unit vectors, one for each signal that can occur, and read off the coefficients.
+    """Walk a plan once on unit vectors, one for each signal that occurs, and read off the coefficients.
 
     Raises:
         SamplingError: the sampler is not linear in the start, its draws and the estimates, so no sums stand for it.
     """
-    sampler, grid = plan.make(), plan.grid
-    most = plan.evaluations
-    width = 1 + len(grid) - 1 + most  # the start, at most one draw a step, the estimates
-    tracer = _Tracer(width, first_estimate=width - most)
-    x_0 = sampler(tracer.denoise, tracer.unit(0), schedule, grid, tracer)
-    # Draws that did not happen leave no gap.
-    shift = width - most - 1 - tracer.draws
-
-    def combination(x: Tensor) -> Combination:
-        row = x[0]
-        least = NEGLIGIBLE * float(row.abs().max())
-        kept = [(index, value) for index, value in enumerate(row.tolist()) if abs(value) > least]
-        return Combination(tuple((index - shift if index >= width - most else index, value) for index, value in kept))
-
-    unrolled = Unrolled(tracer.draws, tuple(tracer.times), tuple(map(combination, tracer.inputs)), combination(x_0))
+    grid = plan.grid
+    tracer = _Tracer(width=2 * len(grid) + plan.evaluations)  # the start, a draw and a state a step, the estimates
+    for x in plan.make().states(tracer.denoise, tracer.unit("start"), schedule, grid, tracer):
+        tracer.sum(x, None)
+        x.copy_(tracer.unit("node"))  # the sampler goes on from it as from a new signal
+    # The order in which the signals were made -> the start, all draws, all nodes.
+    order = [index for kind in ("start", "draw", "node") for index, made in enumerate(tracer.kinds) if made == kind]
+    place = {index: number for number, index in enumerate(order)}
+    sums = [tuple(sorted((place[index], value) for index, value in terms)) for terms, _ in tracer.sums]
+    last_reader = {index: number for number, terms in enumerate(sums) for index, _ in terms}
+    nodes = []
+    for number, (terms, (_, time)) in enumerate(zip(sums, tracer.sums, strict=True)):
+        nodes.append(Node(terms, time, tuple(index for index, _ in terms if last_reader[index] == number)))
+    unrolled = Unrolled(tracer.kinds.count("draw"), tuple(nodes))
     _check_linear(unrolled, plan, schedule)
     return unrolled
 
 
 def _check_linear(unrolled: Unrolled, plan: Plan, schedule: Schedule) -> None:
     """Walk the sampler on random signals, and compare with the sums."""
-    walk = _RandomWalk()
-    start = walk.signal()
-    x_0 = plan.make()(walk.denoise, start, schedule, plan.grid, walk)
-    signals = torch.cat([start, *walk.draws, *walk.estimates])
-    expected = [*walk.inputs, x_0]
-    sums = [*unrolled.inputs, unrolled.output]
-    same = (len(walk.draws), len(walk.estimates)) == (unrolled.draws, len(unrolled.times))
+    seen = _RandomWalk()
+    start = seen.signal()
+    for x in plan.make().states(seen.denoise, start, schedule, plan.grid, seen):
+        seen.sums.append(x)
+    same = (len(seen.draws), len(seen.sums)) == (unrolled.draws, len(unrolled.nodes))
     if same:
-        for x, combination in zip(expected, sums, strict=True):
-            coefficients = torch.zeros(len(signals), dtype=torch.float64, device="cpu")
-            for index, value in combination.terms:
-                coefficients[index] = value
-            terms = coefficients[:, None] * signals
-            same = same and bool((terms.sum(dim=0) - x[0]).abs().max() <= LINEAR_TOLERANCE * terms.abs().max())
+        estimates = iter(seen.estimates)
+        signals = [start, *seen.draws]
+        for x, node in zip(seen.sums, unrolled.nodes, strict=True):
+            terms = [value * signals[index] for index, value in node.terms]
+            largest = max(float(term.abs().max()) for term in (x, *terms))
+            same = same and bool((sum(terms) - x).abs().max() <= LINEAR_TOLERANCE * largest)
+            signals.append(x if node.time is None else next(estimates))
     if not same:
         raise SamplingError(
-            f"sampler: {plan.sampler} is not linear in the estimates of the network, so it can be neither streamed nor "
-            f"exported; choose another one"
+            f"sampler: {plan.sampler} is not linear in the estimates of the network, so no sums stand for it; choose "
+            "another one"
         )
 
 
@@ -105,13 +111,13 @@ class _RandomWalk:
         self._generator = torch.Generator().manual_seed(0)
         self.draws: list[Tensor] = []
         self.estimates: list[Tensor] = []
-        self.inputs: list[Tensor] = []
+        self.sums: list[Tensor] = []
 
     def signal(self) -> Tensor:
         return 3 * torch.randn(1, 16, dtype=torch.float64, device="cpu", generator=self._generator)
 
     def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
-        self.inputs.append(x_t)
+        self.sums.append(x_t)
         self.estimates.append(self.signal())
         return self.estimates[-1]
 
@@ -121,22 +127,27 @@ class _RandomWalk:
 
 
 class _Tracer:
-    """Denoiser and noise of signals that are rows of coefficients."""
+    """Denoiser and noise of signals that are rows of coefficients, one for each signal that was made so far."""
 
-    def __init__(self, width: int, first_estimate: int) -> None:
-        self.width, self.first_estimate = width, first_estimate
-        self.draws = 0
-        self.times: list[float] = []
-        self.inputs: list[Tensor] = []
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.kinds: list[str] = []
+        self.sums: list[tuple[Terms, float | None]] = []
 
-    def unit(self, index: int) -> Tensor:
-        return torch.eye(self.width, dtype=torch.float64, device="cpu")[index : index + 1]
+    def unit(self, kind: str) -> Tensor:
+        row = torch.zeros(1, self.width, dtype=torch.float64, device="cpu")
+        row[0, len(self.kinds)] = 1
+        self.kinds.append(kind)
+        return row
+
+    def sum(self, x: Tensor, time: float | None) -> None:
+        share = x[0].abs()
+        kept = (share > NEGLIGIBLE * share.max()).nonzero()[:, 0]
+        self.sums.append((tuple(zip(kept.tolist(), x[0, kept].tolist(), strict=True)), time))
 
     def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
-        self.inputs.append(x_t)
-        self.times.append(float(t[0]))
-        return self.unit(self.first_estimate + len(self.times) - 1)
+        self.sum(x_t, float(t[0]))
+        return self.unit("node")
 
     def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        self.draws += 1
-        return self.unit(self.draws)
+        return self.unit("draw")

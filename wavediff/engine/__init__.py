@@ -5,15 +5,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from wavediff.backbones.diffwave import DiffWave
-from wavediff.backbones.spectral import SpectralNet
 from wavediff.engine.graphed_network import GraphedNetwork
 from wavediff.engine.pieces import Pieces
-from wavediff.engine.streaming import StreamedVocoder, frames_at_once, look_ahead
-from wavediff.engine.triton_diffwave import TritonDiffWave, available, supports
-from wavediff.precision import warn_if_slow_in_bfloat16
+from wavediff.engine.precision import warn_if_slow_in_bfloat16
+from wavediff.engine.registry import fused_of, streams_of
+from wavediff.engine.streaming import GPU_FRAMES, StreamedVocoder, frames_at_once, look_ahead, twin_of
+from wavediff.engine.triton_diffwave import available
 
-__all__ = ["Pieces", "StreamedVocoder", "accelerate", "frames_at_once", "look_ahead"]
+__all__ = [
+    "GPU_FRAMES",
+    "Pieces",
+    "StreamedVocoder",
+    "accelerate",
+    "frames_at_once",
+    "look_ahead",
+    "streams_of",
+    "twin_of",
+]
 
 
 def accelerate(backbone: nn.Module, dtype: torch.dtype = torch.float32, fused: bool = False) -> Any:
@@ -25,13 +33,12 @@ def accelerate(backbone: nn.Module, dtype: torch.dtype = torch.float32, fused: b
         fused: on a GPU, DiffWave's layers as one Triton kernel each where that is possible, and every network's
             evaluations as CUDA graphs.
     """
-    device = next(backbone.parameters()).device
-    if isinstance(backbone, DiffWave) and dtype == torch.bfloat16:
+    device, streams = next(backbone.parameters()).device, streams_of(backbone)
+    if dtype == torch.bfloat16 and streams is not None and streams.takes_dtype:
         warn_if_slow_in_bfloat16(device, "use float32 (--precision float32)")
     if device.type == "cpu":
-        return Pieces(backbone, dtype) if isinstance(backbone, DiffWave | SpectralNet) else backbone
+        return backbone if streams is None else Pieces(backbone, dtype)
     if not fused:
         return backbone
-    if isinstance(backbone, DiffWave) and available(device) and supports(backbone):
-        return GraphedNetwork(TritonDiffWave(backbone, dtype))
-    return GraphedNetwork(backbone)
+    layers = fused_of(backbone) if available(device) else None
+    return GraphedNetwork(backbone if layers is None else layers(backbone, dtype))

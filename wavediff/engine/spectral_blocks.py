@@ -24,7 +24,7 @@ class SpectralLayer:
 
     def __init__(self, block: SpectralBlock, time: Tensor, workspace: Workspace) -> None:
         self.depthwise, self.workspace = block.depthwise, workspace
-        self.reach = block.depthwise.kernel_size[0] // 2
+        self.past, self.ahead = block.past, block.ahead
         scale, self._shift = block.modulation(time)[:, None, None].chunk(2, dim=-1)
         self._gain = 1 + scale
         mixing = block.band_mixing.weight
@@ -38,9 +38,9 @@ class SpectralLayer:
         self._bias = block.contract.bias * block.scale
 
     def __call__(self, window: Tensor) -> Tensor:
-        """(B, reach + n + reach, bands, channels) -> (B, n, bands, channels)"""
+        """(B, past + n + ahead, bands, channels) -> (B, n, bands, channels)"""
         conv, padding = self.depthwise, (0, self.depthwise.kernel_size[1] // 2)
-        count = window.shape[1] - 2 * self.reach
+        count = window.shape[1] - self.past - self.ahead
         missing = _filled_up(count) - count
         padded = F.pad(window, (0, 0, 0, 0, 0, missing)) if missing else window
         h = F.conv2d(padded.permute(0, 3, 1, 2), conv.weight, conv.bias, padding=padding, groups=conv.groups)
@@ -54,7 +54,7 @@ class SpectralLayer:
         filled = self.workspace.get("hidden", (rows, self._expand.shape[1]), h.dtype)
         hidden = torch.addmm(self._hidden_bias, mixed.flatten(0, 1), self._expand, out=filled[: len(mixed) * bands])
         torch.ops.aten.gelu_(filled)
-        x = window[:, self.reach : self.reach + count].reshape(-1, channels)
+        x = window[:, self.past : self.past + count].reshape(-1, channels)
         return torch.addmm(x, hidden, self._contract).add_(self._bias).view(h.shape)
 
 

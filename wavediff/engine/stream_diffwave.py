@@ -17,8 +17,11 @@ from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.diffwave import DiffWave, ResidualLayer
 from wavediff.backbones.embeddings import SQRT_HALF
 from wavediff.engine.lines import DelayLine, Ends
-from wavediff.engine.sampled_mels import SampledMels
+from wavediff.engine.sampled_mels import MEL_REACH, SampledMels
+from wavediff.engine.streams import Streams
 from wavediff.engine.workspace import Workspace
+
+SAMPLES = 4_096  # in a piece, over all items: 64 channels of float32 fill 1 MiB
 
 
 @dataclass(frozen=True)
@@ -229,19 +232,11 @@ def _pointwise(conv: nn.Module, x: Tensor) -> Tensor:
     return F.linear(x, conv.weight[:, :, 0], conv.bias)  # type: ignore[arg-type,index]
 
 
-def look_ahead(network: DiffWave) -> int:
-    """Samples beyond its own that a prediction depends on, in one evaluation."""
-    return network.frame * sum(layer.dilation for layer in network.layers)  # type: ignore[misc]
+class DiffWaveStreams(Streams):
+    """What all evaluations of a `DiffWave` on one signal share. `dtype` is that of activations and products."""
 
-
-class DiffWaveStreams:
-    """What all evaluations of one signal share.
-
-    Args:
-        network: the network.
-        ends: of the items.
-        dtype: of the layers' activations and products.
-    """
+    takes_dtype = True
+    mel_reach = MEL_REACH
 
     def __init__(self, network: DiffWave, ends: Ends | None = None, dtype: torch.dtype = torch.float32) -> None:
         self.network, self.ends = network, ends
@@ -255,7 +250,28 @@ class DiffWaveStreams:
         self._evaluations.append(StreamedDiffWave(self.network, t, self.ends, self.weights, self.mels, self._workspace))
         return self._evaluations[-1]
 
-    def condition(self, conditions: Sequence[Condition], last: bool) -> None:
+    @staticmethod
+    def prepare(network: DiffWave, cond: Condition) -> Condition:
+        """The condition itself."""
+        network.check(cond)
+        return cond
+
+    def condition(self, prepared: Sequence[Condition], last: bool) -> None:
         """Conditions of the next pieces of frames."""
         self.mels.forget(min(evaluation.position for evaluation in self._evaluations))
-        self.mels.push(conditions, last)
+        self.mels.push(prepared, last)
+
+    @staticmethod
+    def look_ahead(network: DiffWave) -> int:
+        """The reach of its convolutions."""
+        return network.frame * sum(layer.dilation for layer in network.layers)  # type: ignore[misc]
+
+    @staticmethod
+    def piece(network: DiffWave, batch: int) -> int:
+        """As many as the cache holds."""
+        return max(SAMPLES // batch, 256) * network.frame
+
+    @staticmethod
+    def frames_at_once(network: DiffWave, hop_length: int, batch: int, streamed: bool) -> int:
+        """As many as the cache holds."""
+        return max(SAMPLES * network.config.fold // batch // hop_length, 1)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from wavediff.backbones import Condition
+from wavediff.diffusion.harmonic import HarmonicSource
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.engine.lines import DelayLine, Ends, Window
 from wavediff.engine.stream_stft import Analysis, PhaseStep, Synthesis
@@ -28,8 +29,31 @@ class ShapeStream:
         return self._synthesis.push(spectra, last)
 
 
+class VoiceStream:
+    """`ShapedNormal.guess` with a voice: white noise (B, n * hop_length) -> a guess at the speech."""
+
+    def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
+        self._prior, self._analysis, self._synthesis = prior, Analysis(prior.stft, ends), Synthesis(prior.stft, ends)
+        self._source = HarmonicSource(prior.stft.n_fft, prior.stft.hop_length)
+        self._envelopes, self._magnitudes = DelayLine(), DelayLine()
+
+    def push(self, white: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
+        """The guess that is settled."""
+        voice = white
+        for cond in conditions:
+            self._envelopes.push(cond.envelope)
+            self._magnitudes.push(cond.magnitude)
+            if cond.pitch is not None and white is not None:
+                voice = self._source.push(*cond.pitch, white)
+        spectra = self._analysis.push(voice, last)
+        if spectra is not None:
+            count = spectra.shape[1]
+            spectra = self._prior.uttered(spectra, self._envelopes.take(count), self._magnitudes.take(count))
+        return self._synthesis.push(spectra, last)
+
+
 class GuessStream:
-    """`ShapedNormal.guess` of shaped noise: white noise (B, n * hop_length) -> a guess at the speech."""
+    """`ShapedNormal.guess` from noise: white noise (B, n * hop_length) -> a guess at the speech."""
 
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
         self._shape, self._analysis = ShapeStream(prior, ends), Analysis(prior.stft, ends)

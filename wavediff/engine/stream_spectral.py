@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from wavediff.backbones.conditioning import Condition
@@ -9,7 +10,11 @@ from wavediff.backbones.spectral import PreparedSpectrum, SpectralNet
 from wavediff.engine.lines import Context, DelayLine, Ends
 from wavediff.engine.spectral_blocks import SpectralLayer
 from wavediff.engine.stream_stft import Analysis, Synthesis, analysis_look_ahead, synthesis_look_ahead
+from wavediff.engine.streams import Streams
 from wavediff.engine.workspace import Workspace
+
+FRAMES = 64  # in a piece, over all items
+DECODED_FRAMES = 320  # over all items: every iteration of the guess has its overhead for each piece
 
 
 class StreamedSpectral:
@@ -27,7 +32,7 @@ class StreamedSpectral:
         time = network.time(t)
         self._layers = [SpectralLayer(block, time, workspace) for block in network.blocks]  # type: ignore[arg-type]
         self._analysis, self._synthesis = Analysis(network.stft, ends), Synthesis(network.stft, ends)
-        self._contexts = [Context(layer.reach, layer.reach) for layer in self._layers]
+        self._contexts = [Context(layer.past, layer.ahead) for layer in self._layers]
         self._positions = [0] * len(self._contexts)
         self._envelopes, self._expected = DelayLine(), DelayLine()
         self._whitened, self._held_envelopes = DelayLine(), DelayLine()
@@ -64,21 +69,10 @@ class StreamedSpectral:
         return None if window is None else self._layers[index](window)
 
 
-def look_ahead(network: SpectralNet) -> int:
-    """Frames beyond its own that a prediction depends on, in one evaluation."""
-    reach = network.config.kernel_frames // 2 * len(network.blocks)
-    return analysis_look_ahead(network.stft) + reach + synthesis_look_ahead(network.stft)
+class SpectralStreams(Streams):
+    """What all evaluations of a `SpectralNet` on one signal share."""
 
-
-class SpectralStreams:
-    """What all evaluations of one signal share.
-
-    Args:
-        network: the network.
-        ends: of the items.
-    """
-
-    def __init__(self, network: SpectralNet, ends: Ends | None = None) -> None:
+    def __init__(self, network: SpectralNet, ends: Ends | None = None, dtype: torch.dtype = torch.float32) -> None:
         self.network, self.ends = network, ends
         self._workspace = Workspace(network.band_offset.device)
         self._evaluations: list[StreamedSpectral] = []
@@ -88,9 +82,30 @@ class SpectralStreams:
         self._evaluations.append(StreamedSpectral(self.network, t, self.ends, self._workspace))
         return self._evaluations[-1]
 
-    def condition(self, conditions: Sequence[Condition], last: bool) -> None:
-        """Conditions of the next pieces of frames."""
-        for cond in conditions:
-            prepared = self.network.prepare(cond)
+    @staticmethod
+    def prepare(network: SpectralNet, cond: Condition) -> PreparedSpectrum:
+        """As the network does."""
+        return network.prepare(cond)
+
+    def condition(self, prepared: Sequence[PreparedSpectrum], last: bool) -> None:
+        """Spectra of the next pieces of frames."""
+        for spectra in prepared:
             for evaluation in self._evaluations:
-                evaluation.condition(prepared)
+                evaluation.condition(spectra)
+
+    @staticmethod
+    def look_ahead(network: SpectralNet) -> int:
+        """The reach of its blocks, and of the transforms around them."""
+        reach = sum(block.ahead for block in network.blocks)  # type: ignore[misc]
+        frames = analysis_look_ahead(network.stft) + reach + synthesis_look_ahead(network.stft)
+        return frames * network.stft.hop_length
+
+    @staticmethod
+    def piece(network: SpectralNet, batch: int) -> int:
+        """Whole frames."""
+        return FRAMES * network.stft.hop_length
+
+    @staticmethod
+    def frames_at_once(network: SpectralNet, hop_length: int, batch: int, streamed: bool) -> int:
+        """At least as many as the guess needs, of whose products those with few columns round differently."""
+        return max((FRAMES if streamed else DECODED_FRAMES) // batch, 16)

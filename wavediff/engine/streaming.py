@@ -6,27 +6,26 @@ at once, each a little behind the one before.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.backbones import Condition
-from wavediff.backbones.diffwave import DiffWave
-from wavediff.backbones.spectral import SpectralNet
-from wavediff.denoiser import Denoiser
-from wavediff.diffusion import Combination, ItemNoise, Plan, expand, unroll
-from wavediff.diffusion.priors import ShapedNormal
-from wavediff.engine import pieces, sampled_mels, stream_diffwave, stream_spectral, stream_stft
+from wavediff.diffusion import ItemNoise, Plan, Terms, unroll
+from wavediff.diffusion.walk import diffuse, levels
+from wavediff.engine import stream_stft
 from wavediff.engine.lines import Context, DelayLine, Ends
-from wavediff.engine.stream_diffwave import DiffWaveStreams
-from wavediff.engine.stream_prior import GuessStream, ShapeStream
-from wavediff.engine.stream_spectral import SpectralStreams
+from wavediff.engine.registry import streams_of
+from wavediff.engine.stream_prior import GuessStream, ShapeStream, VoiceStream
+from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError, SamplingError
+from wavediff.mel import pitch as pitch_net
+from wavediff.models.denoiser import Denoiser
 
 # Matrix products of fewer columns round differently, and Griffin-Lim makes much of little.
 LEAST_COLUMNS = 16
-CPU_FRAMES = 320  # over all items: every iteration of the guess has its overhead for each piece
 GPU_FRAMES = 8_192  # over all items: enough to keep a GPU busy, and 95 s of speech
 
 
@@ -34,12 +33,15 @@ class StreamedVocoder:
     """Mel pieces in, speech out.
 
     Args:
-        denoiser: the model; its backbone is a `DiffWave` or a `SpectralNet`.
+        denoiser: the model; its backbone has a twin in `wavediff.engine.registry`.
         plan: sampler and times.
         noise: of the items.
         hop_length: samples a frame becomes.
         ends: of the items, where they differ.
-        dtype: of DiffWave's layers.
+        dtype: of the layers' products, where the twin takes one.
+
+    Raises:
+        ConfigError: the backbone has no twin, or the sampler is not linear.
     """
 
     def __init__(
@@ -55,25 +57,30 @@ class StreamedVocoder:
         prior, schedule = denoiser.prior, denoiser.schedule
         unrolled = unroll(plan, schedule)
         items = len(noise.seeds)
-        self._shaped = prior if isinstance(prior, ShapedNormal) else None
+        self._shaped = prior.shaping
         self._draws = [noise.draw()]
         self._shapes = [ShapeStream(self._shaped, ends) if self._shaped else None]
-        self._guess: GuessStream | None = None
-        if denoiser.start_time < 1 and isinstance(prior, ShapedNormal):
-            self._guess, self._guess_draw = GuessStream(prior, ends), noise.draw()
-            time = plan.grid[:1].expand(items).to(noise.device)
-            self._levels = schedule.alpha(time), schedule.sigma(time)
+        self._guess: GuessStream | VoiceStream | None = None
+        if denoiser.start_time < 1 and self._shaped is not None:
+            self._guess = (GuessStream if self._shaped.pitch is None else VoiceStream)(self._shaped, ends)
+            self._guess_draw, self._levels = noise.draw(), levels(schedule, plan.times[0])
             self._waiting = DelayLine(), DelayLine()  # noise and guess
         for _ in range(unrolled.draws):
             self._draws.append(noise.draw())
             self._shapes.append(ShapeStream(self._shaped, ends) if self._shaped else None)
         if self._shaped is not None:
-            reach = self._shaped.envelope.frames // 2
-            self._context = Context(reach, reach, "replicate")
-        self._network = _streams(denoiser.backbone, ends, dtype)
-        times = [torch.full((items,), time, dtype=torch.float64, device=noise.device) for time in unrolled.times]
-        self._evaluations = [(t, self._network.evaluation(t), DelayLine()) for t in times]
-        self._sums = [_Sum(combination) for combination in (*unrolled.inputs, unrolled.output)]
+            reach, pitch = self._shaped.envelope.frames // 2, self._shaped.pitch is not None
+            past, ahead = (pitch_net.PAST, pitch_net.AHEAD) if pitch else (0, 0)
+            self._context = Context(max(reach, past), max(reach, ahead), "replicate")
+        self._kind = twin_of(denoiser)
+        self._network = self._kind(denoiser.backbone, ends, dtype)
+        self._nodes: list[tuple[_Sum, _Evaluation | None]] = []
+        for node in unrolled.nodes:
+            evaluation = None
+            if node.time is not None:
+                t = torch.full((items,), node.time, dtype=torch.float64, device=noise.device)
+                evaluation = _Evaluation(t, self._network.evaluation(t), DelayLine())
+            self._nodes.append((_Sum(node.terms), evaluation))
 
     def push(self, mel: Tensor | None, last: bool) -> Tensor | None:
         """The next frames (B, n_mels, n) -> the speech (B, m * hop_length) that is settled, or None.
@@ -83,7 +90,7 @@ class StreamedVocoder:
             last: whether the mel ends here.
         """
         conditions = self._conditions(mel, last)
-        self._network.condition(conditions, last)
+        self._network.condition([self._kind.prepare(self.denoiser.backbone, cond) for cond in conditions], last)
         frames = sum(cond.mel.shape[-1] for cond in conditions if cond.mel is not None)
         signals: list[Tensor | None] = []
         for draw, shape in zip(self._draws, self._shapes, strict=True):
@@ -93,19 +100,28 @@ class StreamedVocoder:
             signals[0] = self._start(signals[0], frames, conditions, last)
         for index, signal in enumerate(signals):
             self._hand_on(index, signal)
-        for number, (t, evaluation, line) in enumerate(self._evaluations):
-            x_t = self._sums[number].take()
-            line.push(x_t)
-            output = evaluation.push(x_t, last)
-            if output is not None:
-                if not output.isfinite().all():
-                    raise SamplingError(
-                        f"step {number + 1} of {len(self._evaluations)} gave NaN or infinite samples; use another "
-                        "checkpoint, schedule or precision"
-                    )
-                x_0 = self.denoiser.x0_from(output, line.take(output.shape[1]), t)
-                self._hand_on(len(signals) + number, x_0)
-        return self._sums[-1].take()
+        piece: Tensor | None = None
+        for index, (terms, evaluation) in enumerate(self._nodes, len(signals)):
+            piece = terms.take()
+            if evaluation is not None:
+                piece = self._estimate(evaluation, piece, last)
+            self._hand_on(index, piece)
+        return piece
+
+    def _estimate(self, evaluation: "_Evaluation", x_t: Tensor | None, last: bool) -> Tensor | None:
+        """The estimate of x_0 that is settled."""
+        evaluation.line.push(x_t)
+        output = evaluation.stream.push(x_t, last)
+        if output is None:
+            return None
+        if not output.isfinite().all():
+            evaluations = [stage for _, stage in self._nodes if stage is not None]
+            number = next(n for n, stage in enumerate(evaluations, 1) if stage is evaluation)
+            raise SamplingError(
+                f"step {number} of {len(evaluations)} gave NaN or infinite samples; use another checkpoint, schedule "
+                "or precision"
+            )
+        return self.denoiser.x0_from(output, evaluation.line.take(output.shape[1]), evaluation.t)
 
     def _conditions(self, mel: Tensor | None, last: bool) -> list[Condition]:
         """What the network is told of the frames whose neighbours are known."""
@@ -114,11 +130,15 @@ class StreamedVocoder:
         window = self._context.push(None if mel is None else mel.transpose(1, 2), last)
         if window is None:
             return []
-        reach, count = self._context.left, window.shape[1] - 2 * self._context.left
+        left, count = self._context.left, window.shape[1] - self._context.left - self._context.right
         window = F.pad(window.transpose(1, 2), (0, max(LEAST_COLUMNS - count, 0)), mode="replicate")
-        inner = window[..., reach : window.shape[-1] - reach].contiguous()
-        envelope = self._shaped.envelope(window)[:, reach : reach + count]
-        return [Condition(inner[..., :count], envelope=envelope, magnitude=self._shaped.magnitude(inner)[:, :count])]
+        inner = slice(left, left + count)
+        envelope, magnitude = self._shaped.spectra(window)
+        pitch = None
+        if self._shaped.pitch is not None:
+            around = magnitude[:, left - pitch_net.PAST : left + count + pitch_net.AHEAD]
+            pitch = self._shaped.pitch.inner(around)
+        return [Condition(window[..., inner], None, envelope[:, inner], magnitude[:, inner], pitch)]
 
     def _start(self, noise: Tensor | None, frames: int, conditions: Sequence[Condition], last: bool) -> Tensor | None:
         """Where sampling starts: the guess at the first time of the plan, with as much noise as belongs to it."""
@@ -130,47 +150,55 @@ class StreamedVocoder:
         if count == 0:
             return None
         x_T, guess = (line.take(count) for line in self._waiting)
-        alpha, sigma = self._levels
-        return expand(alpha, guess) * guess + expand(sigma, guess) * x_T
+        return diffuse(guess, x_T, self._levels)
 
     def _hand_on(self, index: int, piece: Tensor | None) -> None:
-        for combination in self._sums:
-            combination.push(index, piece)
+        for terms, _ in self._nodes:
+            terms.push(index, piece)
 
 
 def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int) -> int:
     """Samples beyond its own that a sample of the speech depends on: how late a stream must be."""
-    evaluations = len(unroll(plan, denoiser.schedule).times)
-    if isinstance(denoiser.backbone, DiffWave):
-        each, frames = stream_diffwave.look_ahead(denoiser.backbone), sampled_mels.MEL_REACH
-    else:
-        each, frames = hop_length * stream_spectral.look_ahead(_spectral(denoiser.backbone)), 0
-    if isinstance(denoiser.prior, ShapedNormal):
-        stft, config = denoiser.prior.stft, denoiser.prior.config
+    evaluations, kind, shaped = len(unroll(plan, denoiser.schedule).times), twin_of(denoiser), denoiser.prior.shaping
+    each, frames = kind.look_ahead(denoiser.backbone), kind.mel_reach
+    if shaped is not None:
+        stft, config = shaped.stft, shaped.config
         there_and_back = stream_stft.analysis_look_ahead(stft) + stream_stft.synthesis_look_ahead(stft)
         frames = max(frames, there_and_back)
         if denoiser.start_time < 1:
-            frames = 2 * there_and_back + config.phase_iterations * stream_stft.phase_look_ahead(stft)
-        frames += denoiser.prior.envelope.frames // 2
+            frames += config.phase_iterations * stream_stft.phase_look_ahead(stft)
+            frames += 0 if config.harmonic else there_and_back  # of the noise that is shaped first
+        reach = shaped.envelope.frames // 2
+        frames += max(reach, pitch_net.AHEAD) if config.harmonic else reach
     return frames * hop_length + evaluations * each
 
 
 def frames_at_once(denoiser: Denoiser, hop_length: int, batch: int, streamed: bool = False) -> int:
     """How many frames of a mel are best computed together; where the speech of a stream waits for them, fewer."""
-    device = next(denoiser.parameters()).device.type
-    if device != "cpu":
+    if next(denoiser.parameters()).device.type != "cpu" and not streamed:
         return max(GPU_FRAMES // batch, 16)
-    if isinstance(denoiser.backbone, DiffWave):
-        samples = pieces.SAMPLES * denoiser.backbone.config.fold // batch
-        return max(samples // hop_length, 1)
-    return max((pieces.FRAMES if streamed else CPU_FRAMES) // batch, 16)
+    return twin_of(denoiser).frames_at_once(denoiser.backbone, hop_length, batch, streamed)
+
+
+class _Evaluation(NamedTuple):
+    """One evaluation of the network.
+
+    Attributes:
+        t: (B,)
+        stream: of the network.
+        line: x_t that waits for its prediction.
+    """
+
+    t: Tensor
+    stream: Evaluation
+    line: DelayLine
 
 
 class _Sum:
-    """A combination of signals that arrive at different times."""
+    """A sum of signals that arrive at different times."""
 
-    def __init__(self, combination: Combination) -> None:
-        self._terms = {index: (coefficient, DelayLine()) for index, coefficient in combination.terms}
+    def __init__(self, terms: Terms) -> None:
+        self._terms = {index: (coefficient, DelayLine()) for index, coefficient in terms}
 
     def push(self, index: int, piece: Tensor | None) -> None:
         if index in self._terms:
@@ -188,13 +216,14 @@ class _Sum:
         return total
 
 
-def _streams(backbone: torch.nn.Module, ends: Ends | None, dtype: torch.dtype) -> DiffWaveStreams | SpectralStreams:
-    if isinstance(backbone, DiffWave):
-        return DiffWaveStreams(backbone, ends, dtype)
-    return SpectralStreams(_spectral(backbone), ends)
+def twin_of(denoiser: Denoiser) -> type[Streams]:
+    """How the model's backbone is computed on pieces.
 
-
-def _spectral(backbone: torch.nn.Module) -> SpectralNet:
-    if not isinstance(backbone, SpectralNet):
-        raise ConfigError(f"backbone: {type(backbone).__name__} is no vocoder's network")
-    return backbone
+    Raises:
+        ConfigError: it is on whole signals alone.
+    """
+    kind = streams_of(denoiser.backbone)
+    if kind is None:
+        name = type(denoiser.backbone).__name__
+        raise ConfigError(f"backbone: {name} computes whole signals alone, so its speech is no stream; use decode")
+    return kind

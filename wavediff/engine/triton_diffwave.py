@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.backbones.conditioning import Condition
@@ -35,10 +35,8 @@ def available(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def supports(network: nn.Module) -> bool:
-    """Whether the kernel computes this network: a `DiffWave` of 16, 32, 48 ... 128 channels."""
-    if not isinstance(network, DiffWave):
-        return False
+def supports(network: DiffWave) -> bool:
+    """Whether the kernel computes a network of this width: 16, 32, 48 ... 128 channels."""
     channels = network.config.channels
     return channels % GRAIN == 0 and channels <= MAX_CHANNELS
 

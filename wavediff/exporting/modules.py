@@ -1,32 +1,29 @@
 """What is exported: a vocoder's denoiser, or all of its sampling, as modules that take tensors and give one."""
 
 import copy
-import functools
 
 import torch
 from torch import Tensor, nn
 
 from wavediff.backbones import Condition
-from wavediff.denoiser import Bound, Denoiser
-from wavediff.diffusion import Combination, Plan, predict_x0, unroll
-from wavediff.diffusion.priors import ShapedNormal
+from wavediff.diffusion import Plan, predict_x0, unroll
+from wavediff.diffusion.walk import diffuse, levels, walk
 from wavediff.errors import ConfigError
-from wavediff.exporting.stft import PairSTFT, exchange
-from wavediff.mel import MelSpec
+from wavediff.exporting.real_stft import PairSTFT, exchange
 from wavediff.mel.griffin_lim import STEP_BACK
+from wavediff.models.denoiser import Bound, Denoiser
 
 
-def exportable(denoiser: Denoiser, spec: MelSpec, transform: type[PairSTFT]) -> Denoiser:
+def exportable(denoiser: Denoiser, transform: type[PairSTFT]) -> Denoiser:
     """A copy whose transforms can be exported.
 
     Args:
         denoiser: of a vocoder.
-        spec: dialect of its mel.
         transform: which form they take.
     """
     denoiser = copy.deepcopy(denoiser).cpu().float().eval().requires_grad_(False)
-    if isinstance(denoiser.prior, ShapedNormal):
-        exchange(denoiser, transform(spec))
+    if denoiser.prior.shaping is not None:
+        exchange(denoiser, transform(denoiser.prior.shaping.spec))
     return denoiser
 
 
@@ -77,12 +74,9 @@ class FewSteps(nn.Module):
         self.unrolled = unroll(plan, denoiser.schedule)
         self.guesses = denoiser.start_time < 1
         self.draws, self.evaluations = 1 + self.guesses + self.unrolled.draws, len(self.unrolled.times)
+        self.first = plan.times[0]
         # As numbers, or the schedule would be traced, in float64.
-        self.start_level, *self.levels = [self._level(t) for t in (plan.times[0], *self.unrolled.times)]
-
-    def _level(self, t: float) -> tuple[float, float]:
-        time = torch.tensor([t], dtype=torch.float64)
-        return float(self.denoiser.schedule.alpha(time)), float(self.denoiser.schedule.sigma(time))
+        self.levels = {t: levels(denoiser.schedule, t) for t in (self.first, *self.unrolled.times)}
 
     def forward(self, mel: Tensor, noise: Tensor) -> Tensor:
         """See the class."""
@@ -93,17 +87,17 @@ class FewSteps(nn.Module):
         start, *others = noise.unbind(1)
         start = bound.noise(start)
         if self.guesses:
-            alpha, sigma = self.start_level
-            start = alpha * _guess(bound, others.pop(0)) + sigma * start
-        signals = [start, *map(bound.noise, others)]
-        for t, (alpha, sigma), terms in zip(self.unrolled.times, self.levels, self.unrolled.inputs, strict=True):
-            x_t = _combined(terms, signals)
+            start = diffuse(_guess(bound, others.pop(0)), start, self.levels[self.first])
+
+        def estimate(x_t: Tensor, t: float) -> Tensor:
             output = bound.predict(x_t, torch.tensor([t], dtype=torch.float64))  # (1,): the same for all items
             # Said anew, or the lengths of one evaluation would be traced as formulas of all those before it.
             output = output.reshape(batch, length)
-            levels = x_t.new_full((batch,), alpha), x_t.new_full((batch,), sigma)
-            signals.append(predict_x0(self.denoiser.prediction, output, x_t, *levels))
-        return _combined(self.unrolled.output, signals).clamp(-1, 1)
+            alpha, sigma = (x_t.new_full((batch,), level) for level in self.levels[t])
+            return predict_x0(self.denoiser.prediction, output, x_t, alpha, sigma)
+
+        *_, speech = walk(estimate, self.unrolled, start, map(bound.noise, others))
+        return speech.clamp(-1, 1)
 
     def inputs(self, mel: Tensor) -> dict[str, Tensor]:
         """Something to trace with, for a mel (B, n_mels, frames)."""
@@ -113,9 +107,11 @@ class FewSteps(nn.Module):
 
 def _guess(bound: Bound, white: Tensor) -> Tensor:
     """`Bound.guess`, its iterations as one loop: written out they would make the graph thirty times as large."""
-    prior, envelope, magnitude = bound.denoiser.prior, bound.cond.envelope, bound.cond.magnitude
-    if not isinstance(prior, ShapedNormal) or envelope is None or magnitude is None:
+    prior, envelope, magnitude = bound.denoiser.prior.shaping, bound.cond.envelope, bound.cond.magnitude
+    if prior is None or envelope is None or magnitude is None:
         raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or start_time to 1")
+    if prior.pitch is not None:
+        return prior.guess(white, envelope, magnitude)
     stft: PairSTFT = prior.stft  # type: ignore[assignment]  # `exportable` saw to it
     return find_phase(magnitude, prior.shape(white, envelope), stft, prior.config.phase_iterations)
 
@@ -141,9 +137,3 @@ def find_phase(magnitude: Tensor, start: Tensor, stft: PairSTFT, n_iter: int) ->
         counted = torch.zeros((), dtype=torch.int64), pairs, torch.zeros_like(start)
         _, pairs, _ = torch.while_loop(goes_on, iterate, counted)
     return stft.added(pairs) * gain
-
-
-def _combined(combination: Combination, signals: list[Tensor]) -> Tensor:
-    """The sum that `wavediff.diffusion.unroll` describes."""
-    terms = [value * signals[index] if value != 1 else signals[index] for index, value in combination.terms]
-    return functools.reduce(torch.add, terms)

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from wavediff.diffusion import Plan
 from wavediff.errors import require_packages
 from wavediff.exporting.contract import What, check_suffix, contract, module_of
-from wavediff.exporting.stft import MatrixSTFT
+from wavediff.exporting.real_stft import MatrixSTFT
 from wavediff.exporting.tracing import quiet, traced
 from wavediff.files import atomic_write, check_output
 from wavediff.pipelines.vocoder import Vocoder

@@ -8,7 +8,7 @@ import torch
 
 from wavediff.diffusion import Plan
 from wavediff.exporting.contract import What, check_suffix, contract, module_of
-from wavediff.exporting.stft import FourierSTFT
+from wavediff.exporting.real_stft import FourierSTFT
 from wavediff.exporting.tracing import quiet, traced
 from wavediff.files import atomic_write, check_output
 from wavediff.pipelines.vocoder import Vocoder

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from wavediff.arguments import Values
 from wavediff.errors import MelError
-from wavediff.mel.diagnosis import diagnose
 from wavediff.mel.dialects import convert, lowest
-from wavediff.mel.limits import MARGIN, padded_frames, span_of, value_fault
+from wavediff.mel.identify import diagnose
+from wavediff.mel.identify.limits import MARGIN, padded_frames, span_of, value_fault
 from wavediff.mel.shape import check_shape
 from wavediff.mel.spec import MelSpec, as_spec
 from wavediff.mel.transform import nepers

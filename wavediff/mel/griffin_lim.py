@@ -67,15 +67,15 @@ def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float
 
 @torch.no_grad()
 def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int) -> Tensor:
-    """A waveform of about this magnitude, found by fast Griffin-Lim from the phase of `start`.
+    """A waveform of about this magnitude, found by fast Griffin-Lim from the phase of the spectrum `start`.
 
     Unlike `griffin_lim` on any device, for a whole batch at once, and an item's result depends on its own start
     alone: a seed that draws the start decides the result.
 
     Args:
         magnitude: (B, frames, n_fft // 2 + 1).
-        start: waveform (B, frames * hop_length).
-        stft: in whose frames the magnitude is given.
+        start: (B, frames, n_fft // 2 + 1), complex.
+        stft: in whose frames both are given.
         n_iter: 0 puts the magnitude on the phase of `start`.
 
     Returns:
@@ -83,7 +83,7 @@ def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int) -
 
     Source: Perraudin et al. 2013, A fast Griffin-Lim algorithm, algorithm 2.
     """
-    spectrum = with_magnitude(stft.analysis(start), magnitude)
+    spectrum = with_magnitude(start, magnitude)
     previous: Tensor | None = None
     for _ in range(n_iter):
         signal = stft.synthesis(spectrum)

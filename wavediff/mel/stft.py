@@ -69,11 +69,18 @@ class FrameSTFT(nn.Module):
         """(1, N): one over the sum of the overlapping squared windows; the same at each step, so the last is kept."""
         weight, window = self._last_weight, self.window
         length = (frames - 1) * self.hop_length + self.n_fft
+        if is_captured(window.device):  # a graph must own what it reads: the kept one may be replaced
+            return overlap_weight(window.square().expand(1, frames, -1), self.hop_length)
         if weight is None or weight.device != window.device or weight.shape[1] != length:
             with torch.inference_mode(False):  # or training could not use what sampling has left here
                 weight = overlap_weight(window.square().expand(1, frames, -1), self.hop_length)
             self._last_weight = weight
         return weight
+
+
+def is_captured(device: torch.device) -> bool:
+    """Whether what is computed on `device` now becomes a CUDA graph."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:

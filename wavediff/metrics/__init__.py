@@ -5,7 +5,13 @@ Every figure is defined in its function's docstring.
 
 from wavediff.metrics.distribution import frechet_distance, kernel_distance, nearest_distances, pairwise_diversity
 from wavediff.metrics.evaluation import Summary, evaluate_pair, evaluate_signal, summarise
-from wavediff.metrics.files import (
+from wavediff.metrics.generated import GeneratedReport, evaluate_generated
+from wavediff.metrics.high_band import high_band_unvoiced, high_band_voiced
+from wavediff.metrics.level import clipped, dc_offset, noise_floor, peak
+from wavediff.metrics.opinion import distillmos, dnsmos, visqol
+from wavediff.metrics.perceptual import pesq, stoi
+from wavediff.metrics.pitch import f0_rmse, pitch_track, voicing_error
+from wavediff.metrics.recordings import (
     Matching,
     check_files,
     evaluate_file,
@@ -14,14 +20,8 @@ from wavediff.metrics.files import (
     match_recordings,
     read_ids,
 )
-from wavediff.metrics.generated import GeneratedReport, evaluate_generated
-from wavediff.metrics.high_band import high_band_unvoiced, high_band_voiced
-from wavediff.metrics.level import clipped, dc_offset, noise_floor, peak
-from wavediff.metrics.opinion import distillmos, dnsmos, visqol
-from wavediff.metrics.perceptual import pesq, stoi
-from wavediff.metrics.pitch import f0_rmse, pitch_track, voicing_error
 from wavediff.metrics.registry import METRICS, Metric, select_metrics
-from wavediff.metrics.spectral import log_mel_l1, mcd, mr_stft
+from wavediff.metrics.spectra import log_mel_l1, mcd, mr_stft
 
 __all__ = [
     "METRICS",

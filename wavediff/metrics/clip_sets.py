@@ -10,10 +10,10 @@ from torch import Tensor
 
 from wavediff.audio import read_audio
 from wavediff.audio.faults import find_faults
-from wavediff.classifier import SoundClassifier
 from wavediff.data.corpora.classes import ClassFolders
 from wavediff.data.manifest import read_manifest
 from wavediff.errors import AudioError, DataError
+from wavediff.metrics.classifier import SoundClassifier
 from wavediff.metrics.copies import coarse_spectrogram
 
 UNREADABLE = "unreadable"  # a fault besides those of `find_faults`: damaged, empty, NaN or infinite samples

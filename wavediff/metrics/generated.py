@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from wavediff.audio.faults import FAULTS
-from wavediff.classifier import SoundClassifier, load_classifier
 from wavediff.errors import DataError
+from wavediff.metrics.classifier import SoundClassifier, load_classifier
 from wavediff.metrics.clip_sets import UNREADABLE, ClipSet, labelled_clips, measure_clips
 from wavediff.metrics.copies import best_matches
 from wavediff.metrics.distribution import frechet_distance, kernel_distance, nearest_distances, pairwise_diversity

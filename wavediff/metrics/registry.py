@@ -12,7 +12,7 @@ from wavediff.metrics.opinion import distillmos, dnsmos, visqol
 from wavediff.metrics.perceptual import pesq, stoi
 from wavediff.metrics.pitch import f0_rmse, voicing_error
 from wavediff.metrics.signals import PairMetric
-from wavediff.metrics.spectral import log_mel_l1, mcd, mr_stft
+from wavediff.metrics.spectra import log_mel_l1, mcd, mr_stft
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 
 _TITLES = {
     "train_manifest": "trained on",

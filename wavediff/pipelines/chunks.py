@@ -12,7 +12,7 @@ from wavediff.engine.lines import DelayLine
 from wavediff.errors import MelError
 from wavediff.mel import MelSpec
 from wavediff.mel.shape import check_shape
-from wavediff.sampling import check_seed
+from wavediff.models.sampling import check_seed
 
 
 def check_stream(mel_chunks: Any, seed: int | Sequence[int]) -> None:

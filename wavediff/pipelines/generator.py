@@ -1,5 +1,6 @@
 """Sounds from nothing: free or by class, varied, inpainted, interpolated, looped."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -11,11 +12,12 @@ from torch.nn.functional import pad
 
 from wavediff.arguments import Values, is_whole, real, whole
 from wavediff.diffusion.noise import MAX_SEED
+from wavediff.diffusion.walk import OnStep, states
 from wavediff.errors import SamplingError
+from wavediff.models.sampling import check_seeds
 from wavediff.pipelines.circular import Circular
 from wavediff.pipelines.pipeline import exact
 from wavediff.pipelines.sounds import LOOP_CONTEXT_SECONDS, Labels, Options, SoundPipeline
-from wavediff.sampling import OnStep, check_seeds, states
 
 DEFAULT_STRENGTH = 0.5
 EDGE_SECONDS = 0.005  # at the edges of what was inpainted
@@ -65,7 +67,7 @@ class Generator(SoundPipeline):
             label: class of all of them, or one a sound; None draws from all classes.
             guidance: how strongly the class leads: 1 as trained, above 1 clearer and less varied. Default 2; only
                 with a label.
-            num_steps: steps of sampling, each two network evaluations with guidance.
+            num_steps: estimates of the sound, at most: each is two network evaluations with guidance.
             sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5"; "ddpm" by default.
             schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.
             seed: of the first sound; the others follow with seed + 1, seed + 2, ... Or one seed a sound. A sound
@@ -81,7 +83,8 @@ class Generator(SoundPipeline):
             ConfigError: a label is unknown, or the model knows no classes.
             SamplingError: count, seconds, steps, sampler, guidance or seed are not possible, or a step gave NaN.
         """
-        options, count = Options(label, guidance, num_steps, sampler, schedule, seed, on_step), self._count(count)
+        options = Options(num_steps, schedule, sampler, seed, label, guidance, on_step)
+        count = self._count(count)
         length = self._length(self.seconds if seconds is None else seconds)
         noise = self._noise(options.seed, count)
         guided = self._estimate(options, count)
@@ -206,7 +209,7 @@ class Generator(SoundPipeline):
         noise = self._noise([whole(first, "first", 0, MAX_SEED, SamplingError)] * count, count)
         other = self._noise([whole(second, "second", 0, MAX_SEED, SamplingError)], 1)
         a, b = noise.normal(values), other.normal(values)
-        chosen = chosen._replace(sampler=chosen.sampler or "ddim")  # noise on the way would lead elsewhere
+        chosen = dataclasses.replace(chosen, sampler=chosen.sampler or "ddim")  # noise on the way would lead elsewhere
         # On the sphere, where nearly all of a normal distribution lies in so many dimensions.
         x_T = torch.cos(weight * math.pi / 2) * a + torch.sin(weight * math.pi / 2) * b
         signal = self._walk(self._estimate(chosen, count), x_T, self._plan(chosen), noise, chosen)

@@ -1,6 +1,5 @@
 """What a vocoder does with mels: it makes them of recordings, and takes those of its own dialect and of others."""
 
-import dataclasses
 from typing import Any, Self
 
 import torch
@@ -9,11 +8,11 @@ from torch import Tensor
 from wavediff.arguments import Values, as_waveform
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
-from wavediff.denoiser import Denoiser
 from wavediff.errors import ConfigError, MelError
 from wavediff.mel import MelSpec, MelTransform, can_convert, in_dialect
 from wavediff.mel.spec import as_spec
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.models.denoiser import Denoiser
 from wavediff.pipelines.pipeline import Pipeline, exact
 
 
@@ -40,7 +39,8 @@ class MelPipeline(Pipeline):
         """A vocoder of mels of another dialect: this one where they can be converted, else one of the same weights.
 
         A network at frame rate sees the spectrum that a mel stands for, not the mel, so its weights serve every
-        dialect whose frames have the same FFT length. Rate and hop of the speech are then those of the dialect.
+        dialect. Bands of frames of another FFT length are brought to frames of the network's. Rate and hop of the
+        speech are those of the dialect.
 
         Args:
             mel_spec: dialect of the mels, or its preset's name; None for the model's own.
@@ -108,15 +108,13 @@ def _retuned(config: ModelConfig, denoiser: Denoiser, spec: MelSpec) -> tuple[Mo
     the noise, and no weight's shape depends on the dialect.
 
     Raises:
-        MelError: the network takes bands, or frames of another FFT length.
+        MelError: the network takes bands, or cannot take such frames.
     """
     own = config.mel
     if own is None or config.prior.power == 0:
         raise _refused(spec, own, "takes the bands of its own dialect")
-    if spec.n_fft != own.n_fft:
-        raise _refused(spec, own, f"takes frames of {own.n_fft} samples")
-    other = dataclasses.replace(config, mel=spec, sample_rate=spec.sample_rate)
     try:
+        other = config.of_dialect(spec)
         with torch.device("cpu"):  # whatever the caller's default device
             twin = build_denoiser(other).float()
     except ConfigError as error:

@@ -11,16 +11,16 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 import torch
 
 from wavediff.arguments import as_path
-from wavediff.checkpoint import load_checkpoint, save_checkpoint
-from wavediff.denoiser import Denoiser
 from wavediff.engine.gradients import without_gradients
 from wavediff.errors import CheckpointError, ConfigError
-from wavediff.hub import MODEL_FILE, fetch_model, is_hub_id, push_model, save_folder
-from wavediff.model import ModelConfig
+from wavediff.models import WEIGHTS
+from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
+from wavediff.models.config import ModelConfig
+from wavediff.models.denoiser import Denoiser
+from wavediff.models.hub import MODEL_FILE, fetch_model, is_hub_id, push_model, save_folder
 from wavediff.pipelines.card import model_card
 
 Method = TypeVar("Method", bound=Callable[..., Any])
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
 
 def exact(method: Method) -> Method:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,16 +13,17 @@ from wavediff.arguments import Values, as_list, as_waveform, is_whole, real, who
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
-from wavediff.denoiser import Bound, Denoiser, Guided
-from wavediff.diffusion import DiscreteSchedule, ItemNoise, Plan, make_grid, needs_num_steps
+from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.noise import MAX_SEED
+from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError, SamplingError
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
+from wavediff.models.denoiser import Bound, Denoiser, Guided
+from wavediff.models.sampling import check_seeds
+from wavediff.pipelines.autoencoder import Autoencoder
 from wavediff.pipelines.circular import close_loop, wrap
 from wavediff.pipelines.pipeline import Pipeline, exact
-from wavediff.pretransforms.autoencoder import Autoencoder
-from wavediff.sampling import OnStep, check_seeds, denoise, diffuse
 
 DEFAULT_STEPS = 60  # of models of continuous time; those of discrete steps take all of theirs
 DEFAULT_SAMPLER = "ddpm"  # fresh noise mends what earlier steps got wrong
@@ -40,15 +42,12 @@ Estimate = Callable[[Tensor, Tensor], Tensor]
 Labels = str | Sequence[str] | None
 
 
-class Options(NamedTuple):
+@dataclass(frozen=True)
+class Options(SamplingOptions):
     """How a sound is drawn; see `Generator.generate`."""
 
     label: Labels = None
     guidance: float | None = None
-    num_steps: int | None = None
-    sampler: str | None = None
-    schedule: str | Sequence[float] | None = None
-    seed: int | Sequence[int] = 0
     on_step: OnStep | None = None
 
 
@@ -160,12 +159,9 @@ class SoundPipeline(Pipeline):
         return torch.tensor([self.labels.index(name) for name in names], device=self.device)
 
     def _plan(self, options: Options, start: float = 1.0) -> Plan:
-        num_steps, schedule, trained = options.num_steps, options.schedule, self.denoiser.schedule
-        if num_steps is None and needs_num_steps(schedule):
-            num_steps = trained.num_steps if isinstance(trained, DiscreteSchedule) else DEFAULT_STEPS
-            num_steps = max(math.ceil(start * num_steps), 1)
-        sampler = options.sampler or DEFAULT_SAMPLER
-        return Plan.along(sampler, make_grid(trained, num_steps, schedule, start=start))
+        trained = self.denoiser.schedule
+        default = max(math.ceil(start * (trained.trained_steps or DEFAULT_STEPS)), 1)
+        return options.along(trained, default, DEFAULT_SAMPLER, start)
 
     @exact
     def _walk(self, estimate: Estimate, x_t: Tensor, plan: Plan, noise: ItemNoise, options: Options) -> Tensor:
@@ -173,11 +169,11 @@ class SoundPipeline(Pipeline):
 
     def _from_guess(self, x_0: Tensor, strength: float, length: int, noise: ItemNoise, options: Options) -> Tensor:
         """Sounds from signals x_0 (B, N) that are noised to a time and denoised; `noise` is fresh."""
-        least = self.denoiser.schedule.t_min if isinstance(self.denoiser.schedule, DiscreteSchedule) else 0
+        least = self.denoiser.schedule.t_min
         allowed = f"above {least:g} and at most 1"
         strength = real(strength, "strength", allowed, lambda value: least < value <= 1, SamplingError)
         plan = self._plan(options, strength)
-        x_t = diffuse(x_0, noise.normal(x_0.shape[1]), plan.grid[0], self.denoiser.schedule)
+        x_t = diffuse(x_0, noise.normal(x_0.shape[1]), levels(self.denoiser.schedule, plan.times[0]))
         signal = self._walk(self._estimate(options, len(x_0)), x_t, plan, noise, options)
         return self._finish(signal, length, noise)
 

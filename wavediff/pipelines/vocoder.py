@@ -10,20 +10,20 @@ from torch import Tensor
 
 from wavediff.arguments import Values, as_waveform
 from wavediff.backbones import Condition
-from wavediff.denoiser import Bound, Denoiser
-from wavediff.diffusion import ItemNoise, Plan
-from wavediff.engine import StreamedVocoder, accelerate, frames_at_once, look_ahead
+from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
+from wavediff.diffusion.walk import OnStep, part_of, states
+from wavediff.engine import GPU_FRAMES, StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
 from wavediff.engine.lines import Ends, each_padded
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, in_dialect_pieces
 from wavediff.mel.shape import as_mel
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
+from wavediff.models.denoiser import Bound, Denoiser
+from wavediff.models.sampling import begin, check_lengths, check_seeds, draw, first_state
 from wavediff.pipelines.chunks import Chunks, check_stream, gathered
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.mels import MelPipeline
 from wavediff.pipelines.pipeline import exact, uncompiled_each
-from wavediff.pipelines.plans import choose_plan
-from wavediff.sampling import OnStep, begin, check_lengths, check_seeds, draw, first_state, states
 
 
 class Vocoder(MelPipeline):
@@ -93,22 +93,24 @@ class Vocoder(MelPipeline):
         mel_spec: MelSpec | str | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Speech from a mel, in memory that does not grow with its length but for the speech itself.
+        """Speech from a mel. Where the network `streams`, memory grows with the speech alone.
 
         Args:
             mel: (n_mels, frames) or (B, n_mels, frames), a tensor, array or list of floats.
-            num_steps: how much work: network evaluations. By default 6 for a model of discrete steps, 2 for one of
-                continuous time. A model that was searched takes the best steps that are known for the number.
+            num_steps: how much work: network evaluations, at most. By default 6 for a model of discrete steps, 2 for
+                one of continuous time. A model that was searched takes the best steps that are known for the number.
             lengths: frames of each item of a batch whose items differ; what is beyond them in `mel` is not looked at.
                 Each item's speech is that of its mel alone, followed by zeros.
             schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.
             sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5". "heun" evaluates the network
-                twice a step. By default "ddpm" for discrete steps, "ddim" for continuous time.
+                twice a step, so it takes half the steps. By default "ddpm" for discrete steps, "ddim" for continuous
+                time.
             seed: decides the noise: one number for every item, or one number an item. With as many threads the same
                 machine gives the same bits, streamed too. Company in a batch changes less than 1e-4; other numbers of
                 threads too, or where a phase is guessed, as by the bundled model, what lies 50 dB below the speech.
             mel_spec: dialect of `mel`, or its preset's name, if it may not be the model's; converted where exact.
-            on_step: called with (pieces done, pieces in all) after each piece of the mel, which are not steps.
+            on_step: called with (pieces done, pieces in all) after each piece of the mel, which are not steps; with
+                steps where the network does not stream.
 
         Returns:
             (B, frames * hop_length) in [-1, 1]; (frames * hop_length,) for a mel without batch.
@@ -130,10 +132,11 @@ class Vocoder(MelPipeline):
         seeds = check_seeds(seed, len(batch), "mels")
         ends = None if counts is None else Ends(counts.to(self.device))
         plan, samples = self.plan(num_steps, schedule, sampler), batch.shape[-1] * self.hop_length
-        at_once = frames_at_once(self.denoiser, self.hop_length, len(batch))
-        if self.fused and self.device.type != "cpu" and ends is None and batch.shape[-1] <= at_once:
-            speech = draw(self.bind(batch), ItemNoise(seeds, self.device), samples, plan, on_step).clamp(-1, 1)
+        fused = self.fused and self.device.type != "cpu"
+        if not self.streams or (fused and batch.shape[-1] <= GPU_FRAMES // len(batch)):
+            speech = self._whole(batch, counts, seeds, plan, on_step)
         else:
+            at_once = frames_at_once(self.denoiser, self.hop_length, len(batch))
             stream = self._streamed(plan, seeds, ends)
             pieces = batch.tensor_split(max(round(batch.shape[-1] / at_once), 1), dim=-1)
             speech, done = batch.new_empty(len(batch), samples), 0
@@ -148,6 +151,26 @@ class Vocoder(MelPipeline):
             speech = ends.clear(speech, 0, self.hop_length)
         Clipping(speech).warn(stacklevel=3)  # past the decorator
         return speech if mel.ndim == 3 else speech[0]
+
+    def _whole(
+        self, batch: Tensor, counts: Tensor | None, seeds: list[int], plan: Plan, on_step: OnStep | None
+    ) -> Tensor:
+        """Speech (B, N) in [-1, 1] of whole mels, those of one length together, so that no network sees padding."""
+        frames = [batch.shape[-1]] * len(batch) if counts is None else counts.tolist()
+        speech = batch.new_zeros(len(batch), batch.shape[-1] * self.hop_length)
+        lengths = sorted(set(frames))
+        for number, length in enumerate(lengths):
+            items = [index for index, count in enumerate(frames) if count == length]
+            noise = ItemNoise([seeds[index] for index in items], self.device)
+            told, samples = part_of(on_step, number, len(lengths)), length * self.hop_length
+            made = draw(self.bind(batch[items, :, :length]), noise, samples, plan, told)
+            speech[items, :samples] = made.clamp(-1, 1)
+        return speech
+
+    @property
+    def streams(self) -> bool:
+        """Whether the network computes on pieces of a mel: then `stream` works, and long mels need little memory."""
+        return streams_of(self.denoiser.backbone) is not None
 
     def stream(
         self,
@@ -173,9 +196,11 @@ class Vocoder(MelPipeline):
             (n,) or (B, n), in [-1, 1]; in all frames * hop_length.
 
         Raises:
+            ConfigError: the network does not stream.
             MelError, SamplingError: as `decode`; also a stream without frames, or of chunks of unlike batch sizes. What
                 is wrong with the other arguments is raised at the call.
         """
+        twin_of(self.denoiser)
         given, plan = self._dialect(mel_spec), self.plan(num_steps, schedule, sampler)
         check_stream(mel_chunks, seed)
         return uncompiled_each(self._spoken(mel_chunks, given, plan, seed, low_latency))
@@ -205,7 +230,12 @@ class Vocoder(MelPipeline):
         sampler: str | None = None,
     ) -> float:
         """How far the speech of `stream` is behind its mel [ms], beside what computing takes: what a sample depends on
-        of the mel after it, and without `low_latency` what is gathered."""
+        of the mel after it, and without `low_latency` what is gathered.
+
+        Raises:
+            ConfigError: the network does not stream.
+            SamplingError: steps, schedule or sampler are not possible.
+        """
         samples = look_ahead(self.denoiser, self.plan(num_steps, schedule, sampler), self.hop_length)
         if not low_latency:
             samples += (frames_at_once(self.denoiser, self.hop_length, 1, streamed=True) - 1) * self.hop_length
@@ -251,11 +281,7 @@ class Vocoder(MelPipeline):
         return self.denoiser.bind(Condition(mel), self._network)
 
     def __call__(self, waveform: Values, sample_rate: int, **options: Any) -> Tensor:
-        """Copy synthesis: the mel of a recording turned back into speech; options are those of `decode`.
-
-        Raises:
-            AudioError, MelError, SamplingError: as `mel` and `decode`.
-        """
+        """Copy synthesis: `mel` of a recording, then `decode` with these options; raises what they raise."""
         waveform = as_waveform(waveform)
         speech = self.decode(self.mel(waveform, sample_rate), **options)
         return speech if waveform.ndim == 2 else speech[0]
@@ -268,4 +294,5 @@ class Vocoder(MelPipeline):
         Raises:
             SamplingError: steps, schedule or sampler are not possible.
         """
-        return choose_plan(self.config.plans, self.denoiser, num_steps, schedule, sampler)
+        options = SamplingOptions(num_steps, schedule, sampler)
+        return options.plan(self.denoiser.schedule, self.config.plans, self.denoiser.start_time)

@@ -7,9 +7,9 @@ from pathlib import Path
 from wavediff.errors import AudioError, ConfigError, WavediffError
 from wavediff.files import atomic_write
 from wavediff.metrics import evaluate_files, select_metrics
+from wavediff.report.clips import find_sounds
 from wavediff.report.comparison_markup import Clip, Entry, Gap, System, render_comparison
 from wavediff.report.page import Contents, Reader, check_page, spread
-from wavediff.report.sounds import find_sounds
 
 # Those that take a fraction of a second a clip; pYIN, which F0 and voicing need, takes several.
 CHEAP_METRICS = ("log_mel_l1", "mr_stft", "mcd", "stoi", "pesq")

@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from wavediff.metrics import METRICS, Summary, summarise
+from wavediff.report.clips import Sound
 from wavediff.report.markup import ABOUT_FAULTS, ABOUT_SOUNDS, HERE, card, count, document, duration, text
-from wavediff.report.sounds import Sound
 
 BETTER = {True: "↑", False: "↓", None: ""}
 

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wavediff.report.sounds import Sound
+from wavediff.report.clips import Sound
 
 HERE = Path(__file__).resolve().parent
 THEME = HERE / "theme.css"

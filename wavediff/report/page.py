@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from wavediff.errors import AudioError, OutputError
 from wavediff.files import atomic_write, check_output
+from wavediff.report.clips import Sound, find_sounds, load_sound
 from wavediff.report.markup import Group, render
-from wavediff.report.sounds import Sound, find_sounds, load_sound
 
 Item = TypeVar("Item")
 MAX_PAGE_BYTES = 2**27  # 134 MB; browsers grow slow long before they refuse

@@ -104,7 +104,7 @@ def _check(
     trials: int,
 ) -> tuple[str, ...]:
     """Names of the metrics, after checking all bounds."""
-    most = getattr(vocoder.denoiser.schedule, "num_steps", MAX_BUDGET)
+    most = vocoder.denoiser.schedule.trained_steps or MAX_BUDGET
     if not budgets or not all(type(n) is int and 1 <= n <= most for n in budgets):
         raise ConfigError(f"budgets: {list(budgets)} must be whole numbers from 1 to {most}")
     names, _ = select_metrics(metrics)

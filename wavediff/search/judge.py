@@ -12,8 +12,8 @@ from wavediff.audio import read_audio
 from wavediff.diffusion import ItemNoise, Plan
 from wavediff.errors import DataError, SamplingError
 from wavediff.metrics import METRICS, evaluate_pair, summarise
+from wavediff.models.sampling import begin, follow
 from wavediff.pipelines.vocoder import Vocoder
-from wavediff.sampling import begin, follow
 from wavediff.search.journal import Figures, Journal
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wavediff.diffusion import DiscreteSchedule, Plan
+from wavediff.diffusion import Plan
 from wavediff.diffusion.samplers.heun import MAX_CHURN
-from wavediff.model import ModelConfig
+from wavediff.models.config import ModelConfig
 
 LOWEST_START = 0.02
 START_RANGE = 4.0  # how far around the model's own the start of a guess is searched
@@ -108,9 +108,8 @@ def noise_of(plan: Plan) -> float:
 def spaces(config: ModelConfig, evaluations: int) -> list[Space]:
     """All that is searched for a number of evaluations."""
     schedule, start = config.schedule, config.prior.start_time
-    if isinstance(schedule, DiscreteSchedule):
-        starts, least_end = (0.4, 1.0), schedule.t_min
-        most_steps = schedule.num_steps
+    if schedule.trained_steps is not None:
+        starts, least_end, most_steps = (0.4, 1.0), schedule.t_min, schedule.trained_steps
     else:
         starts = (max(start / START_RANGE, LOWEST_START), min(start * START_RANGE, 1.0))
         starts, least_end, most_steps = starts if start < 1 else (0.7, 1.0), LOWEST_START / 10, evaluations

@@ -3,10 +3,10 @@
 from wavediff.training.adversarial import AdversarialModule
 from wavediff.training.callbacks import AudioLogger, FullState, ModelExport
 from wavediff.training.checkpoint_io import AtomicCheckpointIO
-from wavediff.training.classifier import ClassifierModule, ClipVariation
+from wavediff.training.classification import ClassifierModule, ClipVariation
 from wavediff.training.module import DenoiserModule, TrainingModule, VocoderModule
-from wavediff.training.sounds import AutoencoderModule, DiffWaveSoundModule, SoundModule, UNetModule
-from wavediff.training.vocoders import DiffWaveModule, SpectralModule
+from wavediff.training.sound_modules import AutoencoderModule, DiffWaveSoundModule, SoundModule, UNetModule
+from wavediff.training.vocoder_modules import DiffWaveModule, SpectralModule
 
 __all__ = [
     "AdversarialModule",

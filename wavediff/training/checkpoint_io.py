@@ -10,8 +10,8 @@ from torch import Tensor
 
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.files import atomic_write, sweep_temporaries
-from wavediff.model import ModelConfig
-from wavediff.restricted import load_restricted
+from wavediff.models.config import ModelConfig
+from wavediff.models.torch_load import load_restricted
 
 CONFIG_KEY = "wavediff_config"  # where a training checkpoint keeps its ModelConfig
 

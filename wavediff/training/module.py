@@ -12,13 +12,13 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLR
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.checkpoint import load_checkpoint, save_checkpoint
-from wavediff.denoiser import Bound
 from wavediff.diffusion import ItemNoise
-from wavediff.diffusion.objectives import Loss
+from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, MelTransform
-from wavediff.model import ModelConfig, build_denoiser
+from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
+from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.models.denoiser import Bound
 from wavediff.training.checkpoint_io import CONFIG_KEY
 
 LRScheduler = Literal["constant", "cosine"]

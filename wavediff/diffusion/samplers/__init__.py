@@ -7,10 +7,10 @@ A sampler is a frozen dataclass, called with
     schedule, which gives alpha(t) and sigma(t)
     grid (S + 1,), descending times from 1 or below to 0
     noise, from which fresh noise is drawn item by item
-    on_step(index from 0, x_t), called after each step: progress bars, cancelling
 
 and returns x_0 (B, N). It knows nothing of networks or guidance and never clamps the noisy state. Each file writes the
-generator `states`, which yields x after each step, and `evaluations(S)`, how often it calls `denoise`, if not S times.
+generator `states`, which yields x after each step; and `evaluations(S)`, how often it calls `denoise`, with its inverse
+`steps`, if not S times. It must be linear in x_T, in the noise and in the estimates: then numbers stand for it.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ from wavediff.diffusion.samplers.ddpm import DDPM
 from wavediff.diffusion.samplers.dpmpp import DPMpp2M
 from wavediff.diffusion.samplers.euler import Euler
 from wavediff.diffusion.samplers.heun import Heun
-from wavediff.diffusion.samplers.sampler import Denoise, OnStep, Sampler
+from wavediff.diffusion.samplers.sampler import Denoise, Sampler
 from wavediff.errors import SamplingError
 
-__all__ = ["DDIM", "DDPM", "SAMPLERS", "DPMpp2M", "Denoise", "Euler", "Heun", "OnStep", "Sampler", "make_sampler"]
+__all__ = ["DDIM", "DDPM", "SAMPLERS", "DPMpp2M", "Denoise", "Euler", "Heun", "Sampler", "make_sampler"]
 
 SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "ddpm": DDPM,

@@ -42,6 +42,10 @@ class Heun(Sampler):
         """Two a step, but one for the last."""
         return 2 * num_steps - 1
 
+    def steps(self, evaluations: int) -> int:
+        """The inverse."""
+        return (evaluations + 1) // 2
+
     def states(self, denoise: Denoise, x_T: Tensor, schedule: Schedule, grid: Tensor, noise: Noise) -> Iterator[Tensor]:
         """See `Sampler`."""
         x, most = x_T, None

@@ -11,8 +11,6 @@ from wavediff.diffusion.schedules import Schedule
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, N), t (B,)) -> estimate of x_0 (B, N)"""
-OnStep = Callable[[int, Tensor], None]
-"""(index of the step from 0, x after it), called after each."""
 
 
 class Sampler(abc.ABC):
@@ -26,20 +24,13 @@ class Sampler(abc.ABC):
         """How often a grid of that many steps has the network evaluated, at most."""
         return num_steps
 
-    def __call__(
-        self,
-        denoise: Denoise,
-        x_T: Tensor,
-        schedule: Schedule,
-        grid: Tensor,
-        noise: Noise,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
+    def steps(self, evaluations: int) -> int:
+        """The most steps that evaluate the network at most so often; one, if none do."""
+        return evaluations
+
+    def __call__(self, denoise: Denoise, x_T: Tensor, schedule: Schedule, grid: Tensor, noise: Noise) -> Tensor:
         """x_T (B, N) at the first time of the grid -> x_0 (B, N)."""
-        x = x_T
-        for number, x in enumerate(self.states(denoise, x_T, schedule, grid, noise)):
-            if on_step is not None:
-                on_step(number, x)
+        *_, x = self.states(denoise, x_T, schedule, grid, noise)
         return x
 
 

@@ -1,0 +1,1 @@
+"""What computing costs: time, memory, share of what the machine can do."""

@@ -1,0 +1,221 @@
+"""Speed, measured side by side: the same weights, input and machine, in alternation."""
+
+import functools
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavediff.backbones import Condition
+from wavediff.bench.machine import peak_memory
+from wavediff.diffusion import ItemNoise, NoiseRegression
+from wavediff.engine.precision import slow_in_bfloat16
+from wavediff.errors import MissingExtraError
+from wavediff.mel import MelTransform
+from wavediff.models.importing import import_checkpoint
+from wavediff.pipelines.pipeline import pick_device
+from wavediff.pipelines.vocoder import Vocoder
+
+TRAINING_FRAMES = 62  # of a training segment, as in both trainers
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one contender over the repeats.
+
+    Attributes:
+        name: of the contender.
+        seconds: one value a repeat.
+        audio_seconds: sound that one repeat makes or trains on.
+        peak_bytes: memory that the untimed turn took at most, beyond what was in use; None where it cannot be told.
+    """
+
+    name: str
+    seconds: tuple[float, ...]
+    audio_seconds: float
+    peak_bytes: int | None = None
+
+    @property
+    def median(self) -> float:
+        """Seconds."""
+        return statistics.median(self.seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON and tables; `rtf` is seconds of compute per second of audio."""
+        return {
+            "name": self.name,
+            "median_seconds": self.median,
+            "fastest_seconds": min(self.seconds),
+            "slowest_seconds": max(self.seconds),
+            "rtf": self.median / self.audio_seconds,
+            "peak_bytes": self.peak_bytes,
+        }
+
+
+def alternate(
+    contenders: Mapping[str, Callable[[], object]],
+    repeats: int,
+    audio_seconds: float,
+    device: torch.device,
+    on_repeat: Callable[[], object] = lambda: None,
+) -> list[Timing]:
+    """Time the contenders in turns after one untimed turn each, so that drift of the machine hits all alike."""
+
+    def once(run: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        on_repeat()
+        return time.perf_counter() - start
+
+    peaks = [peak_memory(lambda run=run: once(run), device) for run in contenders.values()]  # type: ignore[misc]
+    rows = [[once(run) for run in contenders.values()] for _ in range(repeats)]
+    columns = zip(*rows, strict=True)
+    return [
+        Timing(name, seconds, audio_seconds, peak)
+        for name, seconds, peak in zip(contenders, columns, peaks, strict=True)
+    ]
+
+
+class Comparison:
+    """A DiffWave of the reference implementation (the `diffwave` package) and its import here.
+
+    Args:
+        device: "auto", "cpu", "cuda".
+        channels: 64 is BASE.
+        layers: 30 is BASE.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+    """
+
+    def __init__(self, device: str = "auto", channels: int = 64, layers: int = 30) -> None:
+        try:
+            from diffwave.model import DiffWave
+            from diffwave.params import AttrDict, params
+        except ImportError as error:
+            raise ReferenceMissingError from error
+        self.device = pick_device(device)
+        self.bfloat16 = not slow_in_bfloat16(self.device)
+        torch.manual_seed(0)
+        self.reference = DiffWave(AttrDict(params | {"residual_channels": channels, "residual_layers": layers}))
+        torch.nn.init.normal_(self.reference.output_projection.weight, std=channels**-0.5)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "weights.pt"
+            torch.save({"model": self.reference.state_dict(), "params": dict(self.reference.params)}, path)
+            checkpoint = import_checkpoint(path)
+        self.vocoder = Vocoder(checkpoint.config, checkpoint.build()).to(self.device)
+        self.reference.to(self.device)
+
+    def vocoding(self, seconds: float, repeats: int, on_repeat: Callable[[], object]) -> list[Timing]:
+        """Mel to speech in the six published steps, `seconds` of audio."""
+        from diffwave import inference
+
+        inference.models["benchmark"] = self.reference.eval().requires_grad_(False)
+        frames = max(1, round(seconds * self.vocoder.sample_rate / self.vocoder.hop_length))
+        mel = torch.rand(1, self.vocoder.mel_spec.n_mels, frames, device=self.device)
+
+        def reference() -> Tensor:
+            return inference.predict(mel, "benchmark", device=self.device, fast_sampling=True)[0]
+
+        audio_seconds = frames * self.vocoder.hop_length / self.vocoder.sample_rate
+
+        modes: dict[str, tuple[torch.dtype, bool]] = {"wavediff": (torch.float32, False)}
+        if self.bfloat16:
+            modes["wavediff bf16"] = (torch.bfloat16, False)
+        if self.device.type == "cuda":
+            modes |= {"wavediff fused": (torch.float32, True), "wavediff fused bf16": (torch.bfloat16, True)}
+        # One pipeline each, on the same weights: a change of mode would capture graphs anew.
+        vocoders = {
+            name: Vocoder(self.vocoder.config, self.vocoder.denoiser).to(self.device, precision, fused)
+            for name, (precision, fused) in modes.items()
+        }
+        contenders: dict[str, Callable[[], object]] = {
+            name: functools.partial(vocoder.decode, mel) for name, vocoder in vocoders.items()
+        }
+        contenders["diffwave"] = reference
+        return alternate(contenders, repeats, audio_seconds, self.device, on_repeat)
+
+    def training(self, batch_size: int, repeats: int, on_repeat: Callable[[], object]) -> list[Timing]:
+        """Forward, backward and optimiser step of a batch of 62-frame segments.
+
+        Ours computes the mels in each step, in float32 and under bf16 autocast; the reference is given them.
+        """
+        hop, rate = self.vocoder.hop_length, self.vocoder.sample_rate
+        waveform = 0.1 * torch.randn(batch_size, TRAINING_FRAMES * hop, device=self.device)
+        mel = torch.rand(batch_size, self.vocoder.mel_spec.n_mels, TRAINING_FRAMES, device=self.device)
+        contenders = {"wavediff bf16": self._our_step(waveform, torch.bfloat16)} if self.bfloat16 else {}
+        contenders["wavediff"] = self._our_step(waveform, None)
+        contenders["diffwave"] = self._reference_step(waveform, mel)
+        return alternate(contenders, repeats, waveform.numel() / rate, self.device, on_repeat)
+
+    def _our_step(self, waveform: Tensor, dtype: torch.dtype | None) -> Callable[[], object]:
+        denoiser = self.vocoder.denoiser.train().requires_grad_(True)
+        optimizer = torch.optim.AdamW(denoiser.parameters(), lr=2e-4)
+        transform = MelTransform(self.vocoder.mel_spec).to(self.device)
+        lengths = torch.full((len(waveform),), waveform.shape[1], device=self.device)
+        backbone: Any = denoiser.backbone
+
+        def step() -> None:
+            optimizer.zero_grad()
+            with torch.autocast(self.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+                mel = transform(waveform)[..., :TRAINING_FRAMES]
+                prepared = backbone.prepare(Condition(mel))
+                noise = ItemNoise(range(len(waveform)), self.device)
+                loss = NoiseRegression()(
+                    lambda x_t, t: backbone(x_t, t, prepared), waveform, lengths, noise, denoiser.schedule, "eps"
+                )
+            loss.mean.backward()
+            torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
+            optimizer.step()
+
+        return step
+
+    def _reference_step(self, waveform: Tensor, mel: Tensor) -> Callable[[], object]:
+        """What the package's own trainer does in a step."""
+        network = self.reference.train().requires_grad_(True)
+        optimizer = torch.optim.Adam(network.parameters(), lr=2e-4)
+        betas = torch.tensor(network.params.noise_schedule)
+        level = torch.cumprod(1 - betas, 0).to(self.device)
+
+        def step() -> None:
+            for parameter in network.parameters():
+                parameter.grad = None
+            t = torch.randint(0, len(betas), [len(waveform)], device=self.device)
+            share = level[t].unsqueeze(1)
+            noise = torch.randn_like(waveform)
+            predicted = network(share**0.5 * waveform + (1 - share) ** 0.5 * noise, mel, t)
+            torch.nn.functional.l1_loss(noise, predicted.squeeze(1)).backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1e9)
+            optimizer.step()
+
+        return step
+
+
+class ReferenceMissingError(MissingExtraError):
+    """The `diffwave` package is absent; its own requirements are outdated, so no extra can hold it."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self, "--against diffwave needs that package: pip install --no-deps diffwave==0.1.7")
+
+
+def machine(device: torch.device) -> str:
+    """The hardware in words, with what a CPU's instructions are called: they decide more than its clock."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{torch.get_num_threads()} threads of {platform.processor() or platform.machine()} ({instructions})"
+
+
+def ratios(timings: Sequence[Timing], reference: str) -> dict[str, float]:
+    """How many times faster than `reference` each other contender is, by medians."""
+    slow = next(timing for timing in timings if timing.name == reference).median
+    return {timing.name: slow / timing.median for timing in timings if timing.name != reference}

@@ -1,0 +1,7 @@
+"""What training minimises."""
+
+from wavediff.diffusion.losses.noise_regression import Loss, NoiseRegression
+from wavediff.diffusion.losses.signal_regression import SignalRegression
+from wavediff.diffusion.losses.spectral_loss import SpectralLoss
+
+__all__ = ["Loss", "NoiseRegression", "SignalRegression", "SpectralLoss"]

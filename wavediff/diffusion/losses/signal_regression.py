@@ -1,0 +1,152 @@
+"""Training for few steps: the clean signal is estimated from any noise level, and judged by its spectrum."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from wavediff.diffusion.losses.noise_regression import Loss
+from wavediff.diffusion.losses.spectral_loss import WINDOW_LENGTHS, SpectralLoss
+from wavediff.diffusion.noise import ItemNoise
+from wavediff.diffusion.predictions import predict_noise
+from wavediff.diffusion.schedules import Schedule, expand
+from wavediff.errors import ConfigError
+
+LEAST_SIGMA = 0.02  # in the division that recovers the noise of a step
+
+
+class Process(Protocol):
+    """A denoiser bound to the batch's condition; signals are (B, N)."""
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor: ...
+
+    def noise(self, white: Tensor) -> Tensor: ...
+
+    def guess(self, white: Tensor, iterations: int | None = None) -> Tensor: ...
+
+    def whitened(self, signal: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class SignalRegression:
+    """Two kinds of items, in one batch.
+
+    Diffusion items start from x_0: x_t = alpha x_0 + sigma n. The error of the estimate is measured where the noise
+    is white, over sigma: with the v parametrisation that is the regression onto v, which is EDM's preconditioning
+    (Karras et al. 2022, arXiv 2206.00364, table 1) for data of unit variance. Its divisor, the envelope, is the local
+    energy by which Flow2GAN and RFWave scale their losses. The spectral loss of the estimate is added (WaveFM).
+
+    Guess items start as sampling does: from the guess that the prior makes from the mel, noised to a low time. The
+    phase of a guess is not that of x_0, so only the spectral loss applies. In a part of the batches their estimate is
+    noised again to a lower time, as the second step of sampling would see it.
+
+    Attributes:
+        spectral_weight: of the spectral loss over the regression.
+        guess_share: of the batch that starts from guesses.
+        guess_time, least_guess_time: the highest and the lowest time of guess items.
+        phase_iterations, least_phase_iterations: the most and the fewest Griffin-Lim iterations of a training guess.
+        second_step_share: of batches whose guess items are at their second step.
+    """
+
+    spectral_weight: float = 1.0
+    guess_share: float = 0.5
+    guess_time: float = 0.7
+    phase_iterations: int = 16
+    second_step_share: float = 0.3
+    least_guess_time: float = 0.0
+    least_phase_iterations: int = 0
+
+    def __post_init__(self) -> None:
+        shares = (self.guess_share, self.guess_time, self.second_step_share)
+        if not all(0 <= share <= 1 for share in shares) or self.spectral_weight < 0 or self.phase_iterations < 0:
+            raise ConfigError(
+                f"objective: guess_share, guess_time, second_step_share {shares} must lie in [0, 1], spectral_weight "
+                f"{self.spectral_weight} and phase_iterations {self.phase_iterations} must not be negative"
+            )
+        if not 0 <= self.least_guess_time <= self.guess_time:
+            raise ConfigError(
+                f"objective.least_guess_time: {self.least_guess_time} is outside 0 to guess_time {self.guess_time}"
+            )
+        if not 0 <= self.least_phase_iterations <= self.phase_iterations:
+            raise ConfigError(
+                f"objective.least_phase_iterations: {self.least_phase_iterations} is outside 0 to phase_iterations "
+                f"{self.phase_iterations}"
+            )
+
+    def __call__(
+        self,
+        process: Process,
+        x_0: Tensor,
+        lengths: Tensor,
+        noise: ItemNoise,
+        schedule: Schedule,
+        spectral_loss: SpectralLoss,
+    ) -> Loss:
+        """The loss of one batch.
+
+        Args:
+            process: the denoiser under training, which predicts v.
+            x_0: waveform (B, N).
+            lengths: valid samples of each item (B,); what lies behind is padding and does not count.
+            noise: of the batch's items.
+            schedule: of the process.
+            spectral_loss: compares estimates with x_0.
+        """
+        resolution = int(noise.uniform()[0] * len(WINDOW_LENGTHS))
+        x_t, t, is_guess = self.noisy(process, x_0, noise, schedule)
+        valid = torch.arange(x_0.shape[1], device=x_0.device) < lengths[:, None]
+        estimate = process(x_t, t).float()
+        per_item = self.spectral_weight * spectral_loss(estimate * valid, x_0 * valid, resolution)
+        if not is_guess.all():
+            # x_0 estimate - x_0 = -sigma (v estimate - v)
+            error = (estimate - x_0) / expand(schedule.sigma(t), x_0).clamp(min=LEAST_SIGMA)
+            per_item = per_item + torch.where(is_guess, 0.0, _mean_square(process.whitened(error), valid))
+        return Loss(per_item.mean(), per_item.detach(), t)
+
+    @torch.no_grad()
+    def noisy(
+        self, process: Process, x_0: Tensor, noise: ItemNoise, schedule: Schedule
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network is shown of a batch.
+
+        Args:
+            process, x_0, noise, schedule: as in a call.
+
+        Returns:
+            x_t (B, N), its times (B,), and which items (B,) started from a guess.
+        """
+        batch, length = x_0.shape
+        guesses = round(self.guess_share * batch)
+        # One choice a batch, made by its first item.
+        choices = self.phase_iterations - self.least_phase_iterations + 1
+        iterations = self.least_phase_iterations + int(noise.uniform()[0] * choices)
+        second_step = bool(noise.uniform()[0] < self.second_step_share)
+        t = noise.uniform().to(x_0.device)
+        is_guess = torch.arange(batch, device=x_0.device) < guesses
+        t = torch.where(is_guess, self.least_guess_time + (self.guess_time - self.least_guess_time) * t, t)
+        eps = process.noise(noise.normal(length).to(x_0.device))
+        base = x_0
+        if guesses:
+            white = noise.normal(length)[:guesses].to(x_0.device)
+            base = torch.cat([process.guess(white, iterations), x_0[guesses:]])
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        x_t = expand(alpha, x_0) * base + expand(sigma, x_0) * eps
+        if guesses and second_step:
+            estimate = process(x_t, t)
+            left = predict_noise(estimate, x_t, alpha, sigma.clamp(min=LEAST_SIGMA))
+            s = t * noise.uniform().to(x_0.device)
+            again = expand(schedule.alpha(s), x_0) * estimate + expand(schedule.sigma(s), x_0) * left
+            x_t = torch.where(is_guess[:, None], again, x_t)
+            t = torch.where(is_guess, s, t)
+        return x_t, t, is_guess
+
+
+def _mean_square(error: Tensor, valid: Tensor) -> Tensor:
+    """(B, frames, bins) or (B, N), valid (B, N) -> (B,): mean over the frames that hold no padding."""
+    squared = error.abs().square()
+    if squared.ndim == 2:
+        return (squared * valid).sum(1) / valid.sum(1)
+    hop = valid.shape[1] // squared.shape[1]
+    frames = valid[:, ::hop][:, : squared.shape[1]]
+    return (squared.mean(2) * frames).sum(1) / frames.sum(1)

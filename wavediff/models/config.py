@@ -1,0 +1,300 @@
+"""From a configuration to a model: the one registry of concrete classes.
+
+A configuration is plain data, so that loading one executes nothing and names no class or path.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from wavediff.backbones import (
+    CodecConfig,
+    DiffWave,
+    DiffWaveConfig,
+    MelCodec,
+    SpectralConfig,
+    SpectralNet,
+    UNet,
+    UNetConfig,
+)
+from wavediff.diffusion.discrete import DiscreteSchedule
+from wavediff.diffusion.plan import Plan
+from wavediff.diffusion.predictions import PREDICTIONS, Prediction
+from wavediff.diffusion.priors import PriorConfig, make_prior
+from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule
+from wavediff.errors import ConfigError, SamplingError
+from wavediff.mel import MelSpec
+from wavediff.mel.core import core_spec
+from wavediff.models.denoiser import Denoiser
+
+MAX_LABELS = 10_000
+MAX_LENGTH = 1 << 30
+MAX_PLANS = 100
+
+BackboneConfig = DiffWaveConfig | SpectralConfig | UNetConfig
+ScheduleConfig = DiscreteSchedule | CosineSchedule | FlowSchedule
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that makes a model besides its weights.
+
+    Attributes:
+        backbone: shape of the network; its type says which network.
+        schedule: of the process.
+        prediction: what the network returns: "eps", "x0", "v" or "velocity".
+        prior: what the noise looks like, and what sampling starts from.
+        mel: dialect of the condition, None for a model without mel.
+        sample_rate: of the audio, in Hz; the mel's where there is one.
+        labels: class names of a class-conditional model, in the order of their indices; none for other models.
+        codec: compresses the mels of a vocoder, which thereby is an autoencoder; None for a plain vocoder.
+        pretransform: the autoencoder in whose latents the model works; None for a model of waveforms.
+        default_length: of sounds of a model without mel [samples], that of its training segments; 0 if not known.
+        n_fft: FFT length of the frames in which a network at frame rate works; 0 for that of the mel.
+        plans: the best ways to sample that a search has found, by the number of network evaluations.
+    """
+
+    backbone: BackboneConfig = field(default_factory=DiffWaveConfig)
+    schedule: ScheduleConfig = field(default_factory=DiscreteSchedule)
+    prediction: Prediction = "eps"
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    mel: MelSpec | None = None
+    sample_rate: int = 22050
+    labels: tuple[str, ...] = ()
+    codec: CodecConfig | None = None
+    pretransform: "ModelConfig | None" = None
+    default_length: int = 0
+    n_fft: int = 0
+    plans: tuple[tuple[int, Plan], ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_sample_rate(self.sample_rate)
+        if self.prediction not in PREDICTIONS:
+            raise ConfigError(f"prediction: {self.prediction!r} is none of {', '.join(PREDICTIONS)}")
+        if self.prediction == "eps" and self.schedule.trained_steps is None and self.prior.start_time == 1:
+            raise ConfigError(
+                "prediction: at t = 1 this schedule leaves no signal, so noise says nothing about it; choose v, x0 or "
+                "velocity"
+            )
+        if len({number for number, _ in self.plans}) != len(self.plans):
+            raise ConfigError("plans: two are for the same number of evaluations; keep one of them")
+        for number, plan in self.plans:
+            if not _is_number(number, int) or plan.evaluations > number:
+                raise ConfigError(f"plans: one for {number!r} evaluations takes {plan.evaluations}")
+        if self.mel is not None and self.mel.sample_rate != self.sample_rate:
+            raise ConfigError(
+                f"sample_rate: {self.sample_rate} Hz differs from the mel's {self.mel.sample_rate} Hz; make them equal"
+            )
+        if len(set(self.labels)) != len(self.labels) or len(self.labels) > MAX_LABELS:
+            raise ConfigError(f"labels: {len(self.labels)} names must be distinct and at most {MAX_LABELS}")
+        if type(self.default_length) is not int or not 0 <= self.default_length <= MAX_LENGTH:
+            raise ConfigError(f"default_length: {self.default_length!r} is not a whole number from 0 to {MAX_LENGTH}")
+        if type(self.n_fft) is not int or (self.n_fft and not 16 <= self.n_fft <= 1 << 16) or self.n_fft % 2:
+            raise ConfigError(f"n_fft: {self.n_fft!r} is neither 0 nor an even number from 16 to 65536")
+        if self.codec is not None and self.mel is None:
+            raise ConfigError("codec: compresses mels, and this model has none; give mel")
+        if self.pretransform is not None:
+            self._check_pretransform(self.pretransform)
+
+    def _check_pretransform(self, pretransform: "ModelConfig") -> None:
+        if pretransform.codec is None or self.mel is not None or self.codec is not None:
+            raise ConfigError("pretransform: must be a vocoder with a codec, before a model without mel and codec")
+        if pretransform.sample_rate != self.sample_rate:
+            raise ConfigError(
+                f"sample_rate: {self.sample_rate} Hz differs from the pretransform's {pretransform.sample_rate} Hz; "
+                "make them equal"
+            )
+
+    def of_dialect(self, spec: MelSpec) -> "ModelConfig":
+        """The same model for mels of another dialect, its network in frames as long as now.
+
+        Raises:
+            ConfigError: it has no mel; and what a configuration raises.
+        """
+        if self.mel is None:
+            raise ConfigError("config.mel: this model takes no mel")
+        n_fft = self.n_fft or self.mel.n_fft
+        return dataclasses.replace(
+            self, mel=spec, sample_rate=spec.sample_rate, n_fft=0 if n_fft == spec.n_fft else n_fft
+        )
+
+    @property
+    def signal_channels(self) -> int:
+        """Values of a frame of the signal that is diffused: 1 for waveforms, the channels of latents."""
+        codec = None if self.pretransform is None else self.pretransform.codec
+        return 1 if codec is None else codec.latent_channels
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON literals; `from_dict` reads them back."""
+        return {
+            "backbone": _tagged(self.backbone, _backbone_classes()),
+            "schedule": _tagged(self.schedule, SCHEDULES),
+            "prediction": self.prediction,
+            "prior": dataclasses.asdict(self.prior),
+            "mel": None if self.mel is None else self.mel.to_dict(),
+            "sample_rate": self.sample_rate,
+            "labels": list(self.labels),
+            "codec": None if self.codec is None else dataclasses.asdict(self.codec),
+            "pretransform": None if self.pretransform is None else self.pretransform.to_dict(),
+            "default_length": self.default_length,
+            "n_fft": self.n_fft,
+            "plans": [{"evaluations": n, "sampler": plan.sampler, "times": list(plan.times)} for n, plan in self.plans],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "ModelConfig":
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ConfigError: a key is unknown, missing, or its value out of bounds.
+        """
+        data = _completed(cls, data)
+        _check_keys("config", data, {f.name for f in dataclasses.fields(cls)})
+        labels, pretransform = data["labels"], data["pretransform"]
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise ConfigError("labels: is not a list of names")
+        return cls(
+            backbone=_untagged("backbone", data["backbone"], _backbone_classes()),
+            schedule=_untagged("schedule", data["schedule"], SCHEDULES),
+            prediction=data["prediction"],
+            prior=_build("prior", PriorConfig, data["prior"]),
+            mel=None if data["mel"] is None else MelSpec.from_dict(data["mel"]),
+            sample_rate=data["sample_rate"],
+            labels=tuple(labels),
+            codec=None if data["codec"] is None else _build("codec", CodecConfig, data["codec"]),
+            pretransform=None if pretransform is None else cls.from_dict(pretransform),
+            default_length=data["default_length"],
+            n_fft=data["n_fft"],
+            plans=_plans(data["plans"]),
+        )
+
+
+def build_denoiser(config: ModelConfig) -> Denoiser:
+    """A denoiser of that configuration with fresh weights.
+
+    Raises:
+        ConfigError: its parts do not fit together.
+    """
+    _, build = BACKBONES[_kind_of(config.backbone, _backbone_classes())]
+    return Denoiser(
+        build(config, config.backbone),
+        config.schedule,
+        config.prediction,
+        make_prior(config.prior, config.mel, config.n_fft),
+        None if config.codec is None or config.mel is None else MelCodec(config.codec, config.mel),
+        None if config.pretransform is None else build_denoiser(config.pretransform),
+    )
+
+
+def _diffwave(config: ModelConfig, backbone: DiffWaveConfig) -> nn.Module:
+    if config.schedule.trained_steps is None:
+        raise ConfigError("schedule: DiffWave embeds the steps of a discrete schedule; give num_steps and betas")
+    return DiffWave(
+        backbone,
+        num_steps=config.schedule.trained_steps,
+        n_mels=None if config.mel is None else config.mel.n_mels,
+        hop_length=1 if config.mel is None else config.mel.hop_length,
+        n_classes=len(config.labels),
+        signal_channels=config.signal_channels,
+    )
+
+
+def _unet(config: ModelConfig, backbone: UNetConfig) -> nn.Module:
+    if config.mel is not None or config.schedule.trained_steps is not None:
+        raise ConfigError("backbone: the U-Net takes no mel and embeds continuous time; give schedule cosine or flow")
+    return UNet(backbone, signal_channels=config.signal_channels, n_classes=len(config.labels))
+
+
+def _spectral(config: ModelConfig, backbone: SpectralConfig) -> nn.Module:
+    if config.mel is None or config.prior.power == 0 or config.labels:
+        raise ConfigError("backbone: the spectral network needs a mel and prior.power above 0, and takes no labels")
+    return SpectralNet(backbone, core_spec(config.mel, config.n_fft))
+
+
+# kind, as files name it -> (configuration class, how to build the network)
+BACKBONES: dict[str, tuple[type, Callable[[ModelConfig, Any], nn.Module]]] = {
+    "diffwave": (DiffWaveConfig, _diffwave),
+    "spectral": (SpectralConfig, _spectral),
+    "unet": (UNetConfig, _unet),
+}
+SCHEDULES: dict[str, type] = {
+    "discrete": DiscreteSchedule,
+    "cosine": CosineSchedule,
+    "flow": FlowSchedule,
+}
+
+
+def _backbone_classes() -> dict[str, type]:
+    return {kind: cls for kind, (cls, _) in BACKBONES.items()}
+
+
+def _kind_of(value: object, classes: Mapping[str, type]) -> str:
+    return next(kind for kind, cls in classes.items() if cls is type(value))
+
+
+def _tagged(value: Any, classes: Mapping[str, type]) -> dict[str, Any]:
+    """Its fields and, under "kind", its class."""
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    return {"kind": _kind_of(value, classes), **fields}
+
+
+def _untagged(name: str, data: Any, classes: Mapping[str, type]) -> Any:
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if not isinstance(kind, str) or kind not in classes:
+        raise ConfigError(f"{name}.kind: {kind!r} is unknown; choose from {', '.join(classes)}")
+    return _build(name, classes[kind], {key: value for key, value in data.items() if key != "kind"})
+
+
+# What files written before there were these lack; they mean the defaults.
+_LATER_FIELDS = {"causal_layers", "codec", "pretransform", "default_length", "fold", "harmonic", "n_fft", "plans"}
+
+
+def _plans(data: Any) -> tuple[tuple[int, Plan], ...]:
+    if not isinstance(data, list | tuple) or len(data) > MAX_PLANS:
+        raise ConfigError(f"plans: is not a list of at most {MAX_PLANS}")
+    plans = []
+    for entry in data:
+        _check_keys("plans", entry, {"evaluations", "sampler", "times"})
+        if not isinstance(entry["sampler"], str) or not isinstance(entry["times"], list):
+            raise ConfigError("plans: needs the name of a sampler and a list of times")
+        try:
+            plans.append((entry["evaluations"], Plan(entry["sampler"], tuple(entry["times"]))))
+        except SamplingError as error:
+            raise ConfigError(f"plans: {error}") from error
+    return tuple(plans)
+
+
+def _completed(cls: Any, data: Any) -> Any:
+    """`data` with the defaults of fields that its format did not have yet."""
+    if not isinstance(data, dict):
+        return data
+    return {f.name: f.default for f in dataclasses.fields(cls) if f.name in _LATER_FIELDS} | data
+
+
+def _check_keys(name: str, data: Any, known: set[str]) -> None:
+    if not isinstance(data, dict):
+        raise ConfigError(f"{name}: is a {type(data).__name__}, not a table of keys")
+    unknown, missing = sorted(set(data) - known), sorted(known - set(data))
+    if unknown or missing:
+        raise ConfigError(f"{name}: unknown keys {unknown[:5]}, missing keys {missing[:5]}")
+
+
+def _build(name: str, cls: Any, data: Any) -> Any:
+    data = _completed(cls, data)
+    _check_keys(name, data, {f.name for f in dataclasses.fields(cls) if f.init})
+    for f in dataclasses.fields(cls):
+        if f.init and f.type in (int, float) and not _is_number(data[f.name], f.type):
+            raise ConfigError(f"{name}.{f.name}: {data[f.name]!r} is not a number of the right kind")
+    return cls(**data)
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int if kind is int else int | float)
+
+
+def _check_sample_rate(value: Any) -> None:
+    if not _is_number(value, int) or not 4_000 <= value <= 384_000:
+        raise ConfigError(f"sample_rate: {value!r} is not a whole number of Hz from 4000 to 384000")

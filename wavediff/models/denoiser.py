@@ -1,0 +1,154 @@
+"""A network that knows its schedule, what it predicts and its noise: x_t, t and a condition in, x_0 out."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wavediff.backbones import Condition
+from wavediff.diffusion.noise import ItemNoise, Noise
+from wavediff.diffusion.predictions import Prediction, predict_x0
+from wavediff.diffusion.priors import Prior, ShapedNormal, StandardNormal
+from wavediff.diffusion.schedules import Schedule
+from wavediff.errors import ConfigError
+
+
+class Denoiser(nn.Module):
+    """Backbone, schedule, prediction kind and prior in one.
+
+    Args:
+        backbone: (x_t (B, N), t (B,), prepared condition) -> prediction (B, N), with `prepare(cond)`.
+        schedule: alpha(t) and sigma(t).
+        prediction: what the backbone was trained to return.
+        prior: what the noise of the process looks like; white by default.
+        codec: compresses the mels of a vocoder, which is an autoencoder then; not used here.
+        pretransform: the vocoder with a codec in whose latents this denoiser works; not used here.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        schedule: Schedule,
+        prediction: Prediction,
+        prior: Prior | None = None,
+        codec: nn.Module | None = None,
+        pretransform: "Denoiser | None" = None,
+    ) -> None:
+        super().__init__()
+        self.codec, self.pretransform = codec, pretransform
+        self.backbone, self.schedule, self.prediction = backbone, schedule, prediction
+        self.prior: Prior = StandardNormal() if prior is None else prior
+
+    def x0_from(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The clean estimate (B, N) that the network's `output` at (x_t, t) stands for."""
+        return predict_x0(self.prediction, output, x_t, self.schedule.alpha(t), self.schedule.sigma(t))
+
+    def forward(self, x_t: Tensor, t: Tensor, prepared: object) -> Tensor:
+        """x_t (B, N) at times t (B,) -> estimate of x_0 (B, N)."""
+        return self.x0_from(self.backbone(x_t, t, prepared), x_t, t)
+
+    def bind(self, cond: Condition, network: Any = None) -> "Bound":
+        """The denoiser of one condition, with all that no step changes computed.
+
+        Args:
+            cond: of the batch.
+            network: evaluates the backbone faster; the backbone itself by default.
+        """
+        network = self.backbone if network is None else network
+        shaping = self.prior.shaping
+        if shaping is not None and cond.mel is not None:
+            envelope, magnitude = shaping.spectra(cond.mel)
+            cond = dataclasses.replace(cond, envelope=envelope, magnitude=magnitude)
+        return Bound(self, network, cond, network.prepare(cond))
+
+    @property
+    def start_time(self) -> float:
+        """The time at which sampling starts."""
+        return self.prior.start_time
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A denoiser and one batch's condition. Signals are (B, N), times (B,)."""
+
+    denoiser: Denoiser
+    network: Callable[[Tensor, Tensor, object], Tensor]
+    cond: Condition
+    prepared: object
+
+    @property
+    def _shaping(self) -> ShapedNormal | None:
+        return self.denoiser.prior.shaping
+
+    def predict(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """What the network returns."""
+        return self.network(x_t, t, self.prepared)
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Estimate of x_0."""
+        return self.denoiser.x0_from(self.predict(x_t, t), x_t, t)
+
+    def noise(self, white: Tensor) -> Tensor:
+        """White noise -> the noise of the process."""
+        if self._shaping is None or self.cond.envelope is None:
+            return white
+        return self._shaping.shape(white, self.cond.envelope)
+
+    def noise_of(self, items: ItemNoise) -> Noise:
+        """Draws the noise of the process instead of white noise: what a sampler with fresh noise needs."""
+        return _ProcessNoise(self, items)
+
+    def guess(self, white: Tensor, iterations: int | None = None) -> Tensor:
+        """What sampling starts from beside noise, its phase drawn from white noise; for the first items of the
+        batch, as many as `white` has.
+
+        Raises:
+            ConfigError: the prior is white and guesses nothing.
+        """
+        prior = self._shaping
+        if prior is None or self.cond.envelope is None or self.cond.magnitude is None:
+            raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or guess_share to 0")
+        count = len(white)
+        return prior.guess(white, self.cond.envelope[:count], self.cond.magnitude[:count], iterations)
+
+    def whitened(self, signal: Tensor) -> Tensor:
+        """Spectrum (B, frames, bins) of a signal over the envelope of the noise, a (B, N) one for a white prior."""
+        if self._shaping is None or self.cond.envelope is None:
+            return signal
+        return self._shaping.stft.analysis(signal) / self.cond.envelope
+
+
+@dataclass(frozen=True)
+class Guided:
+    """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598): an estimate with a condition, led further away
+    from the one without.
+
+    Attributes:
+        bound: told the condition.
+        free: told that there is none.
+        scale: 1 is the condition alone, 0 none, above 1 more of what the condition makes of it.
+    """
+
+    bound: Bound
+    free: Bound
+    scale: float
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Estimate of x_0."""
+        if self.scale == 1:
+            return self.bound(x_t, t)
+        without = self.free(x_t, t)
+        # Eq. 6, for x_0: estimates of x_0, noise and v are affine in each other at equal x_t and t.
+        return without if self.scale == 0 else without + self.scale * (self.bound(x_t, t) - without)
+
+
+@dataclass(frozen=True)
+class _ProcessNoise:
+    bound: Bound
+    items: ItemNoise
+
+    def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return self.bound.noise(self.items.draw().take(length, dtype))

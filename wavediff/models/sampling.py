@@ -1,0 +1,115 @@
+"""From noise to signal with a denoiser that is bound to its condition: what all pipelines share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wavediff.arguments import as_list, is_whole, whole
+from wavediff.diffusion import ItemNoise, Plan
+from wavediff.diffusion.noise import MAX_SEED
+from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
+from wavediff.errors import SamplingError
+from wavediff.models.denoiser import Bound
+
+
+@dataclass(frozen=True)
+class Start:
+    """What sampling begins with, whatever the plan: it can be begun again from here.
+
+    Attributes:
+        noise: of the process (B, N).
+        guess: of the prior (B, N), for models that start from one.
+        items: what fresh noise is drawn from.
+    """
+
+    noise: Tensor
+    guess: Tensor | None
+    items: ItemNoise
+
+
+def begin(bound: Bound, noise: ItemNoise, length: int) -> Start:
+    """Noise of signals (B, length), and the guess if the prior makes one."""
+    x_T = bound.noise(noise.draw().take(length))
+    guess = bound.guess(noise.draw().take(length)) if bound.denoiser.start_time < 1 else None
+    return Start(x_T, guess, noise)
+
+
+def follow(bound: Bound, start: Start, plan: Plan, on_step: OnStep | None = None) -> Tensor:
+    """Signals (B, N) from where `begin` begins, along a plan.
+
+    Args:
+        bound: the denoiser, told its condition.
+        start: noise, and guess.
+        plan: sampler, and times from where sampling starts to 0.
+        on_step: called with (steps done, steps in all) after each.
+
+    Raises:
+        SamplingError: a step gave NaN.
+    """
+    noise = bound.noise_of(start.items.copy())
+    return denoise(bound, first_state(bound, start, plan), bound.denoiser.schedule, plan, noise, on_step)
+
+
+def first_state(bound: Bound, start: Start, plan: Plan) -> Tensor:
+    """x_t (B, N) at the first time of a plan: noise, to which a guess adds its signal."""
+    if start.guess is None:
+        return start.noise
+    return diffuse(start.guess, start.noise, levels(bound.denoiser.schedule, plan.times[0]))
+
+
+def draw(bound: Bound, noise: ItemNoise, length: int, plan: Plan, on_step: OnStep | None = None) -> Tensor:
+    """Signals (B, length) from noise, or from the guess that the prior makes: `begin` and `follow`."""
+    return follow(bound, begin(bound, noise, length), plan, on_step)
+
+
+def check_seed(seed: int | Sequence[int]) -> None:
+    """The part of `check_seeds` that needs no count.
+
+    Raises:
+        SamplingError: it is neither a whole number from 0 to 2^63 - 1 nor a list of them.
+    """
+    _seeds(seed)
+
+
+def check_seeds(seed: int | Sequence[int], count: int, what: str) -> list[int]:
+    """A seed for each of `count` items.
+
+    Raises:
+        SamplingError: as `check_seed`; also more or fewer seeds than items.
+    """
+    seeds = _seeds(seed)
+    seeds = [seeds] * count if isinstance(seeds, int) else seeds
+    if len(seeds) != count:
+        raise SamplingError(f"seed: {len(seeds)} seeds for {count} {what}; give one number, or one an item")
+    return seeds
+
+
+def _seeds(seed: int | Sequence[int]) -> int | list[int]:
+    if is_whole(seed):
+        return whole(seed, "seed", 0, MAX_SEED, SamplingError)
+    items = as_list(seed)
+    if items is None:
+        raise SamplingError(f"seed: {seed!r:.60} is neither a whole number from 0 to 2^63 - 1 nor a list of them")
+    return [whole(item, "seed", 0, MAX_SEED, SamplingError) for item in items]
+
+
+def check_lengths(lengths: Sequence[int] | Tensor, mel: Tensor) -> Tensor:
+    """Frames (B,) of each item of a batch of mels (B, n_mels, frames), on its device.
+
+    Raises:
+        SamplingError: it is no batch, or they are no whole numbers that fit it.
+    """
+    if mel.ndim != 3:
+        raise SamplingError(f"lengths: are those of a batch (B, n_mels, frames), not of shape {tuple(mel.shape)}")
+    items, frames = as_list(lengths), mel.shape[-1]
+    if items is None:
+        raise SamplingError(f"lengths: {lengths!r:.60} is no list of whole numbers; give one number an item")
+    counts = [whole(item, "lengths", 1, frames, SamplingError, unit="frames") for item in items]
+    if len(counts) != len(mel):
+        raise SamplingError(
+            f"lengths: {counts[:8]} do not fit a batch of {len(mel)} mels of up to {frames} frames; give one "
+            "number of frames, at least 1, an item"
+        )
+    return torch.tensor(counts, device=mel.device)
