@@ -52,8 +52,7 @@ class ModelConfig:
         labels: class names of a class-conditional model, in the order of their indices; none for other models.
         codec: compresses the mels of a vocoder, which thereby is an autoencoder; None for a plain vocoder.
         pretransform: the autoencoder in whose latents the model works; None for a model of waveforms.
-        default_length: of what a model without mel generates if no length is asked for, that of its training segments
-            [samples]; 0 where it is not known.
+        default_length: of sounds of a model without mel [samples], that of its training segments; 0 if not known.
         n_fft: FFT length of the frames in which a network at frame rate works; 0 for that of the mel.
         plans: the best ways to sample that a search has found, by the number of network evaluations.
     """
