@@ -263,10 +263,8 @@ class Vocoder(MelPipeline):
             yield start.noise
         x_T = first_state(bound, start, plan)
         yield x_T
-        total = len(plan.times) - 1
-        steps = states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
-        for number, signal in enumerate(steps, 1):
-            yield bound.finished(signal) if number == total else signal
+        *between, x_0 = states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
+        yield from (*between, bound.finished(x_0))
 
     @exact
     def _push(self, stream: StreamedVocoder, frames: Tensor | None, last: bool) -> Tensor | None:
