@@ -96,9 +96,11 @@ def test_a_segment_equals_a_slice_of_the_whole(speech: Path, tmp_path: Path, ext
     assert len(read_audio(path, start=100)[0]) == len(whole) - 100
 
 
-@pytest.mark.parametrize(("start", "frames"), [(-1, 10), (0, 0), (0, 41_896_000), (10**9, None)])
+@pytest.mark.parametrize(("start", "frames"), [(-1, 10), (0, 0), (0.5, 10), (0, 41_896_000), (10**9, None)])
 def test_a_segment_outside_the_file_is_refused(speech: Path, start: int, frames: int | None) -> None:
-    with pytest.raises(AudioError, match=r"LJ001-0002\.wav: has 41885 samples.*stay inside"):
+    with pytest.raises(
+        AudioError, match=r"LJ001-0002\.wav: has 41885 samples.*stay inside|^(start|frames): .* not a whole"
+    ):
         read_audio(speech, start=start, frames=frames)
 
 
@@ -157,7 +159,7 @@ def test_clipping_is_counted_and_never_wraps_around(tmp_path: Path) -> None:
     ("waveform", "reason"),
     [
         (torch.tensor([0.0, float("nan"), float("inf")]), "2 samples are NaN or infinite, the first at 1"),
-        (torch.zeros(0), r"shape \(0,\)"),
+        (torch.zeros(0), r"no samples, its shape is \(0,\)"),
         (torch.zeros(1, 1, 9), r"shape \(1, 1, 9\)"),
         (torch.zeros(9, dtype=torch.int16), "int16"),
         (torch.zeros(900, 2), "900 channels.*transposed"),
@@ -174,7 +176,7 @@ def test_formats_and_rates_that_cannot_be_written_are_named(tmp_path: Path) -> N
         write_audio(tmp_path / "a.mp3", torch.zeros(9), RATE)
     with pytest.raises(AudioError, match=r"a\.flac: FLAC does not hold FLOAT; choose from PCM_S8, PCM_16, PCM_24"):
         write_audio(tmp_path / "a.flac", torch.zeros(9), RATE, subtype="FLOAT")
-    with pytest.raises(AudioError, match="sample rate 3999"):
+    with pytest.raises(AudioError, match="sample_rate: 3999 is not a whole number from 4000"):
         write_audio(tmp_path / "a.wav", torch.zeros(9), 3999)
     with pytest.raises(AudioError, match=r"a\.ogg: OGG holds up to 200000 Hz"):
         write_audio(tmp_path / "a.ogg", torch.zeros(9), 200_001)

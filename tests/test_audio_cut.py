@@ -47,6 +47,9 @@ def test_zero_samples_are_refused(tmp_path: Path) -> None:  # fault 3
     refused(saved(tmp_path, wav(b"")), "holds no samples")
     with pytest.raises(AudioError, match=r"a\.wav: holds no samples"):
         read_info(saved(tmp_path, wav(b"", after=struct.pack("<4sI4s", b"LIST", 4, b"INFO"))))
+    odd = struct.pack("<4sI3s", b"note", 3, b"odd")  # whether or not it is filled up to an even length
+    refused(saved(tmp_path, wav(b"", after=odd)), "holds no samples")
+    refused(saved(tmp_path, wav(b"", after=odd + b"\0" + odd + b"\0")), "holds no samples")
 
 
 def test_a_cut_wav_is_refused_or_read_leniently(tmp_path: Path) -> None:  # fault 4
@@ -113,6 +116,7 @@ def test_odd_bytes_are_warned_of(tmp_path: Path, content: bytes, warning: str) -
         (36, 0),
         (0xFFFFFFFF, 0),
         (0xFFFFFFFF, 2000),
+        (36 + 2000, 0),  # closed, but for the size of the samples
     ],
 )
 def test_streamed_wav_is_read_to_its_end(tmp_path: Path, riff_size: int, data_size: int) -> None:  # fault 6

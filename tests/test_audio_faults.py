@@ -3,6 +3,7 @@
 import os
 import tempfile
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from handmade import FLOAT, RATE, SAMPLES, refused, saved, wav
 
 from wavediff import audio
 from wavediff.audio import read_audio, read_info, write_audio
-from wavediff.errors import AudioError
+from wavediff.cli.main import main
+from wavediff.errors import AudioError, MelError
+from wavediff.mel import read_mel
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
@@ -54,7 +57,7 @@ def test_samples_beyond_one_are_kept_with_a_warning(tmp_path: Path) -> None:  # 
 
 
 def test_an_impossible_target_rate_is_refused(tmp_path: Path) -> None:  # fault 13
-    with pytest.raises(AudioError, match="sample rate 100: choose"):
+    with pytest.raises(AudioError, match="sample_rate: 100 is not"):
         read_audio(saved(tmp_path, wav()), 100)
 
 
@@ -73,6 +76,8 @@ def test_a_wrong_extension_is_warned_of(tmp_path: Path, name: str) -> None:  # f
         (b"NIST_1A\n   1024\nsample_count -i 8000\n", "NIST SPHERE, .* with ffmpeg"),
         (b"Once upon a time\nthere was no audio", "text"),
         (b"ID3\4" + bytes(60), "MP3"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(60), "an image"),
+        (b"\xff\xd8\xff\xe0" + bytes(60), "an image"),
         (b"\xff\xfb\x90\x64" + bytes(60), "MP3"),
         (b"\0\0\0\x20ftypM4A " + bytes(60), "M4A"),
         (b"FORM\0\0\0\x20AIFF" + bytes(60), "AIFF"),
@@ -197,3 +202,45 @@ def test_folders_pipes_and_devices_are_refused_without_waiting(tmp_path: Path) -
     (tmp_path / "device.wav").symlink_to("/dev/zero")
     for name in ("folder", "pipe", "device"):
         refused(tmp_path / f"{name}.wav", "is a folder, pipe or device")
+
+
+@pytest.mark.parametrize("rest", [0.0, 1e-5])
+def test_channels_that_cancel_each_other_are_told_from_silence(tmp_path: Path, rest: float) -> None:
+    left = torch.sin(torch.arange(4000) / 9) / 2
+    write_audio(tmp_path / "a.wav", torch.stack([left, -left * (1 - rest)]), RATE, subtype="FLOAT")
+    with pytest.warns(UserWarning, match=r"a\.wav: its channels cancel each other"):
+        read_audio(tmp_path / "a.wav")
+    write_audio(tmp_path / "b.wav", torch.zeros(2, 4000), RATE)
+    with pytest.warns(UserWarning, match=r"b\.wav: is silent from start to end"):
+        read_audio(tmp_path / "b.wav")
+    write_audio(tmp_path / "c.wav", torch.stack([left, torch.zeros(4000)]), RATE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_audio(tmp_path / "c.wav")
+
+
+@pytest.mark.parametrize("name", ["mel.pt", "mel.npz", "mel.pkl", "mel.h5", "mel.wav"])
+def test_a_mel_in_another_projects_file_is_told_how_to_become_one(tmp_path: Path, name: str) -> None:
+    content = b"PK\3\4" + bytes(60) if name != "mel.wav" else b"\x93NUMPY" + bytes(60)
+    for read in (read_audio, read_info):
+        with pytest.raises(AudioError, match=rf"{name}: .* mel.* \.npy or \.safetensors"):
+            read(saved(tmp_path, content, name))
+    if name != "mel.wav":
+        with pytest.raises(MelError, match=rf"{name}: a mel is kept in a \.npy or \.safetensors file; .*write_mel"):
+            read_mel(tmp_path / name)
+
+
+def test_standard_input_is_said_not_to_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AudioError, match="-: standard input is not read"):
+        read_audio("-")
+    with pytest.raises(MelError, match="-: standard input is not read"):
+        read_mel("-")
+    assert main(["vocode", "-", "-o", "out.wav", "--device", "cpu"]) == 2
+    assert "-: standard input is not read; write it to a file" in capsys.readouterr().err
+    write_audio("in.wav", torch.zeros(4000), RATE)
+    assert main(["vocode", "in.wav", "-o", "-", "--device", "cpu"]) == 2
+    assert "-: speech is not written to standard output" in capsys.readouterr().err
+    assert not Path("-").exists()

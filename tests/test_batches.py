@@ -119,8 +119,29 @@ def test_validation_sees_every_clip_once_with_fixed_seeds_shared_out_among_ranks
             [item for batch in batches for item in zip(batch["index"].tolist(), batch["seed"].tolist(), strict=True)]
         )
     assert seen[:2] == seen[2:]
-    assert sorted(index for index, _ in seen[0] + seen[1]) == list(range(5))
+    # Five clips on two devices: the first comes once more, or one device would wait for the other for ever.
+    assert sorted(index for index, _ in seen[0] + seen[1]) == [0, *range(5)]
     assert len({seed for _, seed in seen[0] + seen[1]}) == 5
+
+
+@pytest.mark.parametrize("clips", range(1, 9))
+@pytest.mark.parametrize("world_size", [1, 2, 3, 8])
+def test_every_device_validates_as_many_batches(manifests: tuple[str, str], clips: int, world_size: int) -> None:
+    module = AudioDataModule(*manifests, RATE, 300, batch_size=2, valid_segment_length=500)
+    seen = []
+    for rank in range(world_size):
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=world_size)  # type: ignore[assignment]
+        module.valid_dataset = [None] * clips  # type: ignore[assignment]
+        seen.append([index for batch in module.val_dataloader().batch_sampler for index in batch])  # type: ignore[union-attr]
+    assert {len(indices) for indices in seen} == {-(-clips // world_size)}
+    assert {index for indices in seen for index in indices} == set(range(clips))
+
+
+def test_a_validation_without_clips_is_refused(manifests: tuple[str, str]) -> None:
+    module = AudioDataModule(*manifests, RATE, 300, batch_size=2, valid_segment_length=500)
+    module.valid_dataset = []  # type: ignore[assignment]
+    with pytest.raises(DataError, match="valid_manifest: names no utterance"):
+        module.val_dataloader()
 
 
 def test_several_manifests_are_one_corpus_and_a_packed_one_stands_alone(manifests: tuple[str, str]) -> None:

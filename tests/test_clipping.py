@@ -1,5 +1,6 @@
 """Nothing is clipped without a word, and no word is said where nothing is clipped."""
 
+import math
 import re
 import warnings
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from services import ask, events, served
 from sounds import small_generator
 from torch import Tensor
+from torch.nn import functional as F
 
 from wavediff.app import Limits, Studio, make_app
 from wavediff.audio import AudioWriter, read_audio, write_audio
@@ -43,7 +45,7 @@ def beyond(vocoder: Vocoder, loud: Tensor) -> int:
 def told(record: pytest.WarningsRecorder) -> int:
     (message,) = (str(warning.message) for warning in record if warning.category is ClippingWarning)
     assert message.startswith("mel: clipped ")
-    assert message.endswith(" samples, the mel asks for speech beyond full scale; turn down what it is made from")
+    assert " samples, the mel asks for speech beyond full scale; turn down what it is made from" in message
     return int(message.split()[2])
 
 
@@ -91,6 +93,62 @@ def test_long_speech_is_counted_in_parts_and_every_shape_is() -> None:
     assert Clipping(torch.zeros(5)).fault == ""
 
 
+@pytest.mark.parametrize(("share", "told"), [(0.02, False), (0.04, True)])
+def test_a_large_share_of_clipped_samples_names_the_likely_cause(share: float, told: bool) -> None:
+    speech = torch.full((1000,), 0.5)
+    speech[: round(1000 * share)] = -1
+    padded = torch.cat([speech, torch.zeros(9000)])  # what fills up a batch is no speech
+    for clipping in (Clipping(speech), Clipping(padded)):
+        assert ("wavediff doctor" in clipping.fault and "lengths=" in clipping.fault) == told
+        assert (f"{share:.0%} of all" in clipping.fault) == told
+
+
+def _tacotron(mel: Tensor) -> Tensor:
+    """Scaled to -4 to 4, as Tacotrons are trained on."""
+    return (8 * (20 * mel / math.log(10) + 80) / 100 - 4).clamp(-4, 4)
+
+
+FOREIGN = {
+    "scaled to -4 to 4": (_tacotron, "another dialect"),
+    "normalised by band": (
+        lambda mel: (mel - mel.mean(-1, keepdim=True)) / mel.std(-1, keepdim=True),
+        "another dialect",
+    ),
+    "zeros": (torch.zeros_like, "100 of 100 frames, the first at 0, have one value in all bands"),
+    "padded": (lambda mel: F.pad(mel, (0, 60)), "60 of 160 frames, the first at 100, .*lengths="),
+    "padded by two": (
+        lambda mel: F.pad(mel, (0, 2)),
+        "2 of 102 frames, the first at 100, .* fill up with silence, -11.51",
+    ),
+    "padded in front": (lambda mel: F.pad(mel, (3, 0)), "3 of 103 frames, the first at 0"),
+    "padded with ones": (lambda mel: F.pad(mel, (0, 5), value=1.0), "5 of 105 frames"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_mel_that_is_none_of_the_dialect_becomes_no_noise_without_a_word(vocoder: Vocoder, kind: str) -> None:
+    waveform, rate = read_audio(WEIGHTS / "clip.flac")
+    change, message = FOREIGN[kind]
+    mel = change(vocoder.mel(waveform, rate)[..., :100])
+    with pytest.warns(UserWarning, match="^mel: ") as record:
+        vocoder.decode(mel, 1, seed=0)
+    assert any(re.search(message, str(warning.message)) for warning in record), [str(w.message) for w in record]
+
+
+def test_what_is_silent_or_beyond_its_length_is_no_padding(vocoder: Vocoder) -> None:
+    waveform, rate = read_audio(WEIGHTS / "clip.flac")
+    mel = vocoder.mel(waveform, rate)[..., :100]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vocoder.decode(F.pad(mel, (0, 40), value=float(mel.min())), 1)
+        vocoder.decode(F.pad(mel, (0, 60)), 1, lengths=[100])
+        vocoder.decode(F.pad(mel, (0, 60), mode="replicate"), 1)
+        assert vocoder.decode(F.pad(mel, (0, 10), value=-11.5129), 1)[0, -1500:].abs().max() < 1e-3
+        vocoder.mel(torch.zeros(9000), rate)
+        for quiet in (torch.zeros(9000), torch.full((9000,), 0.3), torch.eye(1, 9000)[0]):
+            vocoder.decode(vocoder.mel(quiet, rate), 1)
+
+
 @pytest.mark.parametrize("pieces", [False, True])
 def test_vocode_names_the_file(
     pieces: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -108,7 +166,7 @@ def test_vocode_names_the_file(
     (line,) = lines
     number = re.fullmatch(
         r"wavediff: warning: in/loud\.wav: clipped (\d+) samples, the mel asks for speech beyond full scale; "
-        "turn down what it is made from",
+        "turn down what it is made from; .* another dialect .*",
         line,
     )
     assert number

@@ -14,6 +14,7 @@ from wavediff.backbones import DiffWaveConfig
 from wavediff.cli.main import main
 from wavediff.errors import MelError
 from wavediff.mel import MelSpec, MelTransform
+from wavediff.mel.core import core_spec, in_core
 from wavediff.models.config import ModelConfig, build_denoiser
 
 CLIP = Path(wavediff.__file__).parent / "models" / "weights" / "clip.flac"
@@ -30,7 +31,19 @@ def clip() -> tuple[Tensor, int]:
     return waveform[: 2 * rate], rate
 
 
-@pytest.mark.parametrize("name", ["espnet", "coqui-default", "lmnt-diffwave", "speecht5", "vocos-24k", "bigvgan-24k"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "espnet",
+        "coqui-default",
+        "lmnt-diffwave",
+        "speecht5",
+        "vocos-24k",
+        "bigvgan-24k",
+        "torchaudio-wavernn",
+        "parallel-wavegan-24k",
+    ],
+)
 def test_speech_from_another_dialect_has_its_rate_and_the_spectrum_of_the_recording(
     vocoder: Vocoder, clip: tuple[Tensor, int], name: str
 ) -> None:
@@ -60,9 +73,24 @@ def test_the_weights_and_the_searched_plans_are_the_same(vocoder: Vocoder) -> No
         assert torch.equal(twin.denoiser.state_dict()[name], weight)
 
 
-def test_frames_of_another_length_are_refused_by_name(vocoder: Vocoder) -> None:
-    with pytest.raises(MelError, match=r"parallel-wavegan-24k .* this network takes frames of 1024 samples"):
-        vocoder.for_mels("parallel-wavegan-24k")
+def test_frames_that_overlap_too_little_are_refused_by_name(vocoder: Vocoder) -> None:
+    with pytest.raises(MelError, match=r"cannot take it: mel.hop_length: 600 is more than half of win_length, 1024"):
+        vocoder.for_mels(dataclasses.replace(MelSpec(), n_fft=2048, win_length=2048, hop_length=600))
+
+
+@pytest.mark.parametrize("name", ["torchaudio-wavernn", "parallel-wavegan-24k", "cosyvoice2"])
+def test_bands_of_longer_frames_become_those_of_the_networks(clip: tuple[Tensor, int], name: str) -> None:
+    """Within a decibel, in the mean, of the bands that shorter frames of the same recording have."""
+    spec, (waveform, rate) = MelSpec.preset(name), clip
+    core = core_spec(spec, 1024)
+    signal = resample(waveform, rate, spec.sample_rate)[None]
+    brought, true = in_core(MelTransform(spec)(signal), spec, core), MelTransform(core)(signal)
+    loud = true > true.max() - 6
+    difference = (brought - true)[loud]
+    assert loud.float().mean() > 0.3
+    assert abs(float(difference.mean())) < 0.12
+    assert float(difference.abs().mean()) < 0.4
+    assert core_spec(MelSpec(), 1024) == core_spec(MelSpec(), 0) == MelSpec()
 
 
 def test_a_network_that_takes_the_bands_themselves_is_refused() -> None:

@@ -8,7 +8,7 @@ AUDIO = [
         "test_audio_faults.py",
         {
             "if not stat.S_ISREG(status.st_mode):": "test_folders_pipes_and_devices_are_refused_without_waiting",
-            'raise AudioError(f"{path}: is {_describe(head)}, not audio that wavediff reads; {_CONVERT}")': (
+            'raise AudioError(f"{path}: is {_describe(head)}, not audio that wavediff reads; {cure}")': (
                 "test_what_is_not_audio_is_refused_by_name",
                 'kind = "WAV"',
             ),
@@ -25,9 +25,8 @@ AUDIO = [
             "if claimed % frame_bytes:": "test_odd_bytes_are_warned_of",
             '_cut(path, "its last page is missing", lenient)': ("test_a_cut_flac_or_ogg_is_refused", "return"),
             "if info.frames < 1:": "test_zero_samples_are_refused",
-            "if claimed == 0 and held > 0 and (riff_end <= offset or _is_unset(riff_end)):": (
-                "test_streamed_wav_is_read_to_its_end"
-            ),
+            "if claimed == 0 and held > 0 and unset:": "test_streamed_wav_is_read_to_its_end",
+            " or not _holds_chunks(file, offset, size)": ("test_streamed_wav_is_read_to_its_end", ""),
         },
     ),
     Guards(
@@ -69,15 +68,78 @@ AUDIO = [
     ),
 ]
 
-MEL = [
+ARGUMENTS = [
+    Guards(
+        "arguments.py",
+        "test_argument_table.py",
+        {
+            "if isinstance(values, str | bytes | os.PathLike):": "test_every_cell_of_the_table",
+            "if tensor.dtype not in _FLOATS:": "test_every_cell_of_the_table",
+            "if tensor.layout != torch.strided or tensor.is_nested:": "test_every_cell_of_the_table",
+            'if tensor.device.type == "meta":': "test_every_cell_of_the_table",
+            'if array.dtype.kind != "f":': "test_every_cell_of_the_table",
+            "if not samples.numel():": "test_every_cell_of_the_table",
+            "if bool(bad.any()):": "test_every_cell_of_the_table",
+            "if samples.ndim not in dimensions if dimensions else samples.ndim < 1:": "test_every_cell_of_the_table",
+            "if number is None or number < least or (most is not None and number > most):": (
+                "test_every_cell_of_the_table"
+            ),
+            "if number is None or (finite and not math.isfinite(number)) or not fits(number):": (
+                "test_every_cell_of_the_table"
+            ),
+        },
+    ),
+    Guards(
+        "mel/limits.py",
+        "test_clipping.py",
+        {"alike &= level > quiet + MARGIN": ("test_what_is_silent_or_beyond_its_length_is_no_padding", "pass")},
+    ),
     Guards(
         "mel/check.py",
+        "test_clipping.py",
+        {"if warn and (padding := padded_frames(mel, spec)):": "test_a_mel_that_is_none_of_the_dialect"},
+    ),
+    Guards(
+        "pipelines/clipping.py",
+        "test_clipping.py",
+        {"if self.samples > _MOST * self.of:": "test_a_large_share_of_clipped_samples_names_the_likely_cause"},
+    ),
+    Guards(
+        "audio/__init__.py",
+        "test_audio_faults.py",
+        {
+            "elif loudness > 0 and waveform.double().square().sum().item() < _CANCELLED * loudness:": (
+                "test_channels_that_cancel_each_other_are_told_from_silence"
+            )
+        },
+    ),
+    Guards(
+        "audio/containers.py",
+        "test_audio_faults.py",
+        {'if path == Path("-"):': "test_standard_input_is_said_not_to_be_read"},
+    ),
+    Guards(
+        "bulk/jobs.py",
+        "test_audio_faults.py",
+        {'if output == Path("-"):': "test_standard_input_is_said_not_to_be_read"},
+    ),
+]
+
+MEL = [
+    Guards(
+        "mel/shape.py",
         "test_mel_faults.py",
         {
             "if not bool(finite.all()):": "test_a_mel_of_the_wrong_shape_or_type_is_refused",
             "if shape[-1] == spec.n_mels:": "test_a_mel_of_the_wrong_shape_or_type_is_refused",
             "if spec is not None and shape[-2] != spec.n_mels:": "test_a_mel_of_the_wrong_shape_or_type_is_refused",
             "if 0 in shape:": "test_a_mel_of_the_wrong_shape_or_type_is_refused",
+        },
+    ),
+    Guards(
+        "mel/check.py",
+        "test_mel_faults.py",
+        {
             "if fault := value_fault(mel, spec):": "test_values_of_another_domain_are_refused_and_it_is_named",
             "if warn and 0 < span_of(level) < _NARROW and mel.shape[-1] >= _NARROW_FRAMES and not at_floor:": (
                 "test_decimal_logarithms_read_as_natural_ones_are_warned_of"
@@ -148,10 +210,7 @@ MODELS = [
         "mel/spec.py",
         "test_mel_faults.py",
         {
-            "if type(value) is not int or not lowest <= value <= highest:": (
-                "test_a_dialect_out_of_bounds_is_refused_by_the_fields_name"
-            ),
-            "if not _is_real(value) or not least <= value <= most:": (
+            "if not is_real(value) or not least <= value <= most:": (
                 "test_a_dialect_out_of_bounds_is_refused_by_the_fields_name"
             ),
         },

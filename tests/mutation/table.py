@@ -64,6 +64,14 @@ def all_mutations() -> list[Mutation]:
     import reading
     import working
 
-    tables = [reading.AUDIO, reading.MEL, reading.MODELS, working.FILES, working.CORPORA, working.BULK]
+    tables = [
+        reading.AUDIO,
+        reading.ARGUMENTS,
+        reading.MEL,
+        reading.MODELS,
+        working.FILES,
+        working.CORPORA,
+        working.BULK,
+    ]
     tables += [working.SERVICE, working.HUB, working.TRAINING, working.SAMPLING, working.MACHINE]
     return [mutation for table in tables for guards in table for mutation in guards.mutations()]

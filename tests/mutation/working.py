@@ -209,6 +209,39 @@ TRAINING = [
 
 SAMPLING = [
     Guards(
+        "pipelines/generator.py",
+        "test_generator.py",
+        {"        if value is not None:": ("test_impossible_edits_are_refused", "        if False:")},
+    ),
+    Guards(
+        "pipelines/pipeline.py",
+        "test_compiled.py",
+        {
+            'return _disabled(function) if "torch._dynamo" in sys.modules else function': (
+                "test_compiled_hosts_and_streams",
+                "return function",
+            )
+        },
+    ),
+    Guards(
+        "data/datamodule.py",
+        "test_batches.py",
+        {
+            "range(rank, -(-number // world_size) * world_size, world_size)": (
+                "test_every_device_validates_as_many_batches",
+                "range(rank, number, world_size)",
+            ),
+            "if number == 0:": "test_a_validation_without_clips_is_refused",
+        },
+    ),
+    Guards(
+        "cli/train.py",
+        "test_train_errors.py",
+        {
+            "parser_class=_Parser,": ("test_a_slip_in_a_recipe_is_one_line", "parser_class=LightningArgumentParser,"),
+        },
+    ),
+    Guards(
         "engine/streaming.py",
         "test_numerics.py",
         {"if not output.isfinite().all():": "test_a_model_whose_output_overflows_gives_an_error"},
@@ -227,8 +260,9 @@ SAMPLING = [
         "diffusion/grids.py",
         "test_vocoder.py",
         {
-            "if not isinstance(num_steps, int) or isinstance(num_steps, bool) or not 1 <= num_steps <= most:": (
-                "test_impossible_sampling_is_refused"
+            'return whole(num_steps, "num_steps", 1, most, SamplingError)': (
+                "test_impossible_sampling_is_refused",
+                "return num_steps",
             ),
             "_check_trained(schedule, betas, alpha_bars)\n": ("test_impossible_sampling_is_refused", "pass\n"),
             "if any(later < earlier for earlier, later in itertools.pairwise(betas)):": (

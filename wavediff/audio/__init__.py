@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wavediff.arguments import as_path, real, whole
 from wavediff.audio.containers import EXTENSIONS, AudioInfo, opened
-from wavediff.audio.resampling import resample
+from wavediff.audio.resampling import check_sample_rate, resample
 from wavediff.audio.trim import trim_end
 from wavediff.audio.writing import SUBTYPES, AudioWriter, write_audio
 from wavediff.errors import AudioError
@@ -35,6 +36,8 @@ __all__ = [
 
 MAX_DECODED_BYTES = 2**31  # of one call, as float32 over all channels; an hour of 48 kHz stereo is 1.4e9
 LARGEST_SAMPLE = 2.0**32  # int32 samples stored as float lie below; anything above is damage
+_CANCELLED = 1e-6  # of the energy of the channels: 60 dB lower
+MAX_SAMPLES = 2**62  # more than a file can hold
 BLOCK_FRAMES, RESCUE_FRAMES = 65_536, 1_024
 
 
@@ -51,7 +54,7 @@ def read_info(path: str | os.PathLike[str], *, lenient: bool = False) -> AudioIn
     Raises:
         AudioError: as `read_audio`, for everything that shows before decoding.
     """
-    with opened(Path(path), lenient=lenient) as (_, info):
+    with opened(as_path(path, "path", AudioError), lenient=lenient) as (_, info):
         return info
 
 
@@ -89,18 +92,29 @@ def read_audio(
 
     Raises:
         AudioError: The file is missing, unreadable, not a regular file, of another format, cut, damaged, empty,
-            outside 4-384 kHz, of more than 8 channels, longer than the limits, or holds NaN or infinite samples.
+            outside 4-384 kHz, of more than 8 channels, longer than the limits, or holds NaN or infinite samples;
+            or another argument is not possible.
     """
-    path = Path(path)
+    path = as_path(path, "path", AudioError)
+    sample_rate = None if sample_rate is None else check_sample_rate(sample_rate)
+    start = whole(start, "start", 0, MAX_SAMPLES, AudioError, unit="samples")
+    frames = None if frames is None else whole(frames, "frames", 1, MAX_SAMPLES, AudioError, unit="samples")
+    max_seconds = real(max_seconds, "max_seconds", "of seconds above 0", lambda s: s > 0, AudioError, finite=False)
     with opened(path, lenient=lenient) as (file, info):
         stop = info.frames if frames is None else start + frames
         if not 0 <= start < stop <= info.frames:
             raise AudioError(f"{path}: has {info.frames} samples, {start} to {stop} were asked for; stay inside")
         _check_limits(info, stop - start, max_seconds)
-        waveform = torch.from_numpy(_decode(file, info, start, stop, lenient))
+        samples, loudness = _decode(file, info, start, stop, lenient)
+        waveform = torch.from_numpy(samples)
     peak = max(extreme.abs().item() for extreme in waveform.aminmax())  # no copy of it
     if peak > 1:
         warnings.warn(f"{path}: samples reach {peak:.6g}, full scale is 1 (they are kept)", stacklevel=2)
+    elif loudness > 0 and waveform.double().square().sum().item() < _CANCELLED * loudness:
+        cure = "read another recording, or write one of its channels to a file"
+        warnings.warn(
+            f"{path}: its channels cancel each other, nearly nothing is left of their mean; {cure}", stacklevel=2
+        )
     elif peak == 0 and len(waveform) == info.frames:
         warnings.warn(f"{path}: is silent from start to end", stacklevel=2)
     if sample_rate is None:
@@ -119,7 +133,8 @@ def iter_audio_files(root: str | os.PathLike[str]) -> Iterator[Path]:
     suffixes = {suffix for group in EXTENSIONS.values() for suffix in group}
     visited: set[tuple[int, int]] = set()
     leftovers: list[Path] = []
-    pending = [Path(root)]
+    root = as_path(root, "root", AudioError)
+    pending = [root]
     if not pending[0].is_dir():
         raise AudioError(f"{root}: is not a folder; name the folder that holds the recordings")
     while pending:
@@ -152,10 +167,14 @@ def _check_limits(info: AudioInfo, frames: int, max_seconds: float) -> None:
         raise AudioError(f"{info.path}: decodes to {decoded} bytes, the limit is {MAX_DECODED_BYTES}; {cure}")
 
 
-def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) -> np.ndarray:
-    """The mean of the channels, (N,) float32, block by block: memory follows what is there, not what is claimed."""
+def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) -> tuple[np.ndarray, float]:
+    """The mean of the channels, (N,) float32, block by block: memory follows what is there, not what is claimed.
+
+    Also the energy of the channels, on average; 0 of a single one.
+    """
     import soundfile
 
+    loudness = 0.0
     samples = bytearray()  # grows in place, where a list of blocks would be held twice when they are put together
     position, invalid, first_invalid, failure = start, 0, 0, None
     _skip(file, info, start)
@@ -173,6 +192,8 @@ def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) ->
             first_invalid = first_invalid if invalid else position + int(bad.argmax())
             invalid += int(bad.sum())
         else:
+            if block.shape[1] > 1:
+                loudness += float(np.square(block, dtype=np.float64).sum()) / block.shape[1]
             samples += block.mean(axis=1, dtype=np.float64).astype(np.float32).data
         position += len(block)
     if invalid:
@@ -183,7 +204,7 @@ def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) ->
         if not lenient or not samples:
             raise AudioError(f"{message}; restore it, or pass lenient=True to keep the rest") from failure
         warnings.warn(f"{message}; {stop - position} samples are lost", stacklevel=3)
-    return np.frombuffer(samples, np.float32)
+    return np.frombuffer(samples, np.float32), loudness
 
 
 def _skip(file: Any, info: AudioInfo, frames: int) -> None:

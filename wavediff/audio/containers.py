@@ -26,6 +26,8 @@ _MAX_PAGE_BYTES = 27 + 255 + 255 * 255  # of OGG: header, segment table, segment
 _WAV_ENCODINGS = (1, 3, 6, 7)  # PCM, float, A-law, mu-law
 _WAV_EXTENSIBLE = 0xFFFE
 _CONVERT = "convert it to WAV, FLAC or OGG, e.g. with ffmpeg"
+_A_MEL = "if it holds a mel, save that with wavediff.mel.write_mel or numpy.save, as .npy or .safetensors"
+_ARRAYS = (".pt", ".pth", ".npz", ".pkl", ".pickle", ".h5", ".hdf5", ".mat", ".ckpt")  # what projects keep mels in
 _FOREIGN = {
     b"\x7fELF": "a program (ELF)",
     b"PK\x03\x04": "a zip archive",
@@ -38,6 +40,10 @@ _FOREIGN = {
     b"caff": "CAF",
     b"NIST_1A": "NIST SPHERE",
     b"\x93NUMPY": "a NumPy array",
+    b"\x89PNG": "an image (PNG)",
+    b"\xff\xd8\xff": "an image (JPEG)",
+    b"\x89HDF": "HDF5",
+    b"\x80\x02": "a pickle",
     b"version https://git-lfs": "a Git LFS pointer (run `git lfs pull`)",
 }
 
@@ -81,6 +87,8 @@ def opened(path: Path, *, lenient: bool) -> Iterator[tuple[Any, AudioInfo]]:
             if kind == "OGG":
                 _check_last_page(file, path, status.st_size, lenient)
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
+        if path == Path("-"):
+            raise AudioError(f"{path}: standard input is not read; write it to a file and name that") from error
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"{path}: cannot be read ({reason}); check its name and permissions") from error
 
@@ -109,7 +117,14 @@ def _recognise(file: BinaryIO, path: Path) -> str:
     elif head[:4] == b"OggS":
         kind = "OGG"
     else:
-        raise AudioError(f"{path}: is {_describe(head)}, not audio that wavediff reads; {_CONVERT}")
+        cure = (
+            "copy it again"
+            if not head
+            else _CONVERT
+            if path.suffix.lower() not in _ARRAYS and not head.startswith(b"\x93NUMPY")
+            else _A_MEL
+        )
+        raise AudioError(f"{path}: is {_describe(head)}, not audio that wavediff reads; {cure}")
     if path.suffix and path.suffix.lower() not in EXTENSIONS[kind]:
         warnings.warn(f"{path}: holds {kind} in spite of its name; it is read as {kind}", stacklevel=2)
     return kind
@@ -158,7 +173,8 @@ def _check_riff(file: BinaryIO, path: Path, size: int, lenient: bool) -> int | N
     if encoding not in _WAV_ENCODINGS or not frame_bytes:
         raise AudioError(f"{path}: WAV encoding {encoding} is neither PCM nor float; {_CONVERT}")
 
-    if claimed == 0 and held > 0 and (riff_end <= offset or _is_unset(riff_end)):
+    unset = riff_end <= offset or _is_unset(riff_end) or not _holds_chunks(file, offset, size)
+    if claimed == 0 and held > 0 and unset:
         return offset - 4
     if data_size_64 is None and _is_unset(claimed):
         return None  # libsndfile reads these to the end
@@ -183,6 +199,20 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         name, length = struct.unpack("<4sI", header)
         yield name, length, position + 8
         position += 8 + length + length % 2
+
+
+def _holds_chunks(file: BinaryIO, start: int, end: int) -> bool:
+    """Whether the bytes from `start` to `end` are whole chunks, so that what is before them has ended there."""
+    for _ in range(_MAX_CHUNKS):
+        file.seek(start)
+        header = file.read(8)
+        if len(header) < 8 or not all(32 <= byte < 127 for byte in header[:4]):
+            return start >= end
+        start += 8 + int.from_bytes(header[4:], "little")
+        start += start % 2
+        if start >= end:
+            return start <= end + 1
+    return False
 
 
 def _is_unset(size: int) -> bool:

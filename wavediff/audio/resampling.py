@@ -6,6 +6,7 @@ import math
 import torch
 from torch import Tensor
 
+from wavediff.arguments import Values, as_waveform, whole
 from wavediff.audio.containers import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from wavediff.errors import AudioError, require_torchaudio
 
@@ -15,20 +16,27 @@ _MAX_KERNEL_VALUES = 2**21  # a table of phases and taps beyond this is slower t
 _INTERPOLATED_VALUES = 2**20
 
 
-def check_sample_rate(rate: int) -> None:
-    """Raise AudioError unless `rate` is a whole number of Hz that audio is stored at."""
-    if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE or rate != int(rate):  # in this order: NaN has no int
-        raise AudioError(f"sample rate {rate}: choose a whole number from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
+def check_sample_rate(rate: int, name: str = "sample_rate") -> int:
+    """A rate that audio is stored at, as an int [Hz].
+
+    Args:
+        rate: 4,000 to 384,000 Hz; a float or another library's number will do if it is whole.
+        name: of the argument, for messages.
+
+    Raises:
+        AudioError: it is not.
+    """
+    return whole(rate, name, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, AudioError, unit="Hz")
 
 
-def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
+def resample(waveform: Values, from_rate: int, to_rate: int) -> Tensor:
     """Change the sample rate by band-limited interpolation; differentiable.
 
     >>> resample(torch.zeros(2, 16_000), 16_000, 22_050).shape
     torch.Size([2, 22050])
 
     Args:
-        waveform: (..., N), floating point; silence is assumed around it.
+        waveform: (..., N), a tensor, array or list of floats; silence is assumed around it.
         from_rate: Its sample rate, 4,000 to 384,000 Hz.
         to_rate: The sample rate wanted, 4,000 to 384,000 Hz.
 
@@ -36,12 +44,10 @@ def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
         (..., ceil(N * to_rate / from_rate)), of the same dtype.
 
     Raises:
-        AudioError: A rate outside the bounds, or a waveform of integers.
+        AudioError: A rate outside the bounds, or a waveform that is not of floats, empty, NaN or infinite.
     """
-    check_sample_rate(from_rate)
-    check_sample_rate(to_rate)
-    if not waveform.is_floating_point():
-        raise AudioError(f"waveform of {waveform.dtype}: only floating point is resampled; scale it to ±1 first")
+    from_rate, to_rate = check_sample_rate(from_rate, "from_rate"), check_sample_rate(to_rate, "to_rate")
+    waveform = as_waveform(waveform, dimensions=())
     if from_rate == to_rate:
         return waveform
     length = -(-waveform.shape[-1] * to_rate // from_rate)
@@ -51,7 +57,8 @@ def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
         return _interpolate(waveform, from_rate, to_rate, length)
     # torchaudio computes the length in float32: the zeros make sure that it is never too short.
     padded = torch.nn.functional.pad(waveform, (0, 1 + waveform.shape[-1] // 2**20))
-    return _resampler(from_rate, to_rate, waveform.dtype, waveform.device)(padded)[..., :length]
+    with torch.device(waveform.device):  # torchaudio computes the length on the default device
+        return _resampler(from_rate, to_rate, waveform.dtype, waveform.device)(padded)[..., :length]
 
 
 def _cutoff(from_rate: int, to_rate: int) -> float:
@@ -65,15 +72,17 @@ def _resampler(from_rate: int, to_rate: int, dtype: torch.dtype, device: torch.d
     require_torchaudio()
     from torchaudio.transforms import Resample
 
-    return Resample(
-        from_rate,
-        to_rate,
-        resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=ZERO_CROSSINGS,
-        rolloff=ROLLOFF,
-        beta=KAISER_BETA,
-        dtype=torch.float64,
-    ).to(device=device, dtype=dtype)
+    with torch.device("cpu"):  # whatever the caller's default device
+        resampler = Resample(
+            from_rate,
+            to_rate,
+            resampling_method="sinc_interp_kaiser",
+            lowpass_filter_width=ZERO_CROSSINGS,
+            rolloff=ROLLOFF,
+            beta=KAISER_BETA,
+            dtype=torch.float64,
+        )
+    return resampler.to(device=device, dtype=dtype)
 
 
 def _interpolate(waveform: Tensor, from_rate: int, to_rate: int, length: int) -> Tensor:

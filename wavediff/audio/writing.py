@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wavediff.arguments import Values, as_path, as_waveform, whole
 from wavediff.audio.containers import EXTENSIONS, MAX_CHANNELS
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.errors import AudioError
@@ -31,7 +32,7 @@ _PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 def write_audio(
     path: str | os.PathLike[str],
-    waveform: Tensor,
+    waveform: Values,
     sample_rate: int,
     *,
     subtype: str = "PCM_16",
@@ -49,7 +50,7 @@ def write_audio(
 
     Args:
         path: The file to write; missing folders are made.
-        waveform: (N,) or (channels, N), floating point, full scale ±1.
+        waveform: (N,) or (channels, N), a tensor, array or list of floats, full scale ±1.
         sample_rate: 4,000 to 384,000 Hz.
         subtype: One of `SUBTYPES` of the format; OGG is always VORBIS.
         overwrite: Replace an existing file.
@@ -58,11 +59,11 @@ def write_audio(
         AudioError: Another extension or subtype, a wrong shape, no samples, NaN or infinite samples.
         OutputError: The file exists or cannot be written.
     """
-    channels = len(waveform) if waveform.ndim == 2 else 1
-    writer = AudioWriter(path, sample_rate, channels=channels, subtype=subtype, overwrite=overwrite)
-    _samples_of(waveform, writer.path, 0)  # or a folder would be made for nothing
-    with writer:
-        writer.write(waveform)
+    # Before the writer opens its file, or a folder would be made for nothing.
+    samples = _checked(waveform, as_path(path, "path", AudioError), 0)
+    channels = len(samples) if samples.ndim == 2 else 1
+    with AudioWriter(path, sample_rate, channels=channels, subtype=subtype, overwrite=overwrite) as writer:
+        writer.write(samples)
 
 
 class AudioWriter:
@@ -93,8 +94,10 @@ class AudioWriter:
         subtype: str = "PCM_16",
         overwrite: bool = False,
     ) -> None:
-        self.path, self.sample_rate, self.channels, self.overwrite = Path(path), sample_rate, channels, overwrite
-        self.format, self.subtype = _format(self.path, sample_rate, subtype)
+        self.path, self.overwrite = as_path(path, "path", AudioError), overwrite
+        self.channels = whole(channels, "channels", 1, MAX_CHANNELS, AudioError)
+        self.sample_rate = check_sample_rate(sample_rate)
+        self.format, self.subtype = _format(self.path, self.sample_rate, subtype)
         self.frames = 0
         """Samples written so far, of each channel."""
         self._clipped = 0
@@ -109,7 +112,7 @@ class AudioWriter:
     ) -> bool | None:
         return self._context.__exit__(kind, error, trace)
 
-    def write(self, waveform: Tensor) -> None:
+    def write(self, waveform: Values) -> None:
         """Append a piece (n,) or (channels, n)."""
         samples = _samples_of(waveform, self.path, self.frames)  # (n, channels)
         if samples.shape[1] != self.channels:
@@ -183,26 +186,30 @@ def _format(path: Path, sample_rate: int, subtype: str) -> tuple[str, str]:
         subtype = "VORBIS"
     if subtype not in SUBTYPES[format_]:
         raise AudioError(f"{path}: {format_} does not hold {subtype}; choose from {', '.join(SUBTYPES[format_])}")
-    check_sample_rate(sample_rate)
     if format_ == "OGG" and sample_rate > MAX_OGG_SAMPLE_RATE:
         raise AudioError(f"{path}: OGG holds up to {MAX_OGG_SAMPLE_RATE} Hz, not {sample_rate}; use .wav or resample")
     return format_, subtype
 
 
-def _samples_of(waveform: Tensor, path: Path, written: int) -> np.ndarray:
-    """(n, channels), float64 where that loses nothing, float32 otherwise; `written` samples came before."""
-    if waveform.ndim not in (1, 2) or not waveform.is_floating_point() or not waveform.numel():
-        what = f"a waveform of shape {tuple(waveform.shape)} and {waveform.dtype} is not written"
-        raise AudioError(f"{path}: {what}; give floating point (N,) or (channels, N), N > 0")
-    if waveform.ndim == 2 and len(waveform) > MAX_CHANNELS:
-        raise AudioError(f"{path}: {len(waveform)} channels, at most {MAX_CHANNELS} are written; transposed?")
-    dtype = torch.float64 if waveform.dtype == torch.float64 else torch.float32
-    samples = torch.atleast_2d(waveform.detach()).to("cpu", dtype).numpy().T
-    finite = np.isfinite(samples).all(axis=1)
+def _checked(waveform: Values, path: Path, written: int) -> Tensor:
+    """(n,) or (channels, n), of which `written` samples came before."""
+    name = f"{path}: waveform"
+    samples = as_waveform(waveform, name, shape="(N,) or (channels, N)", finite=False).detach().cpu()
+    if samples.ndim == 2 and len(samples) > MAX_CHANNELS:
+        raise AudioError(f"{name}: {len(samples)} channels, at most {MAX_CHANNELS} are written; transposed?")
+    finite = torch.atleast_2d(samples).isfinite().all(0)
     if not finite.all():
-        what = f"{np.count_nonzero(~finite)} samples are NaN or infinite, the first at {written + finite.argmin()}"
-        raise AudioError(f"{path}: {what}; nothing was written, repair the waveform")
+        first = written + int(finite.int().argmin())
+        what = f"{int((~finite).sum())} samples are NaN or infinite, the first at {first}"
+        raise AudioError(f"{name}: {what}; nothing was written, repair the waveform")
     return samples
+
+
+def _samples_of(waveform: Values, path: Path, written: int) -> np.ndarray:
+    """(n, channels), float64 where that loses nothing, float32 otherwise; `written` samples came before."""
+    samples = _checked(waveform, path, written)
+    dtype = torch.float64 if samples.dtype == torch.float64 else torch.float32
+    return torch.atleast_2d(samples).to(dtype).numpy().T
 
 
 def _quantised(samples: np.ndarray, bits: int | None) -> np.ndarray:

@@ -130,7 +130,9 @@ class Decoder:
             told = seconds * done / total
 
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "mel: values span")  # each mel has been judged under its own name
+            warnings.filterwarnings(
+                "ignore", "mel: (values span|.* frames, the first at)"
+            )  # each mel has been judged under its own name
             warnings.simplefilter("ignore", ClippingWarning)  # and its speech will be
             speech = self.vocoder.decode(padded, lengths=lengths, on_step=on_step, **self.sampling).cpu()
         return [row[: length * self.vocoder.hop_length] for row, length in zip(speech, lengths, strict=True)]

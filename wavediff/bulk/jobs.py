@@ -45,6 +45,8 @@ def plan_jobs(
     """
     sources = [pair for path in inputs for pair in _sources(path, output)]
     is_file = output.suffix.lower() in AUDIO_SUFFIXES and not output.is_dir()
+    if output == Path("-"):
+        raise OutputError(f"{output}: speech is not written to standard output; name a .wav, .flac or .ogg file")
     if not sources:
         raise OutputError(f"{', '.join(map(str, inputs))}: no audio or mel file there; check the folder")
     if output.suffix.lower() in OTHER_AUDIO_SUFFIXES and not output.is_dir():

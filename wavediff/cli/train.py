@@ -12,13 +12,14 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from wavediff.cli.train_errors import configuration_error
 from wavediff.data.datamodule import AudioDataModule
 from wavediff.engine.precision import warn_if_slow_in_bfloat16
 from wavediff.errors import ConfigError, TrainingError, WavediffError
@@ -26,6 +27,21 @@ from wavediff.training import AtomicCheckpointIO, TrainingModule
 from wavediff.training.callbacks import last_checkpoint
 from wavediff.training.guards import SkipBadSteps, memory_ran_out, occupied, state_to_resume
 from wavediff.training.progress import ProgressLines
+
+
+class _Parser(LightningArgumentParser):
+    """A parser whose errors are ours, in one line, where jsonargparse prints all options and leaves."""
+
+    argv: Sequence[str] = ()
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises ConfigError; a parser within another one tells that one, which knows more."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        subcommands = self._subcommands_action.choices.values() if self._subcommands_action else ()
+        actions = [action for parser in (self, *subcommands) for action in parser._actions]
+        options = [option for action in actions for option in action.option_strings]
+        raise ConfigError(configuration_error(message, _Parser.argv, options)) from None
 
 
 class TrainingCLI(LightningCLI):
@@ -112,8 +128,8 @@ def _configuring() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        message = " ".join(f"{type(error).__name__}: {error}".split())
-        said = _said_by_us(error) or ConfigError(f"--config: {message:.300}; correct the YAML or the options")
+        message = f"{type(error).__name__}: {error}"
+        said = _said_by_us(error) or ConfigError(configuration_error(message, _Parser.argv))
         raise said from error
 
 
@@ -128,6 +144,7 @@ def _said_by_us(error: BaseException | None) -> WavediffError | None:
 
 def _fit(argv: Sequence[str]) -> None:
     _silence_the_libraries()
+    _Parser.argv = tuple(argv)
     defaults: dict[str, Any] = {
         "use_distributed_sampler": False,  # the data module shares the batches out itself, resumably
         "enable_checkpointing": False,  # FullState and ModelExport do it
@@ -141,6 +158,7 @@ def _fit(argv: Sequence[str]) -> None:
             subclass_mode_model=True,
             args=["fit", *argv],
             trainer_defaults=defaults,
+            parser_class=_Parser,
             parser_kwargs={"prog": "wavediff train"},
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,

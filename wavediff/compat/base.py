@@ -6,8 +6,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from wavediff.errors import MelError
+from wavediff.arguments import Values
+from wavediff.errors import ConfigError, MelError
 from wavediff.mel import MelSpec
+from wavediff.mel.spec import as_spec
+from wavediff.models.sampling import check_seed
 from wavediff.pipelines.vocoder import Vocoder
 
 
@@ -25,7 +28,8 @@ class HostVocoder(nn.Module):
 
     Raises:
         MelError: the vocoder cannot take mels of that dialect.
-        SamplingError: the number of steps is not possible.
+        ConfigError: `vocoder` is none, or no preset is called so.
+        SamplingError: the number of steps or the seed is not possible.
     """
 
     dialect: ClassVar[str]
@@ -40,11 +44,15 @@ class HostVocoder(nn.Module):
     ) -> None:
         super().__init__()
         given = self.dialect if mel_spec is None else mel_spec
-        self.mel_spec = MelSpec.preset(given) if isinstance(given, str) else given
+        self.mel_spec = as_spec(given)
+        check_seed(seed)
         self.num_steps, self.seed = num_steps, seed
         self._take(Vocoder.from_pretrained() if vocoder is None else vocoder)
 
     def _take(self, vocoder: Vocoder) -> None:
+        if not isinstance(vocoder, Vocoder):
+            cure = "pass wavediff.Vocoder.from_pretrained(...)"
+            raise ConfigError(f"vocoder: {type(self).__name__} takes a Vocoder, got a {type(vocoder).__name__}; {cure}")
         try:
             vocoder = vocoder.for_mels(self.mel_spec)
         except MelError as error:
@@ -74,7 +82,7 @@ class HostVocoder(nn.Module):
         self.vocoder.to(fn(torch.empty(0, device=self.vocoder.device)).device)
         return self
 
-    def speech(self, mel: Tensor, lengths: Sequence[int] | Tensor | None = None, **options: Any) -> Tensor:
+    def speech(self, mel: Values, lengths: Sequence[int] | Tensor | None = None, **options: Any) -> Tensor:
         """Speech from the host's mel.
 
         Between framings a frame is dropped or repeated, as `wavediff.mel.convert` tells, so the speech may be a hop
@@ -92,8 +100,7 @@ class HostVocoder(nn.Module):
             MelError, SamplingError: as `Vocoder.decode`.
         """
         options = {"num_steps": self.num_steps, "seed": self.seed, **options}
-        counts = None if lengths is None else [int(length) for length in lengths]
-        return self.vocoder.decode(mel, lengths=counts, mel_spec=self.mel_spec, **options)
+        return self.vocoder.decode(mel, lengths=lengths, mel_spec=self.mel_spec, **options)
 
     def samples(self, frames: Any) -> Any:
         """How many samples of speech mels of so many frames, a number or a tensor, become."""

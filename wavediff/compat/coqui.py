@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from wavediff.arguments import Values
 from wavediff.compat.base import HostVocoder
 from wavediff.errors import MelError
 from wavediff.pipelines.vocoder import Vocoder
@@ -19,11 +20,11 @@ class CoquiVocoder(HostVocoder):
 
     dialect = "coqui"
 
-    def inference(self, c: Tensor) -> Tensor:
+    def inference(self, c: Values) -> Tensor:
         """(1, n_mels, frames) -> (1, 1, N)"""
         return self.speech(c)[:, None]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Values) -> Tensor:
         """(B, n_mels, frames) -> (B, 1, N)"""
         return self.inference(x)
 

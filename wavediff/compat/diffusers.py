@@ -7,9 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wavediff.arguments import Values, as_list, whole
 from wavediff.compat.base import HostVocoder
-from wavediff.errors import SamplingError
+from wavediff.errors import ConfigError, SamplingError
+from wavediff.mel.shape import as_mel
+from wavediff.models.sampling import check_seed
 from wavediff.pipelines.generator import Generator
+from wavediff.pipelines.sounds import MAX_COUNT
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -31,9 +35,16 @@ class DiffusersGenerator:
         generator: the model; None for the bundled one.
         label: class of the sounds, if the model knows any.
         seed: decides the noise of calls without a `torch.Generator`.
+
+    Raises:
+        ConfigError: `generator` is no generator of wavediff.
+        SamplingError: the seed is not possible.
     """
 
     def __init__(self, generator: Generator | None = None, label: str | None = None, seed: int = 0) -> None:
+        if generator is not None and not isinstance(generator, Generator):
+            raise ConfigError(f"generator: expected a wavediff.Generator, got a {type(generator).__name__}; load one")
+        check_seed(seed)
         self.generator = Generator.from_pretrained() if generator is None else generator
         self.label, self.seed = label, seed
 
@@ -74,6 +85,7 @@ class DiffusersGenerator:
         Raises:
             ConfigError, SamplingError: as `Generator.generate`; also another number of generators than of sounds.
         """
+        batch_size = whole(batch_size, "batch_size", 1, MAX_COUNT, SamplingError)
         seed = self.seed if generator is None else draw_seeds(generator, batch_size)
         sounds = self.generator.generate(
             batch_size,
@@ -92,7 +104,7 @@ class DiffusersVocoder(HostVocoder):
 
     def forward(
         self,
-        mel: Tensor,
+        mel: Values,
         num_inference_steps: int | None = None,
         generator: Generators = None,
         return_dict: bool = True,
@@ -104,6 +116,7 @@ class DiffusersVocoder(HostVocoder):
         Raises:
             MelError, SamplingError: as `Vocoder.decode`.
         """
+        mel = as_mel(mel)
         batch = mel if mel.ndim == 3 else mel[None]
         seed = self.seed if generator is None else draw_seeds(generator, len(batch))
         steps = self.num_steps if num_inference_steps is None else num_inference_steps
@@ -116,7 +129,9 @@ def draw_seeds(generator: torch.Generator | Sequence[torch.Generator], count: in
     Raises:
         SamplingError: another number of generators than of items.
     """
-    generators = [generator] * count if isinstance(generator, torch.Generator) else list(generator)
+    generators = [generator] * count if isinstance(generator, torch.Generator) else as_list(generator)
+    if generators is None or not all(isinstance(one, torch.Generator) for one in generators):
+        raise SamplingError(f"generator: {generator!r:.60} is no torch.Generator, nor a list of them; give one")
     if len(generators) != count:
         raise SamplingError(f"generator: {len(generators)} of them for {count} items; give one, or one an item")
     return [int(torch.randint(2**62, (1,), generator=one, device=one.device)) for one in generators]

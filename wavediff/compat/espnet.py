@@ -1,10 +1,10 @@
 """ESPnet: the vocoder of `Text2Speech`."""
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from wavediff.arguments import Values
 from wavediff.compat.base import HostVocoder
+from wavediff.mel.shape import as_mel
 
 
 class ESPnetVocoder(HostVocoder):
@@ -21,6 +21,6 @@ class ESPnetVocoder(HostVocoder):
         """Sample rate in Hz."""
         return self.sample_rate
 
-    def forward(self, feats: Tensor | np.ndarray) -> Tensor:
+    def forward(self, feats: Values) -> Tensor:
         """(frames, n_mels) -> (N,)"""
-        return self.speech(torch.as_tensor(feats).mT)
+        return self.speech(as_mel(feats).mT)

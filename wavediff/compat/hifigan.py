@@ -2,7 +2,9 @@
 
 from torch import Tensor
 
+from wavediff.arguments import Values
 from wavediff.compat.base import HostVocoder
+from wavediff.mel.shape import as_mel
 
 
 class HiFiGANVocoder(HostVocoder):
@@ -13,9 +15,10 @@ class HiFiGANVocoder(HostVocoder):
 
     dialect = "hifigan"
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Values) -> Tensor:
         """(B, n_mels, frames) -> (B, 1, N)"""
-        return self.speech(x if x.ndim == 3 else x[None])[:, None]
+        mel = as_mel(x)
+        return self.speech(mel if mel.ndim == 3 else mel[None])[:, None]
 
     def remove_weight_norm(self) -> None:
         """Nothing to remove; scripts call it after loading."""

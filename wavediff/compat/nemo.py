@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from wavediff.arguments import Values
 from wavediff.compat.base import HostVocoder
 
 
@@ -10,10 +11,10 @@ class NeMoVocoder(HostVocoder):
 
     dialect = "nemo-hifigan"
 
-    def forward(self, *, spec: Tensor) -> Tensor:
+    def forward(self, *, spec: Values) -> Tensor:
         """(B, n_mels, frames) -> (B, 1, N)"""
         return self.convert_spectrogram_to_audio(spec=spec)[:, None]
 
-    def convert_spectrogram_to_audio(self, spec: Tensor) -> Tensor:
+    def convert_spectrogram_to_audio(self, spec: Values) -> Tensor:
         """(B, n_mels, frames) -> (B, N)"""
         return self.speech(spec)

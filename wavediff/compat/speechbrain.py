@@ -5,8 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
+from wavediff.arguments import Values, as_list, is_whole
 from wavediff.compat.base import HostVocoder
 from wavediff.errors import MelError, SamplingError
+from wavediff.mel.shape import as_mel
 
 
 class SpeechBrainVocoder(HostVocoder):
@@ -16,7 +18,7 @@ class SpeechBrainVocoder(HostVocoder):
 
     def decode_batch(
         self,
-        mel: Tensor,
+        mel: Values,
         hop_len: int | None = None,
         mel_lens: Tensor | Sequence[int] | None = None,
         fast_sampling: bool = False,
@@ -35,27 +37,32 @@ class SpeechBrainVocoder(HostVocoder):
             MelError: another hop, or a mel of another dialect.
             SamplingError: fast sampling without a schedule, or with an impossible one; lengths that do not fit.
         """
-        if isinstance(hop_len, Tensor | Sequence):
+        if as_list(hop_len) is not None:
             raise SamplingError("hop_len: holds lengths, as HIFIGAN.decode_batch takes them; use SpeechBrainHiFiGAN")
         _check_hop(self, hop_len)
         options: dict[str, Any] = {}
         if fast_sampling:
             if fast_sampling_noise_schedule is None:
                 raise SamplingError("fast_sampling: needs a schedule; pass fast_sampling_noise_schedule=[...] or False")
-            options = {"schedule": list(fast_sampling_noise_schedule), "num_steps": None}
+            options = {
+                "schedule": as_list(fast_sampling_noise_schedule) or fast_sampling_noise_schedule,
+                "num_steps": None,
+            }
         return self.speech(mel, mel_lens, **options)[:, None]
 
     def decode_spectrogram(
         self,
-        spectrogram: Tensor,
+        spectrogram: Values,
         hop_len: int | None = None,
         fast_sampling: bool = False,
         fast_sampling_noise_schedule: Sequence[float] | None = None,
     ) -> Tensor:
         """(n_mels, frames) -> (1, N); the arguments are those of `decode_batch`."""
-        return self.decode_batch(spectrogram[None], hop_len, None, fast_sampling, fast_sampling_noise_schedule)[0]
+        return self.decode_batch(as_mel(spectrogram)[None], hop_len, None, fast_sampling, fast_sampling_noise_schedule)[
+            0
+        ]
 
-    def forward(self, spectrogram: Tensor) -> Tensor:
+    def forward(self, spectrogram: Values) -> Tensor:
         """(B, n_mels, frames) -> (B, 1, N)"""
         return self.decode_batch(spectrogram)
 
@@ -66,7 +73,7 @@ class SpeechBrainHiFiGAN(HostVocoder):
     dialect = "tacotron2"
 
     def decode_batch(
-        self, spectrogram: Tensor, mel_lens: Tensor | Sequence[int] | None = None, hop_len: int | None = None
+        self, spectrogram: Values, mel_lens: Tensor | Sequence[int] | None = None, hop_len: int | None = None
     ) -> Tensor:
         """(B, n_mels, frames) -> (B, 1, N); see `SpeechBrainVocoder.decode_batch`.
 
@@ -77,15 +84,17 @@ class SpeechBrainHiFiGAN(HostVocoder):
         _check_hop(self, hop_len)
         return self.speech(spectrogram, mel_lens)[:, None]
 
-    def decode_spectrogram(self, spectrogram: Tensor) -> Tensor:
+    def decode_spectrogram(self, spectrogram: Values) -> Tensor:
         """(n_mels, frames) -> (1, N)"""
         return self.speech(spectrogram)[None]
 
-    def forward(self, spectrogram: Tensor) -> Tensor:
+    def forward(self, spectrogram: Values) -> Tensor:
         """(B, n_mels, frames) -> (B, 1, N)"""
         return self.decode_batch(spectrogram)
 
 
 def _check_hop(vocoder: HostVocoder, hop_len: int | None) -> None:
-    if hop_len is not None and hop_len != vocoder.hop_length:
-        raise MelError(f"hop_len: {hop_len} is not this vocoder's {vocoder.hop_length}; use a vocoder of that hop")
+    if hop_len is not None and (not is_whole(hop_len) or int(hop_len) != vocoder.hop_length):
+        raise MelError(
+            f"hop_len: {hop_len!r:.60} is not this vocoder's {vocoder.hop_length}; use a vocoder of that hop"
+        )

@@ -3,6 +3,7 @@
 from torch import Tensor
 from torchaudio.pipelines import Tacotron2TTSBundle
 
+from wavediff.arguments import Values
 from wavediff.compat.base import HostVocoder
 
 
@@ -14,7 +15,7 @@ class TorchaudioVocoder(HostVocoder, Tacotron2TTSBundle.Vocoder):
 
     dialect = "tacotron2"
 
-    def forward(self, specgrams: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, specgrams: Values, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """(B, n_mels, frames) and frames of each item (B,) -> (B, N) and samples of each item (B,), if given."""
         if lengths is None:
             return self.speech(specgrams), None

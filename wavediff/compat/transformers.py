@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from wavediff.arguments import Values
 from wavediff.compat.base import HostVocoder
+from wavediff.mel.shape import as_mel
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,12 @@ class TransformersVocoder(HostVocoder):
         """Sample rate and bands."""
         return TransformersConfig(self.sample_rate, self.mel_spec.n_mels)
 
-    def forward(self, spectrogram: Tensor) -> Tensor:
+    def forward(self, spectrogram: Values) -> Tensor:
         """(frames, n_mels) -> (N,); (B, frames, n_mels) -> (B, N)
 
         A batch comes without lengths, filled up with frames of zeros, which would be loud: those are left silent.
         """
+        spectrogram = as_mel(spectrogram)
         if spectrogram.ndim != 3 or len(spectrogram) == 1:
             return self.speech(spectrogram.mT)
         filled = (spectrogram != 0).any(2).flip(1)  # (B, frames), from the end

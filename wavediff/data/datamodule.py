@@ -149,9 +149,19 @@ class AudioDataModule(LightningDataModule):
         return ResumableLoader(self.train_dataset, batch_sampler=sampler, **self._loader_arguments())
 
     def val_dataloader(self) -> "_Loader":
-        """Every utterance once, in order; each device takes every `world_size`-th."""
+        """Every utterance once, in order; each device takes every `world_size`-th.
+
+        All devices take equally many, for they wait for each other after each batch: where the number does not divide,
+        the first utterances come once more.
+
+        Raises:
+            DataError: there is no utterance.
+        """
         rank, world_size = self._place()
-        indices = range(rank, len(self.valid_dataset), world_size)
+        number = len(self.valid_dataset)
+        if number == 0:
+            raise DataError("valid_manifest: names no utterance; give at least one, as `wavediff prepare` does")
+        indices = [index % number for index in range(rank, -(-number // world_size) * world_size, world_size)]
         batches = [list(indices[first : first + self.batch_size]) for first in range(0, len(indices), self.batch_size)]
         return _Loader(self.valid_dataset, batch_sampler=batches, **self._loader_arguments())
 

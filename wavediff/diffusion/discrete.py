@@ -62,7 +62,7 @@ class DiscreteSchedule:
     def _alphas(self) -> Tensor:
         """(T + 1,) float64, alpha at steps 0 ... T."""
         alpha_bar = torch.cumprod(1 - self.betas, dim=0)
-        return torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar.sqrt()])
+        return torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), alpha_bar.sqrt()])
 
     @property
     def trained_steps(self) -> int:
@@ -85,7 +85,7 @@ class DiscreteSchedule:
     @property
     def betas(self) -> Tensor:
         """(T,) float64: the variance that each training step adds."""
-        return torch.linspace(self.beta_min, self.beta_max, self.num_steps, dtype=torch.float64)
+        return torch.linspace(self.beta_min, self.beta_max, self.num_steps, dtype=torch.float64, device="cpu")
 
     @property
     def t_min(self) -> float:

@@ -13,6 +13,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
+from wavediff.arguments import as_list, is_real, whole
 from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, Schedule
 from wavediff.errors import SamplingError
 
@@ -87,7 +88,7 @@ def spaced_grid(
     Raises:
         SamplingError: `num_steps` out of bounds, an unknown spacing, or not 0 < end < start <= 1.
     """
-    _check_num_steps(num_steps, schedule.most_steps)
+    num_steps = _check_num_steps(num_steps, schedule.most_steps)
     if spacing is None and end is None and start == 1 and num_steps == schedule.trained_steps:
         return full_grid(schedule)
     spacing = spacing or schedule.default_spacing
@@ -96,7 +97,7 @@ def spaced_grid(
     end = schedule.last_time(start / num_steps, spacing) if end is None else end
     if not 0 < start <= 1 or (num_steps > 1 and not 0 < end < start):
         raise SamplingError(f"schedule: starts at t = {start:g} and ends at {end:g}; need 0 < end < start <= 1")
-    shares = torch.linspace(0, 1, num_steps, dtype=torch.float64)
+    shares = torch.linspace(0, 1, num_steps, dtype=torch.float64, device="cpu")
     times = SPACINGS[spacing](schedule, start, end, shares) if num_steps > 1 else shares
     times[0] = start  # a noise level that was bounded, or rounding
     return _grid(times)
@@ -126,11 +127,9 @@ def make_grid(
         if num_steps is None:
             raise SamplingError("num_steps: is needed with a spacing; give it")
         return spaced_grid(schedule, num_steps, name, start=start)
-    if not isinstance(name, Sequence):
-        raise SamplingError(f"schedule: {name!r} is neither a name nor a list of betas")
     grid = _published_grid(schedule, name) if isinstance(name, str) else align(schedule, name)
     if num_steps is not None:
-        _check_num_steps(num_steps, MAX_DISCRETE_STEPS)
+        num_steps = _check_num_steps(num_steps, MAX_DISCRETE_STEPS)
     if num_steps not in (None, len(grid) - 1):
         raise SamplingError(
             f"num_steps: {num_steps} contradicts the schedule, which has {len(grid) - 1} steps; give one of both"
@@ -160,7 +159,7 @@ def full_grid(schedule: Schedule) -> Tensor:
     steps = schedule.trained_steps
     if steps is None:
         raise SamplingError("schedule: 'full' is for models of discrete steps; give num_steps")
-    return torch.arange(steps, -1, -1, dtype=torch.float64) / steps
+    return torch.arange(steps, -1, -1, dtype=torch.float64, device="cpu") / steps
 
 
 def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
@@ -187,7 +186,7 @@ def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
     return schedule.fast_betas
 
 
-def align(schedule: Schedule, betas: Sequence[float]) -> Tensor:
+def align(schedule: Schedule, betas: Sequence[float] | None) -> Tensor:
     """Descending times (S + 1,), ending in 0, at which training had the noise of a short schedule.
 
     >>> from wavediff.diffusion import FAST_BETAS, DiscreteSchedule
@@ -205,8 +204,8 @@ def align(schedule: Schedule, betas: Sequence[float]) -> Tensor:
         SamplingError: empty, not finite, outside (0, 1), descending, longer than T, or with a noise level
             that was not trained.
     """
-    _check_betas(betas)
-    alpha_bars = torch.cumprod(1 - torch.tensor(list(betas), dtype=torch.float64), dim=0)
+    betas = _check_betas(betas)
+    alpha_bars = torch.cumprod(1 - torch.tensor(list(betas), dtype=torch.float64, device="cpu"), dim=0)
     _check_num_steps(len(betas), schedule.most_steps)
     _check_trained(schedule, betas, alpha_bars)
     return _grid(schedule.time_of_alpha_bar(alpha_bars).flip(0))
@@ -214,14 +213,14 @@ def align(schedule: Schedule, betas: Sequence[float]) -> Tensor:
 
 def _grid(times: Tensor) -> Tensor:
     """Those times (S,) and 0."""
-    grid = torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+    grid = torch.cat([times, torch.zeros(1, dtype=torch.float64, device="cpu")])
     if (grid.diff() >= 0).any():
         raise SamplingError("schedule: two steps lie at the same time; take fewer steps, other ends or betas")
     return grid
 
 
 def _check_trained(schedule: Schedule, betas: Sequence[float], alpha_bars: Tensor) -> None:
-    ends = schedule.alpha(torch.tensor([schedule.t_min, 1.0], dtype=torch.float64))
+    ends = schedule.alpha(torch.tensor([schedule.t_min, 1.0], dtype=torch.float64, device="cpu"))
     least, most = (1 - ends).tolist()
     # Noise levels are compared by their distance to 1: alpha itself hides a missing 1e-4 in its last digits.
     tolerance = 1e-6
@@ -237,19 +236,22 @@ def _check_trained(schedule: Schedule, betas: Sequence[float], alpha_bars: Tenso
 
 def _noise_to_signal(schedule: Schedule, t: float, most: float = MAX_NOISE_TO_SIGNAL) -> Tensor:
     """sigma / alpha, a scalar."""
-    time = torch.tensor([t], dtype=torch.float64)
+    time = torch.tensor([t], dtype=torch.float64, device="cpu")
     return (schedule.sigma(time) / schedule.alpha(time)).clamp(max=most)[0]
 
 
-def _check_num_steps(num_steps: int, most: int) -> None:
-    if not isinstance(num_steps, int) or isinstance(num_steps, bool) or not 1 <= num_steps <= most:
-        raise SamplingError(f"num_steps: {num_steps!r} is not a whole number from 1 to {most}")
+def _check_num_steps(num_steps: int, most: int) -> int:
+    return whole(num_steps, "num_steps", 1, most, SamplingError)
 
 
-def _check_betas(betas: Sequence[float]) -> None:
+def _check_betas(given: Sequence[float] | None) -> list[float]:
+    betas = as_list(given)
+    if betas is None:
+        raise SamplingError(f"schedule: {given!r:.60} is neither a name nor a list of betas")
     if len(betas) == 0:
         raise SamplingError("schedule: is empty; give ascending betas such as 0.0001,0.001,0.01,0.05,0.2,0.5")
-    if not all(isinstance(beta, int | float) and math.isfinite(beta) and 0 < beta < 1 for beta in betas):
-        raise SamplingError(f"schedule: {list(betas)} holds a beta that is not a number inside (0, 1)")
+    if not all(is_real(beta) and 0 < beta < 1 for beta in betas):
+        raise SamplingError(f"schedule: {betas!r:.200} holds a beta that is not a number inside (0, 1)")
     if any(later < earlier for earlier, later in itertools.pairwise(betas)):
-        raise SamplingError(f"schedule: {list(betas)} is not ascending; sort the betas")
+        raise SamplingError(f"schedule: {betas!r:.200} is not ascending; sort the betas")
+    return [float(beta) for beta in betas]

@@ -6,8 +6,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from wavediff.arguments import whole
 from wavediff.errors import SamplingError
 
+MAX_SEED = 2**63 - 1
 BLOCK = 16_384  # values a generator is asked for at once
 
 
@@ -111,6 +113,4 @@ def _mixed(seed: int, draw: int) -> int:
 
 
 def _checked(seed: int) -> int:
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise SamplingError(f"seed: {seed!r} is not a whole number from 0 to 2^63 - 1")
-    return seed
+    return whole(seed, "seed", 0, MAX_SEED, SamplingError)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wavediff.arguments import whole
 from wavediff.diffusion.grids import make_grid, needs_num_steps
 from wavediff.diffusion.samplers import Sampler, make_sampler
 from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, Schedule
@@ -49,7 +50,7 @@ class Plan:
     @property
     def grid(self) -> Tensor:
         """(S + 1,) float64"""
-        return torch.tensor(self.times, dtype=torch.float64)
+        return torch.tensor(self.times, dtype=torch.float64, device="cpu")
 
     @property
     def evaluations(self) -> int:
@@ -74,7 +75,7 @@ class Plan:
         before_data = self.grid[:-1]
         if len(before_data) == 1:
             return self  # one time has no course
-        position = torch.linspace(0, len(before_data) - 1, steps, dtype=torch.float64)
+        position = torch.linspace(0, len(before_data) - 1, steps, dtype=torch.float64, device="cpu")
         low = position.floor().clamp(max=len(before_data) - 2).long()
         # In sqrt(t), in which good grids are about even (DDIM's quadratic one is).
         root = before_data.sqrt()
@@ -129,13 +130,14 @@ class SamplingOptions:
         Raises:
             SamplingError: steps, schedule or sampler are not possible.
         """
-        default, schedule = trained.default_steps, self.schedule
+        default, schedule, plans = trained.default_steps, self.schedule, list(plans)
+        sampler, fast = self.sampler or trained.default_sampler, trained.fast_betas
+        evaluations = self._evaluations(trained, sampler, max((number for number, _ in plans), default=0))
         if schedule is None and self.sampler is None:
-            known = plan_for(plans, default if self.num_steps is None else self.num_steps)
+            known = plan_for(plans, default if evaluations is None else evaluations)
             if known is not None:
                 return known
-        sampler, fast = self.sampler or trained.default_sampler, trained.fast_betas
-        unsaid = self.num_steps is None and schedule is None
+        unsaid = evaluations is None and schedule is None
         if unsaid and start == 1 and fast is not None and make_sampler(sampler).evaluations(len(fast)) <= default:
             return Plan.along(sampler, make_grid(trained, None, fast))
         return self.along(trained, default, sampler, start)
@@ -152,10 +154,14 @@ class SamplingOptions:
         Raises:
             SamplingError: steps, schedule or sampler are not possible.
         """
-        sampler, evaluations = self.sampler or default_sampler, self.num_steps
+        sampler = self.sampler or default_sampler
+        evaluations = self._evaluations(trained, sampler)
         if evaluations is None and needs_num_steps(self.schedule):
             evaluations = default_steps
-        steps = evaluations
-        if type(evaluations) is int and evaluations > 0:
-            steps = make_sampler(sampler).steps(evaluations)
+        steps = None if evaluations is None else make_sampler(sampler).steps(evaluations)
         return Plan.along(sampler, make_grid(trained, steps, self.schedule, start=start))
+
+    def _evaluations(self, trained: Schedule, sampler: str, searched: int = 0) -> int | None:
+        """`num_steps`, checked: at most what the longest grid or the longest searched plan takes."""
+        most = max(make_sampler(sampler).evaluations(trained.most_steps), searched)
+        return None if self.num_steps is None else whole(self.num_steps, "num_steps", 1, most, SamplingError)

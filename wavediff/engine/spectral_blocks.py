@@ -28,7 +28,10 @@ class SpectralLayer:
         scale, self._shift = block.modulation(time)[:, None, None].chunk(2, dim=-1)
         self._gain = 1 + scale
         mixing = block.band_mixing.weight
-        self._mixing, self._band_bias = mixing + torch.eye(len(mixing), device=mixing.device), block.band_mixing.bias
+        self._mixing, self._band_bias = (
+            mixing + torch.eye(len(mixing), dtype=mixing.dtype, device=mixing.device),
+            block.band_mixing.bias,
+        )
         self._expand, self._hidden_bias = block.expand.weight.t(), block.expand.bias
         # The scale of the residual, at the weights instead of at their products.
         self._contract = (block.contract.weight * block.scale[:, None]).t()

@@ -51,7 +51,7 @@ class LayerWeights:
     def of(cls, layer: ResidualLayer, dtype: torch.dtype) -> "LayerWeights":
         """From the module, for a stream computed in `dtype`."""
         conv, mel, out = layer.dilated_conv, layer.mel_projection, layer.output_projection
-        doubled = torch.ones(conv.weight.shape[0], device=conv.weight.device)
+        doubled = conv.weight.new_ones(conv.weight.shape[0])
         doubled[len(doubled) // 2 :] = 2
         bias = conv.bias if mel is None else conv.bias + mel.bias  # type: ignore[operator]
 

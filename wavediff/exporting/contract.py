@@ -45,7 +45,7 @@ def module_of(
     """
     if vocoder.config.labels:
         raise ConfigError("config.labels: a vocoder of several classes cannot be exported; use one without labels")
-    denoiser = exportable(vocoder.denoiser, vocoder.mel_spec, transform)
+    denoiser = exportable(vocoder.denoiser, transform)
     if what == "step":
         if plan is not None:
             raise ConfigError("plan: a step has none, its caller chooses the times; export the sampler instead")

@@ -10,22 +10,20 @@ from wavediff.diffusion import Plan, predict_x0, unroll
 from wavediff.diffusion.walk import diffuse, levels, walk
 from wavediff.errors import ConfigError
 from wavediff.exporting.real_stft import PairSTFT, exchange
-from wavediff.mel import MelSpec
 from wavediff.mel.griffin_lim import STEP_BACK
 from wavediff.models.denoiser import Bound, Denoiser
 
 
-def exportable(denoiser: Denoiser, spec: MelSpec, transform: type[PairSTFT]) -> Denoiser:
+def exportable(denoiser: Denoiser, transform: type[PairSTFT]) -> Denoiser:
     """A copy whose transforms can be exported.
 
     Args:
         denoiser: of a vocoder.
-        spec: dialect of its mel.
         transform: which form they take.
     """
     denoiser = copy.deepcopy(denoiser).cpu().float().eval().requires_grad_(False)
     if denoiser.prior.shaping is not None:
-        exchange(denoiser, transform(spec))
+        exchange(denoiser, transform(denoiser.prior.shaping.spec))
     return denoiser
 
 
@@ -99,7 +97,7 @@ class FewSteps(nn.Module):
             return predict_x0(self.denoiser.prediction, output, x_t, alpha, sigma)
 
         *_, speech = walk(estimate, self.unrolled, start, map(bound.noise, others))
-        return speech.clamp(-1, 1)
+        return bound.finished(speech).clamp(-1, 1)
 
     def inputs(self, mel: Tensor) -> dict[str, Tensor]:
         """Something to trace with, for a mel (B, n_mels, frames)."""

@@ -8,15 +8,15 @@ dialect can; `diagnose` says what the values look like.
 import math
 import warnings
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from wavediff.arguments import Values
 from wavediff.errors import MelError
 from wavediff.mel.dialects import convert, lowest
 from wavediff.mel.identify import diagnose
-from wavediff.mel.identify.limits import MARGIN, span_of, value_fault
-from wavediff.mel.spec import MelSpec
+from wavediff.mel.identify.limits import MARGIN, padded_frames, span_of, value_fault
+from wavediff.mel.shape import check_shape
+from wavediff.mel.spec import MelSpec, as_spec
 from wavediff.mel.transform import nepers
 
 # Hardly any speech, noisy as it may be, spans fewer nepers than this over a third of a second: decimal logarithms
@@ -24,11 +24,11 @@ from wavediff.mel.transform import nepers
 _NARROW, _NARROW_FRAMES = 6.2, 32
 
 
-def check_mel(mel: Tensor | np.ndarray, spec: MelSpec, *, source: str = "mel", warn: bool = True) -> Tensor:
+def check_mel(mel: Values, spec: MelSpec | str, *, source: str = "mel", warn: bool = True) -> Tensor:
     """Check that `mel` is what a model of dialect `spec` expects.
 
     Args:
-        mel: (n_mels, frames) or (B, n_mels, frames), of any float type.
+        mel: (n_mels, frames) or (B, n_mels, frames), a tensor, array or list of floats.
         spec: The dialect expected.
         source: What to call it in messages: a file name, usually.
         warn: Whether to warn; not of a piece of a longer mel, which may be a pause.
@@ -41,8 +41,10 @@ def check_mel(mel: Tensor | np.ndarray, spec: MelSpec, *, source: str = "mel", w
             names the dialects they look like.
 
     Warns:
-        UserWarning: The values are possible, but span so little that they are probably decimal logarithms.
+        UserWarning: The values are possible, but span so little that they are probably decimal logarithms; or frames
+            are alike in all bands and not silent, as those are that fill up a batch.
     """
+    spec = as_spec(spec, "spec")
     mel = check_shape(mel, spec, source=source)
     if fault := value_fault(mel, spec):
         raise MelError(
@@ -59,11 +61,13 @@ def check_mel(mel: Tensor | np.ndarray, spec: MelSpec, *, source: str = "mel", w
             f"they look like {diagnose(mel, spec)}",
             stacklevel=2,
         )
+    if warn and (padding := padded_frames(mel, spec)):
+        warnings.warn(f"{source}: {padding}", stacklevel=2)
     return mel
 
 
 def in_dialect(
-    mel: Tensor | np.ndarray, given: MelSpec, wanted: MelSpec, *, source: str = "mel", warn: bool = True
+    mel: Values, given: MelSpec | str, wanted: MelSpec | str, *, source: str = "mel", warn: bool = True
 ) -> Tensor:
     """A mel of dialect `given` as one of dialect `wanted`: checked, converted where they differ, and checked again.
 
@@ -78,6 +82,7 @@ def in_dialect(
     Raises:
         MelError: as `check_mel` and `convert`.
     """
+    given, wanted = as_spec(given, "given"), as_spec(wanted, "wanted")
     mel = check_mel(mel, given, source=source, warn=warn)
     if given == wanted:
         return mel
@@ -86,50 +91,3 @@ def in_dialect(
     except MelError as error:
         raise MelError(f"{source}: {str(error).removeprefix('mel: ')}") from error
     return check_mel(converted, wanted, source=source, warn=warn)
-
-
-def check_shape(mel: Tensor | np.ndarray, spec: MelSpec | None, *, source: str = "mel") -> Tensor:
-    """The part of `check_mel` that does not look at the values, but for NaN and infinity.
-
-    Without `spec` any number of bands will do.
-
-    Raises:
-        MelError: As `check_mel`.
-    """
-    tensor = _as_float32(mel, source)
-    check_dimensions(tuple(tensor.shape), spec, source=source)
-    finite = tensor.isfinite()
-    if not bool(finite.all()):
-        first = tuple((~finite).nonzero()[0].tolist())
-        count = int((~finite).sum())
-        raise MelError(f"{source}: {count} values are NaN or infinite, the first at {first}; compute the mel again")
-    return tensor if tensor.ndim == 3 else tensor.unsqueeze(0)
-
-
-def check_dimensions(shape: tuple[int, ...], spec: MelSpec | None, *, source: str = "mel") -> None:
-    """The part of `check_shape` that needs no values.
-
-    Raises:
-        MelError: As `check_mel`.
-    """
-    if len(shape) not in (2, 3):
-        raise MelError(f"{source}: shape {shape} is not (n_mels, frames) or (B, n_mels, frames)")
-    if 0 in shape:
-        raise MelError(f"{source}: shape {shape} holds no frames; a mel needs at least one")
-    if spec is not None and shape[-2] != spec.n_mels:
-        cure = f"expected {spec.n_mels} bands ({spec.name}), got {shape[-2]}; compute the mel in {spec.name}"
-        if shape[-1] == spec.n_mels:
-            cure = f"it looks transposed, expected ({spec.n_mels}, frames); swap its last two axes"
-        raise MelError(f"{source}: shape {shape}: {cure}")
-
-
-def _as_float32(mel: Tensor | np.ndarray, source: str) -> Tensor:
-    if isinstance(mel, Tensor) and mel.layout != torch.strided:
-        raise MelError(f"{source}: is a sparse tensor; pass mel.to_dense()")
-    if isinstance(mel, np.ndarray) and mel.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return torch.from_numpy(mel.astype(np.float32))
-    if isinstance(mel, Tensor) and mel.is_floating_point():
-        return mel.float()
-    kind = str(getattr(mel, "dtype", type(mel).__name__)).removeprefix("torch.")
-    raise MelError(f"{source}: holds {kind} values; a mel holds floats (16, 32 or 64 bit)")

@@ -12,8 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from wavediff.arguments import Values, as_floats
 from wavediff.errors import MelError
-from wavediff.mel.spec import MelSpec
+from wavediff.mel.shape import check_dimensions
+from wavediff.mel.spec import MelSpec, as_spec
 from wavediff.mel.transform import compress, expand, filterbank, stft_scale
 
 # What the frames and bands are: no arithmetic on a mel changes these.
@@ -39,7 +41,7 @@ class Conversion:
     reason: str
 
 
-def can_convert(source: MelSpec, target: MelSpec) -> Conversion:
+def can_convert(source: MelSpec | str, target: MelSpec | str) -> Conversion:
     """Whether a mel of dialect `source` can be turned into one of dialect `target`.
 
     >>> can_convert(MelSpec.preset("tacotron2"), MelSpec.preset("hifigan")).kind
@@ -50,6 +52,7 @@ def can_convert(source: MelSpec, target: MelSpec) -> Conversion:
     A floor or a lower clip of the source that lies above the target's has destroyed what the target would show:
     "no". An upper clip has too, but speech seldom reaches it: "exact", and `convert` refuses a mel that does.
     """
+    source, target = as_spec(source, "source"), as_spec(target, "target")
     if source == target:
         return Conversion("exact", "the same dialect")
     if structural := _differences(source, target, _STRUCTURE):
@@ -62,7 +65,7 @@ def can_convert(source: MelSpec, target: MelSpec) -> Conversion:
     return Conversion("exact", "the same frames and bands; only their scaling, logarithm or floor differ")
 
 
-def convert(mel: Tensor, source: MelSpec, target: MelSpec) -> Tensor:
+def convert(mel: Values, source: MelSpec | str, target: MelSpec | str) -> Tensor:
     """Turn a mel of dialect `source` into one of dialect `target`.
 
     >>> centred = torch.full((80, 40), -5.0)
@@ -86,6 +89,9 @@ def convert(mel: Tensor, source: MelSpec, target: MelSpec) -> Tensor:
     Raises:
         MelError: Not convertible, or the mel reaches the upper clip of its dialect, where values were lost.
     """
+    source, target = as_spec(source, "source"), as_spec(target, "target")
+    mel = as_floats(mel, "mel", MelError, cure="read a file with wavediff.mel.read_mel")
+    check_dimensions(tuple(mel.shape[-3:]), source)
     conversion = can_convert(source, target)
     if conversion.kind == "no":
         raise MelError(

@@ -4,10 +4,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavediff.arguments import real, whole
 from wavediff.errors import ConfigError
-from wavediff.mel.spec import MelSpec
+from wavediff.mel.spec import MelSpec, as_spec
 from wavediff.mel.transform import expand, filterbank, stft_scale
 
+MAX_WIDTH = 1023  # of a mean
 TOP_BANDS = 10  # whose mean level stands for what lies above the mel, where it says nothing
 LEAST_LEVEL = -9.0  # natural logarithm of the lowest STFT magnitude, about -110 dB below a full-scale sine
 
@@ -32,12 +34,16 @@ class SpectralEnvelope(nn.Module):
     interpolation: Tensor
     area: Tensor
 
-    def __init__(self, spec: MelSpec, bands: int = 5, frames: int = 3, power: float = 0.5) -> None:
+    def __init__(self, spec: MelSpec | str, bands: int = 5, frames: int = 3, power: float = 0.5) -> None:
         super().__init__()
-        if min(bands, frames) < 1 or bands % 2 == 0 or frames % 2 == 0 or not 0 <= power <= 1:
-            raise ConfigError(
-                f"prior: bands {bands} and frames {frames} must be odd and positive, power {power} in [0, 1]"
-            )
+        spec = as_spec(spec, "spec")
+        bands, frames = (
+            whole(bands, "bands", 1, MAX_WIDTH, ConfigError),
+            whole(frames, "frames", 1, MAX_WIDTH, ConfigError),
+        )
+        power = real(power, "power", "from 0 to 1", lambda value: 0 <= value <= 1, ConfigError)
+        if bands % 2 == 0 or frames % 2 == 0:
+            raise ConfigError(f"prior: bands {bands} and frames {frames} must be odd; take the next number")
         self.spec, self.bands, self.frames, self.power = spec, bands, frames, power
         triangles = filterbank(spec)  # (n_mels, bins)
         self.register_buffer("area", triangles.sum(1).clamp(min=1e-6).log()[:, None], persistent=False)
@@ -66,7 +72,7 @@ def _interpolation(triangles: Tensor) -> Tensor:
     high = torch.searchsorted(centre, position).clamp(1, bands - 1)
     low = high - 1
     share = ((position - centre[low]) / (centre[high] - centre[low]).clamp(min=1e-6)).clamp(0, 1)
-    matrix = torch.zeros(bins, bands, device=device)
+    matrix = torch.zeros(bins, bands, dtype=torch.float32, device=device)
     rows = torch.arange(bins, device=device)
     matrix[rows, low] += 1 - share
     matrix[rows, high] += share

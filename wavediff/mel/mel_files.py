@@ -12,15 +12,24 @@ from typing import BinaryIO
 import numpy as np
 from torch import Tensor
 
+from wavediff.arguments import Values, as_path, whole
 from wavediff.errors import ConfigError, MelError
 from wavediff.files import atomic_write
-from wavediff.mel.check import check_dimensions, check_shape
-from wavediff.mel.spec import MelSpec
+from wavediff.mel.shape import check_dimensions, check_shape
+from wavediff.mel.spec import MelSpec, as_spec
 
 _TENSOR_KEY = "mel"
 _SPEC_KEY = "mel_spec"
 # A mel's header is a few KiB; the parser of a larger one can need sixty times its size in memory.
 _MAX_HEADER_BYTES = 1 << 20
+MEL_SUFFIXES = (".npy", ".safetensors")
+# What other projects keep mels in.
+_LOADED = "and write it with wavediff.mel.write_mel, or numpy.save"
+_CONVERTING = {
+    **dict.fromkeys((".pt", ".pth"), f"load it with torch.load(..., weights_only=True) {_LOADED}"),
+    ".npz": f'take its array, numpy.load(...)["mel"], {_LOADED}',
+    **dict.fromkeys((".pkl", ".pickle", ".h5", ".hdf5", ".mat"), f"read it where it was made {_LOADED}"),
+}
 _FLOATS = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}  # of safetensors
 
 
@@ -76,11 +85,12 @@ def read_mel_pieces(path: str | os.PathLike[str], frames: int) -> tuple[Iterator
     Raises:
         MelError: As `read_mel`; of the values, when their piece is reached.
     """
+    frames = whole(frames, "frames", 1, None, MelError)
     stored = _stored(path)
     return _pieces(stored, frames), stored.spec
 
 
-def write_mel(path: str | os.PathLike[str], mel: Tensor, spec: MelSpec, *, overwrite: bool = False) -> None:
+def write_mel(path: str | os.PathLike[str], mel: Values, spec: MelSpec | str, *, overwrite: bool = False) -> None:
     """Write one mel (n_mels, frames) or (1, n_mels, frames) in float32; the extension decides the format.
 
     >>> import torch
@@ -95,9 +105,9 @@ def write_mel(path: str | os.PathLike[str], mel: Tensor, spec: MelSpec, *, overw
         MelError: Neither `.npy` nor `.safetensors`, or not one mel of `spec.n_mels` bands.
         OutputError: The file exists and `overwrite` is false, or it cannot be written.
     """
-    path = Path(path)
+    path, spec = as_path(path, "path", MelError), as_spec(spec, "spec")
     _require_known(path)
-    mel = check_shape(mel.detach().cpu(), spec, source=str(path))
+    mel = check_shape(mel, spec, source=f"{path}: mel").detach().cpu()
     if len(mel) != 1:
         raise MelError(f"{path}: one mel per file, got a batch of {len(mel)}")
     with atomic_write(path, overwrite=overwrite) as temporary:
@@ -112,14 +122,22 @@ def write_mel(path: str | os.PathLike[str], mel: Tensor, spec: MelSpec, *, overw
             temporary.write_bytes(save({_TENSOR_KEY: mel[0].contiguous()}, metadata=dialect))
 
 
+def not_a_mel(path: Path) -> str:
+    """What is to be said of a file that is no mel by its name: what it may hold, and how it becomes one."""
+    how = _CONVERTING.get(path.suffix.lower(), "convert it to one of these")
+    return f"a mel is kept in a .npy or .safetensors file; {how}"
+
+
 def _require_known(path: Path) -> None:
-    if path.suffix.lower() not in (".npy", ".safetensors"):
-        raise MelError(f"{path}: mels are kept in .npy or .safetensors files; convert it to one of these")
+    if path.suffix.lower() not in MEL_SUFFIXES:
+        raise MelError(f"{path}: {not_a_mel(path)}")
 
 
 def _stored(path: str | os.PathLike[str]) -> "_Stored":
     """One mel in a file, its header checked."""
-    path = Path(path)
+    path = as_path(path, "path", MelError)
+    if path == Path("-") and not path.exists():
+        raise MelError(f"{path}: standard input is not read; write it to a file and name that")
     _require_known(path)
     if not path.is_file():
         raise MelError(f"{path}: no such file; give a .npy or .safetensors file")

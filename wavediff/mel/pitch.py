@@ -1,5 +1,6 @@
 """Fundamental frequency and voicing, read off the spectrum that a mel stands for, with 23 ms of look-ahead."""
 
+import math
 from typing import cast
 
 import torch
@@ -73,5 +74,5 @@ def class_pitch(index: Tensor) -> Tensor:
 
 def pitch_class(pitch: Tensor) -> Tensor:
     """The inverse of `class_pitch`, whatever the pitch (0 lies far below the first class)."""
-    ratio = (pitch / LOWEST_PITCH).clamp(min=1e-3).log() / torch.tensor(HIGHEST_PITCH / LOWEST_PITCH).log()
+    ratio = (pitch / LOWEST_PITCH).clamp(min=1e-3).log() / math.log(HIGHEST_PITCH / LOWEST_PITCH)
     return ratio * (PITCHES - 1)

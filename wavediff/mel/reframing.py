@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from wavediff.mel.check import check_shape, in_dialect
-from wavediff.mel.spec import MelSpec
+from wavediff.arguments import Values
+from wavediff.mel.check import in_dialect
+from wavediff.mel.shape import check_shape
+from wavediff.mel.spec import MelSpec, as_spec
 
 
 def in_dialect_pieces(
-    pieces: Iterable[Tensor | np.ndarray], given: MelSpec, wanted: MelSpec, *, source: str = "mel"
+    pieces: Iterable[Values], given: MelSpec | str, wanted: MelSpec | str, *, source: str = "mel"
 ) -> Iterator[Tensor]:
     """Pieces of one mel of dialect `given` as pieces of what `in_dialect` makes of the whole.
 
@@ -31,7 +32,9 @@ def in_dialect_pieces(
         MelError: as `in_dialect`, when the piece is reached.
     """
 
-    def converted(piece: Tensor | np.ndarray) -> Tensor:
+    given, wanted = as_spec(given, "given"), as_spec(wanted, "wanted")
+
+    def converted(piece: Values) -> Tensor:
         return in_dialect(piece, given, wanted, source=source, warn=False)
 
     drops, repeats = given.framing == "center" != wanted.framing, wanted.framing == "center" != given.framing

@@ -8,6 +8,7 @@ import typing
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from wavediff.arguments import is_real, whole
 from wavediff.errors import AudioError, ConfigError
 
 # Inclusive bounds: wide enough for any real dialect, narrow enough that no stored value can exhaust memory.
@@ -91,12 +92,11 @@ class MelSpec:
 
     def __post_init__(self) -> None:
         for name, (lowest, highest) in _INTEGER_BOUNDS.items():
-            value = getattr(self, name)
-            if type(value) is not int or not lowest <= value <= highest:
-                raise _out_of_bounds(name, value, f"an integer from {lowest} to {highest}")
+            value = whole(getattr(self, name), f"mel spec: {name}", lowest, highest, ConfigError)
+            object.__setattr__(self, name, value)
         for name, (least, most) in _REAL_BOUNDS.items():
             value = getattr(self, name)
-            if not _is_real(value) or not least <= value <= most:
+            if not is_real(value) or not least <= value <= most:
                 raise _out_of_bounds(name, value, f"a number from {least:g} to {most:g}")
             object.__setattr__(self, name, float(value))
         for name, choices in _CHOICES.items():
@@ -114,7 +114,7 @@ class MelSpec:
             return
         if not isinstance(value, tuple | list) or len(value) != length:
             raise _out_of_bounds(name, value, f"null or {length} numbers")
-        if not all(_is_real(item) and abs(item) <= _VALUE_BOUND for item in value):
+        if not all(is_real(item) and abs(item) <= _VALUE_BOUND for item in value):
             raise _out_of_bounds(name, value, f"{length} numbers within +-{_VALUE_BOUND:g}")
         object.__setattr__(self, name, tuple(float(item) for item in value))
 
@@ -148,7 +148,7 @@ class MelSpec:
         Raises:
             ConfigError: There is none; the message lists them.
         """
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise ConfigError(f"mel spec: no preset is named {name!r}; there are {', '.join(PRESETS)}")
         return PRESETS[name]
 
@@ -214,6 +214,25 @@ class MelSpec:
         return cls(**values)
 
 
+def as_spec(spec: MelSpec | str, name: str = "mel_spec") -> MelSpec:
+    """A dialect, which may be given by its preset's name.
+
+    Args:
+        spec: the dialect.
+        name: of the argument, for messages.
+
+    Raises:
+        ConfigError: no preset is called so, or it is neither a dialect nor a name.
+    """
+    if isinstance(spec, str):
+        return MelSpec.preset(spec)
+    if not isinstance(spec, MelSpec):
+        raise ConfigError(
+            f"{name}: a {type(spec).__name__} is no dialect; give a MelSpec, or one of {', '.join(PRESETS)}"
+        )
+    return spec
+
+
 # What mels and models written before there were these lack; they mean the defaults, which change no mel.
 _LATER_FIELDS: frozenset[str] = frozenset()
 
@@ -222,10 +241,6 @@ _CHOICES = {
     for name, hint in typing.get_type_hints(MelSpec).items()
     if typing.get_origin(hint) is Literal
 }
-
-
-def _is_real(value: object) -> bool:
-    return type(value) in (int, float)  # not bool; NaN and infinity fail every comparison with a bound
 
 
 def _out_of_bounds(name: str, value: object, allowed: str) -> ConfigError:

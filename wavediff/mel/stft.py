@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.errors import ConfigError
-from wavediff.mel.spec import MelSpec
+from wavediff.mel.spec import MelSpec, as_spec
 
 
 class FrameSTFT(nn.Module):
@@ -23,8 +23,9 @@ class FrameSTFT(nn.Module):
 
     window: Tensor
 
-    def __init__(self, spec: MelSpec) -> None:
+    def __init__(self, spec: MelSpec | str) -> None:
         super().__init__()
+        spec = as_spec(spec, "spec")
         if 2 * spec.hop_length > spec.win_length:
             raise ConfigError(
                 f"mel.hop_length: {spec.hop_length} is more than half of win_length, {spec.win_length}; this network "
@@ -34,7 +35,9 @@ class FrameSTFT(nn.Module):
         self._last_weight: Tensor | None = None
         self.before = spec.n_fft // 2 - (spec.hop_length // 2 if spec.framing == "same" else 0)
         edge = (spec.n_fft - spec.win_length) // 2
-        hann = torch.hann_window(spec.win_length, device="cpu")  # also where shapes alone are asked for
+        hann = torch.hann_window(
+            spec.win_length, dtype=torch.float32, device="cpu"
+        )  # also where shapes alone are asked for
         window = F.pad(hann, (edge, spec.n_fft - spec.win_length - edge))
         self.register_buffer("window", window, persistent=False)
         # Root mean square magnitude of white noise of unit variance.

@@ -1,31 +1,50 @@
 """The arithmetic of a mel dialect: waveform -> mel, mel -> linear band magnitudes, mel -> linear spectrum."""
 
+import contextlib
 import functools
 import math
 import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.errors import AudioError, require_torchaudio
-from wavediff.mel.spec import MelSpec
+from wavediff.arguments import Values, as_waveform, whole
+from wavediff.errors import ConfigError, require_torchaudio
+from wavediff.mel.shape import as_mel
+from wavediff.mel.spec import MelSpec, as_spec
 
 # Value of one neper (a factor e) in each logarithm.
 PER_NEPER = {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}
 
 # Pseudo-inverted magnitudes are kept above this, so that their logarithm and phase exist.
 _LEAST_MAGNITUDE = 1e-5
+MAX_ITERATIONS = 10_000
 
 
 def analysis_window(spec: MelSpec) -> Tensor:
     """The dialect's window (win_length,)."""
-    return torch.hann_window(spec.win_length, periodic=spec.window == "hann")
+    return torch.hann_window(spec.win_length, periodic=spec.window == "hann", dtype=torch.float32, device="cpu")
 
 
 def stft_scale(spec: MelSpec) -> float:
     """What the dialect multiplies STFT magnitudes by."""
     return float(analysis_window(spec).square().sum().rsqrt()) if spec.stft_normalized else 1.0
+
+
+@contextlib.contextmanager
+def _default_float32() -> Iterator[None]:
+    """torchaudio takes no type, only the default one, which is seldom another; then it is set for a moment."""
+    default = torch.get_default_dtype()
+    if default == torch.float32:
+        yield
+        return
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 @functools.lru_cache(maxsize=8)
@@ -34,8 +53,8 @@ def filterbank(spec: MelSpec) -> Tensor:
     require_torchaudio()
     from torchaudio.functional import melscale_fbanks
 
-    # On the CPU even where a default device is set: the cache serves everybody.
-    with torch.device("cpu"), warnings.catch_warnings():
+    # On the CPU and in float32 whatever the defaults are: the cache serves everybody.
+    with torch.device("cpu"), _default_float32(), warnings.catch_warnings():
         # Some dialects do have bands narrower than a bin; that is theirs to choose.
         warnings.filterwarnings("ignore", message="At least one mel filterbank")
         bands = melscale_fbanks(
@@ -88,25 +107,21 @@ class MelTransform(nn.Module):
     window: Tensor
     filterbank: Tensor
 
-    def __init__(self, spec: MelSpec) -> None:
+    def __init__(self, spec: MelSpec | str) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec = spec = as_spec(spec, "spec")
         self.register_buffer("window", analysis_window(spec), persistent=False)
         self.register_buffer("filterbank", filterbank(spec).clone(), persistent=False)
         self.scale = stft_scale(spec)
 
-    def magnitude(self, waveform: Tensor) -> Tensor:
+    def magnitude(self, waveform: Values) -> Tensor:
         """Waveform (B, N) -> linear magnitude (B, n_fft // 2 + 1, frames), without the dialect's normalisation.
 
         Raises:
-            AudioError: The waveform is not (B, N) of floats, or shorter than `spec.min_samples`.
+            AudioError: The waveform is not (B, N) of floats, or shorter than `spec.min_samples`. NaN goes through, as
+                it does through all modules of torch: looking for it would make a GPU wait.
         """
-        spec = self.spec
-        if waveform.ndim != 2 or not waveform.is_floating_point():
-            raise AudioError(
-                f"waveform: expected floats of shape (B, N), got {str(waveform.dtype).removeprefix('torch.')} "
-                f"of shape {tuple(waveform.shape)}"
-            )
+        spec, waveform = self.spec, as_waveform(waveform, dimensions=(2,), finite=False)
         spec.frames(waveform.shape[-1])
         dtype = torch.promote_types(waveform.dtype, torch.float32)
         with torch.autocast(waveform.device.type, enabled=False):
@@ -125,25 +140,31 @@ class MelTransform(nn.Module):
             # The gradient of abs is 0 at 0, where that of a plain root is not a number.
             return spectrum.abs()
 
-    def forward(self, waveform: Tensor) -> Tensor:
+    def forward(self, waveform: Values) -> Tensor:
         """Waveform (B, N), within +-1 -> mel (B, n_mels, frames).
 
         Raises:
             AudioError: As `magnitude`.
         """
         magnitude = self.magnitude(waveform)
-        with torch.autocast(waveform.device.type, enabled=False):
+        with torch.autocast(magnitude.device.type, enabled=False):
             bands = (self.scale * self.filterbank.to(magnitude.dtype)) @ magnitude
             return compress(bands, self.spec)
 
 
-def pseudo_inverse(mel: Tensor, spec: MelSpec, *, iterations: int = 0) -> Tensor:
+def pseudo_inverse(mel: Values, spec: MelSpec | str, *, iterations: int = 0) -> Tensor:
     """Mel (B, n_mels, frames) -> a linear magnitude (B, n_fft // 2 + 1, frames) with these bands.
 
     Least squares by the Moore-Penrose inverse, kept above 1e-5 because a magnitude is not negative. That cut
     changes the bands again; `iterations` multiplicative updates (Lee & Seung 2001, eq. 4) bring them back, and 50
     of them are worth 0.3 PESQ to Griffin-Lim.
+
+    Raises:
+        MelError: It is no mel of `spec.n_mels` bands; NaN goes through, as in `MelTransform`.
+        ConfigError: `iterations` is not a whole number, or `spec` no dialect.
     """
+    spec, iterations = as_spec(spec, "spec"), whole(iterations, "iterations", 0, MAX_ITERATIONS, ConfigError)
+    mel = as_mel(mel, spec)
     with torch.autocast(mel.device.type, enabled=False):
         bands = expand(mel.float(), spec)
         magnitude = (_inverse_filterbank(spec).to(bands.device) @ bands).clamp(min=_LEAST_MAGNITUDE)

@@ -235,7 +235,8 @@ def load_classifier(path: str | os.PathLike[str] | None = None) -> LoadedClassif
     with torch.device("meta"):  # shapes only: a configuration larger than its weights claims no memory
         expected = _without_counters(SoundClassifier(config).state_dict())
     check_weights(contents.weights, expected, path, _field_behind)
-    classifier = SoundClassifier(config)
+    with torch.device("cpu"):  # whatever the caller's default device
+        classifier = SoundClassifier(config).float()
     classifier.load_state_dict({name: tensor.float() for name, tensor in contents.weights.items()})
     return LoadedClassifier(classifier.eval().requires_grad_(False), contents.facts)
 

@@ -109,7 +109,7 @@ def measure_clips(
         raise DataError(f"{clips[0][0].parent}: {what}; check the files")
     return ClipSet(
         tuple(paths),
-        torch.tensor(indices),
+        torch.tensor(indices, device="cpu"),
         torch.stack(embeddings),
         torch.stack(logits).softmax(1),
         tuple(spectrograms),

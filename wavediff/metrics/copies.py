@@ -51,8 +51,8 @@ def best_matches(spectrograms: Sequence[Tensor], others: Sequence[Tensor] | None
     ours = _unit(spectrograms, longest)  # (n, bands, longest)
     theirs = ours if others is None else _unit(others, longest)
     size = 2 * longest  # no delay wraps around
-    best = torch.full((len(ours),), -torch.inf)
-    places = torch.zeros(len(ours), dtype=torch.int64)
+    best = torch.full((len(ours),), -torch.inf, dtype=torch.float32, device="cpu")
+    places = torch.zeros(len(ours), dtype=torch.int64, device="cpu")
     for first in range(0, len(theirs), BLOCK):
         spectra = torch.fft.rfft(theirs[first : first + BLOCK], size).conj()  # (m, bands, size // 2 + 1)
         for row, spectrogram in enumerate(ours):

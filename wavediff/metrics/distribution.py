@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
+from wavediff.arguments import Values, as_floats
 from wavediff.errors import DataError
 
 BLOCK = 1024  # rows of a distance matrix that are held at once
 
 
-def frechet_distance(a: Tensor, b: Tensor) -> float:
+def frechet_distance(a: Values, b: Values) -> float:
     """Squared Frechet (2-Wasserstein) distance between the Gaussians fitted to two sets.
 
     |mean_a - mean_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), where the last trace is computed as that of the
@@ -37,7 +38,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     return max(0.0, distance.item())
 
 
-def kernel_distance(a: Tensor, b: Tensor) -> float:
+def kernel_distance(a: Values, b: Values) -> float:
     """Unbiased estimate of the squared maximum mean discrepancy under the kernel (x . y / d + 1)^3.
 
     Args:
@@ -64,7 +65,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     return (mean_kernel(a, a, True) + mean_kernel(b, b, True) - 2 * mean_kernel(a, b, False)).item()
 
 
-def nearest_distances(a: Tensor, b: Tensor | None = None) -> Tensor:
+def nearest_distances(a: Values, b: Values | None = None) -> Tensor:
     """Euclidean distance of each row of `a` to the nearest one of `b`; without `b`, to the nearest other one of `a`.
 
     Args:
@@ -82,13 +83,13 @@ def nearest_distances(a: Tensor, b: Tensor | None = None) -> Tensor:
     for first in range(0, len(a), BLOCK):
         distances = _distances(a[first : first + BLOCK], others)
         if b is None:
-            rows = torch.arange(len(distances))
+            rows = torch.arange(len(distances), device=distances.device)
             distances[rows, first + rows] = float("inf")
         nearest.append(distances.amin(1))
     return torch.cat(nearest)
 
 
-def pairwise_diversity(a: Tensor) -> float:
+def pairwise_diversity(a: Values) -> float:
     """Mean Euclidean distance between two different rows of `a` (n, d); 0 where all are alike.
 
     Raises:
@@ -104,12 +105,13 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _checked(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+def _checked(a: Values, b: Values) -> tuple[Tensor, Tensor]:
+    a, b = (as_floats(values, name, DataError, cure="give embeddings (n, d)") for values, name in ((a, "a"), (b, "b")))
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2 or not a.shape[1]:
         raise DataError(
-            f"embeddings: {tuple(a.shape)} and {tuple(b.shape)} must be (n, d) and (m, d) with n and m from 2 on; "
+            f"a, b: embeddings {tuple(a.shape)} and {tuple(b.shape)} must be (n, d) and (m, d) with n and m from 2 on; "
             "give more clips"
         )
     if not (a.isfinite().all() and b.isfinite().all()):
-        raise DataError("embeddings: hold NaN or infinite values; leave the broken clips out")
+        raise DataError("a, b: embeddings hold NaN or infinite values; leave the broken clips out")
     return a.detach().to("cpu", torch.float64), b.detach().to("cpu", torch.float64)

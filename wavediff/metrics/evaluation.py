@@ -4,50 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from wavediff.errors import AudioError, DataError
+from wavediff.arguments import Values
+from wavediff.audio.resampling import check_sample_rate
+from wavediff.errors import AudioError
 from wavediff.metrics.registry import METRICS, select_metrics
-
-# Vocoders return frames * hop_length samples, so a pair may differ by a hop: 25 ms is longer than any dialect's.
-LENGTH_TOLERANCE_SECONDS = 0.025
-LENGTH_TOLERANCE_SHARE = 0.01
-MIN_SAMPLES = 2048  # the longest window of the multi-resolution STFT
-
-
-def check_lengths(reference: int, synthesised: int, sample_rate: int) -> int:
-    """The common length [samples] of two signals of nearly the same length.
-
-    Raises:
-        DataError: the lengths differ by more than 25 ms and by more than 1 % of the longer one.
-        AudioError: the common length is below 2,048 samples.
-    """
-    difference, longest = abs(reference - synthesised), max(reference, synthesised)
-    if difference > max(LENGTH_TOLERANCE_SECONDS * sample_rate, LENGTH_TOLERANCE_SHARE * longest):
-        raise DataError(
-            f"reference has {reference} samples and synthesised {synthesised}, more than 25 ms and 1 % apart; "
-            "compare recordings of the same utterance, unpadded"
-        )
-    common = min(reference, synthesised)
-    if common < MIN_SAMPLES:
-        raise AudioError(f"only {common} samples in common, the metrics need {MIN_SAMPLES}; leave this pair out")
-    return common
-
-
-def _prepare(waveform: Tensor, role: str) -> Tensor:
-    if waveform.ndim != 1 or not waveform.is_floating_point():
-        raise AudioError(
-            f"{role}: expected a floating-point waveform (N,), got {waveform.dtype} {tuple(waveform.shape)}; "
-            "pass one mono signal with full scale 1"
-        )
-    if not waveform.isfinite().all():
-        raise AudioError(f"{role}: holds NaN or infinite samples; repair the signal")
-    return waveform.detach().to("cpu", torch.float32)
+from wavediff.metrics.signals import MIN_SAMPLES, as_pair, as_signal
 
 
 def evaluate_pair(
-    reference: Tensor, synthesised: Tensor, sample_rate: int, metrics: Sequence[str] | None = None
+    reference: Values, synthesised: Values, sample_rate: int, metrics: Sequence[str] | None = None
 ) -> dict[str, float | None]:
     """Compare a synthesised signal with its reference.
 
@@ -56,7 +21,7 @@ def evaluate_pair(
     {'mr_stft': 0.0, 'log_mel_l1': 0.0}
 
     Args:
-        reference: waveform (N,), floating point, full scale 1.
+        reference: waveform (N,), a tensor, array or list of floats, full scale 1.
         synthesised: waveform (M,); the first min(N, M) samples of both are compared.
         sample_rate: of both [Hz].
         metrics: names from `METRICS`; None means all that are installed.
@@ -73,9 +38,7 @@ def evaluate_pair(
         MissingExtraError: a metric named in `metrics` needs the `eval` extra.
     """
     names, _ = select_metrics(metrics)
-    reference, synthesised = _prepare(reference, "reference"), _prepare(synthesised, "synthesised")
-    common = check_lengths(len(reference), len(synthesised), sample_rate)
-    reference, synthesised = reference[:common], synthesised[:common]
+    reference, synthesised, sample_rate = as_pair(reference, synthesised, sample_rate)
     undefined = () if metrics is not None else [name for name in names if sample_rate < METRICS[name].lowest_rate]
     return {
         name: None if name in undefined else METRICS[name].function(reference, synthesised, sample_rate)
@@ -84,12 +47,12 @@ def evaluate_pair(
 
 
 def evaluate_signal(
-    waveform: Tensor, sample_rate: int, metrics: Sequence[str] | None = None
+    waveform: Values, sample_rate: int, metrics: Sequence[str] | None = None
 ) -> dict[str, float | None]:
     """Score one signal without a reference.
 
     Args:
-        waveform: (N,), floating point, full scale 1.
+        waveform: (N,), a tensor, array or list of floats, full scale 1.
         sample_rate: [Hz].
         metrics: names from `METRICS` of metrics with `alone`; None means all of those that are installed.
 
@@ -102,9 +65,10 @@ def evaluate_signal(
         MissingExtraError: a metric named in `metrics` needs the `eval` extra.
     """
     names, _ = select_metrics(metrics, alone=True)
-    waveform = _prepare(waveform, "waveform")
-    check_lengths(len(waveform), len(waveform), sample_rate)
-    return {name: METRICS[name].function(waveform, waveform, sample_rate) for name in names}
+    signal, rate = as_signal(waveform, "waveform"), check_sample_rate(sample_rate)
+    if len(signal) < MIN_SAMPLES:
+        raise AudioError(f"waveform: holds {len(signal)} samples, the metrics need {MIN_SAMPLES}; leave it out")
+    return {name: METRICS[name].function(signal, signal, rate) for name in names}
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,7 @@ def _by_class(
 
 def _right(clips: ClipSet) -> Tensor:
     """(n,): whether the classifier agrees; a silent clip is of no class."""
-    silent = torch.tensor(["silent" in clips.faults.get(path, ()) for path in clips.paths])
+    silent = torch.tensor(["silent" in clips.faults.get(path, ()) for path in clips.paths], device="cpu")
     return (clips.probabilities.argmax(1) == clips.labels) & ~silent
 
 

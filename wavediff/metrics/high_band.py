@@ -7,6 +7,7 @@ from torch import Tensor
 from wavediff.errors import AudioError
 from wavediff.metrics.level import SILENCE_LEVEL
 from wavediff.metrics.pitch import HOP_LENGTH, PITCH_RATE, pitch_track
+from wavediff.metrics.signals import of_pair
 
 BAND_START = 8000.0  # [Hz]
 LOWEST_RATE = 22_050  # [Hz]
@@ -14,6 +15,7 @@ WINDOW_SECONDS = 0.025
 POWER_FLOOR = 1e-12  # of the band; a full-scale sine has 0.25
 
 
+@of_pair
 def high_band_voiced(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
     """Error of the log power above 8 kHz in the reference's voiced frames, in dB.
 
@@ -39,6 +41,7 @@ def high_band_voiced(reference: Tensor, synthesised: Tensor, sample_rate: int) -
     return _error(reference, synthesised, sample_rate, voiced=True)
 
 
+@of_pair
 def high_band_unvoiced(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
     """As `high_band_voiced`, in the frames that are neither voiced nor silent, such as fricatives."""
     return _error(reference, synthesised, sample_rate, voiced=False)
@@ -62,16 +65,20 @@ def _error(reference: Tensor, synthesised: Tensor, sample_rate: int, *, voiced: 
 def _frames(waveform: Tensor, sample_rate: int, count: int) -> Tensor:
     """(count, 25 ms): frame k is centred at k * 10 ms, as those of `pitch_track` are; zeros beyond the ends."""
     length = round(WINDOW_SECONDS * sample_rate)
-    starts = (torch.arange(count, dtype=torch.float64) * (HOP_LENGTH / PITCH_RATE * sample_rate)).round().long()
+    starts = (
+        (torch.arange(count, dtype=torch.float64, device="cpu") * (HOP_LENGTH / PITCH_RATE * sample_rate))
+        .round()
+        .long()
+    )
     beyond = max(0, int(starts[-1]) + length - length // 2 - len(waveform))
     padded = torch.nn.functional.pad(waveform.double(), (length // 2, beyond))
-    return padded[starts[:, None] + torch.arange(length)]
+    return padded[starts[:, None] + torch.arange(length, device="cpu")]
 
 
 def _log_power(frames: Tensor, sample_rate: int) -> Tensor:
     """10 log10 of the power of all bins from 8 kHz on, (frames,) in dB."""
     length = frames.shape[1]
-    window = torch.hann_window(length, dtype=frames.dtype)
+    window = torch.hann_window(length, dtype=frames.dtype, device=frames.device)
     power = (torch.fft.rfft(frames * window) / window.sum()).abs().square()
-    band = power[:, torch.fft.rfftfreq(length, 1 / sample_rate) >= BAND_START].sum(1)
+    band = power[:, torch.fft.rfftfreq(length, 1 / sample_rate, dtype=torch.float32, device="cpu") >= BAND_START].sum(1)
     return 10 * band.clamp(min=POWER_FLOOR).log10()

@@ -4,6 +4,8 @@ import math
 
 from torch import Tensor
 
+from wavediff.metrics.signals import of_pair, of_synthesised
+
 SILENCE_FRAME = 0.02  # [s]
 SILENCE_LEVEL = -60.0  # [dBFS]
 LOWEST_LEVEL = -120.0  # [dBFS], so that digital silence has a figure
@@ -14,6 +16,7 @@ def _dbfs(mean_square: float) -> float:
     return max(10 * math.log10(mean_square), LOWEST_LEVEL) if mean_square > 0 else LOWEST_LEVEL
 
 
+@of_pair
 def noise_floor(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
     """Level of the synthesised signal where the reference is silent, in dBFS.
 
@@ -36,16 +39,19 @@ def noise_floor(reference: Tensor, synthesised: Tensor, sample_rate: int) -> flo
     return _dbfs(theirs[silent].mean().item()) if silent.any() else None
 
 
+@of_synthesised
 def dc_offset(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """|mean| of the synthesised signal, in parts of full scale."""
     return abs(synthesised.double().mean().item())
 
 
+@of_synthesised
 def peak(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """Largest |sample| of the synthesised signal, in parts of full scale."""
     return synthesised.abs().max().item()
 
 
+@of_synthesised
 def clipped(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """Number of synthesised samples at or beyond the largest 16-bit value, 32767 / 32768."""
     return float((synthesised.abs() >= FULL_SCALE).sum().item())

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from wavediff.audio import resample
 from wavediff.errors import MissingExtraError
+from wavediff.metrics.signals import of_pair, of_synthesised
 
 OPINION_RATE = 16_000  # [Hz], of DistillMOS and DNSMOS
 VISQOL_RATE = 48_000  # [Hz], of ViSQOL's audio mode
 VISQOL_SECONDS = 1.0  # shorter signals hold too few of ViSQOL's patches
 
 
+@of_synthesised
 def distillmos(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
     """Mean opinion score predicted from the synthesised signal alone (1 to 5), higher is better.
 
@@ -55,6 +57,7 @@ def _distillmos() -> Any:
         return ConvTransformerSQAModel().eval()
 
 
+@of_synthesised
 def dnsmos(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
     """DNSMOS P.808: mean opinion score predicted from the synthesised signal alone (1 to 5), higher is better.
 
@@ -106,6 +109,7 @@ def _dnsmos() -> Any:
     return scorer
 
 
+@of_pair
 def visqol(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
     """ViSQOL in audio mode: similarity to the reference as a mean opinion score (1 to 4.73), higher is better.
 

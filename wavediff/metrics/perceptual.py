@@ -8,6 +8,7 @@ from torch import Tensor
 
 from wavediff.audio import resample
 from wavediff.errors import MissingExtraError
+from wavediff.metrics.signals import of_pair
 
 PESQ_RATE = 16_000  # [Hz]
 # The ITU's code keeps 50 utterances of at least 0.2 s with pauses of at least 0.2 s, and writes past its
@@ -16,6 +17,7 @@ PESQ_SECONDS = 20
 PESQ_LOWEST = 1.0
 
 
+@of_pair
 def stoi(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
     """Short-time objective intelligibility, about 0 to 1, higher is better.
 
@@ -49,6 +51,7 @@ def stoi(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | No
             return None
 
 
+@of_pair
 def pesq(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
     """Wide-band PESQ (MOS-LQO, 1.0 to 4.64), higher is better.
 

@@ -3,22 +3,27 @@
 import functools
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from wavediff.arguments import Values
 from wavediff.audio import resample
+from wavediff.audio.resampling import check_sample_rate
+from wavediff.metrics.signals import as_signal, of_pair
 
 F0_MIN, F0_MAX = 65.0, 500.0  # [Hz]
 PITCH_RATE = 16_000  # [Hz]
 FRAME_LENGTH, HOP_LENGTH = 1024, 160  # [samples] at PITCH_RATE: 64 ms every 10 ms
 
 
-def pitch_track(waveform: Tensor, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+def pitch_track(waveform: Values, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
     """F0 [Hz] (NaN where unvoiced) and the voicing decision, each (frames,), every 10 ms.
 
     pYIN (Mauch and Dixon 2014) of librosa, 65 to 500 Hz in steps of a tenth of a semitone, at 16 kHz.
+
+    Raises:
+        AudioError: the waveform is not (N,) of finite floats, or the rate is none.
     """
-    samples = resample(waveform, sample_rate, PITCH_RATE).to(torch.float32)
+    samples = resample(as_signal(waveform, "waveform"), check_sample_rate(sample_rate), PITCH_RATE)
     return _pitch_track(samples.numpy().tobytes())
 
 
@@ -38,6 +43,7 @@ def _pitch_track(samples: bytes) -> tuple[np.ndarray, np.ndarray]:
     return f0, voiced
 
 
+@of_pair
 def f0_rmse(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float | None:
     """Root mean square of 1200 * log2(F0_syn / F0_ref) over the frames voiced in both, in cents.
 
@@ -58,6 +64,7 @@ def f0_rmse(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float |
     return float(np.sqrt(np.mean(cents**2)))
 
 
+@of_pair
 def voicing_error(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """Share of frames voiced in one signal and unvoiced in the other, in % of all frames. See `pitch_track`."""
     _, voiced_reference = pitch_track(reference, sample_rate)

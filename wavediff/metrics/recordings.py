@@ -8,7 +8,8 @@ from pathlib import Path
 
 from wavediff.audio import iter_audio_files, read_audio, read_info
 from wavediff.errors import AudioError, DataError
-from wavediff.metrics.evaluation import check_lengths, evaluate_pair, evaluate_signal
+from wavediff.metrics.evaluation import evaluate_pair, evaluate_signal
+from wavediff.metrics.signals import check_lengths
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
 """Every metric by name, with its unit and direction."""
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from wavediff.arguments import as_list
 from wavediff.errors import ConfigError, MissingExtraError
 from wavediff.metrics.high_band import LOWEST_RATE, high_band_unvoiced, high_band_voiced
 from wavediff.metrics.level import clipped, dc_offset, noise_floor, peak
 from wavediff.metrics.opinion import distillmos, dnsmos, visqol
 from wavediff.metrics.perceptual import pesq, stoi
 from wavediff.metrics.pitch import f0_rmse, voicing_error
+from wavediff.metrics.signals import PairMetric
 from wavediff.metrics.spectra import log_mel_l1, mcd, mr_stft
 
 
@@ -29,7 +29,7 @@ class Metric:
         lowest_rate: the sample rate [Hz] below which the metric is not defined.
     """
 
-    function: Callable[[Tensor, Tensor, int], float | None]
+    function: PairMetric[float | None]
     unit: str
     higher_is_better: bool | None
     description: str
@@ -83,6 +83,10 @@ def select_metrics(
     }
     if names is None:
         return tuple(name for name in known if name not in missing), missing
+    given = as_list(names)
+    if given is None:
+        raise ConfigError(f"metrics: {names!r:.60} is no list of names; choose from {', '.join(METRICS)}")
+    names = [str(name) for name in given]
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
         raise ConfigError(f"metrics: {', '.join(unknown) or 'none'} unknown; choose from {', '.join(METRICS)}")

@@ -9,6 +9,7 @@ from torch import Tensor
 from wavediff.audio import resample
 from wavediff.errors import require_torchaudio
 from wavediff.mel import MelSpec, MelTransform
+from wavediff.metrics.signals import of_pair
 
 # (n_fft, hop_length, win_length) [samples]
 STFT_RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
@@ -33,6 +34,7 @@ def log_mel(waveform: Tensor, sample_rate: int) -> Tensor:
         return transform(resample(waveform, sample_rate, transform.spec.sample_rate)[None])[0]  # (80, frames)
 
 
+@of_pair
 def log_mel_l1(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """Mean |log m_ref - log m_syn| over 80 bands (0 to 8,000 Hz) and all frames, in nat (natural logarithm).
 
@@ -51,11 +53,12 @@ def log_mel_l1(reference: Tensor, synthesised: Tensor, sample_rate: int) -> floa
 
 def stft_magnitude(waveform: Tensor, n_fft: int, hop_length: int, win_length: int) -> Tensor:
     """sqrt(max(|STFT|^2, 1e-7)) of shape (n_fft // 2 + 1, frames): periodic Hann, centred, reflect padding."""
-    window = torch.hann_window(win_length, dtype=waveform.dtype)
+    window = torch.hann_window(win_length, dtype=waveform.dtype, device=waveform.device)
     spectrum = torch.stft(waveform, n_fft, hop_length, win_length, window, return_complex=True)
     return (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-7).sqrt()
 
 
+@of_pair
 def mr_stft(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """Multi-resolution STFT distance: mean over three resolutions of spectral convergence + log-magnitude L1.
 
@@ -90,7 +93,8 @@ def mel_cepstra(log_mels: Tensor) -> Tensor:
     require_torchaudio()
     from torchaudio.functional import create_dct
 
-    basis = create_dct(CEPSTRA + 1, log_mels.shape[0], norm="ortho")  # (n_mels, 14)
+    with torch.device(log_mels.device):  # torchaudio takes the default device and type
+        basis = create_dct(CEPSTRA + 1, log_mels.shape[0], norm="ortho").to(log_mels.dtype)  # (n_mels, 14)
     return (log_mels.T @ basis)[:, 1:].T
 
 
@@ -111,6 +115,7 @@ def cepstral_distortion(reference: Tensor, synthesised: Tensor) -> float:
     return CEPSTRAL_DECIBELS * distance / steps
 
 
+@of_pair
 def mcd(reference: Tensor, synthesised: Tensor, sample_rate: int) -> float:
     """Mel cepstral distortion after dynamic time warping, in dB.
 

@@ -35,7 +35,8 @@ class Checkpoint:
         with torch.device("meta"):  # shapes only: a configuration larger than its weights claims no memory
             expected = parse_config(self.path, build_denoiser, self.config).state_dict()
         check_weights(self.weights, expected, self.path, _field_behind)
-        denoiser = build_denoiser(self.config)
+        with torch.device("cpu"):  # whatever the caller's default device
+            denoiser = build_denoiser(self.config).float()
         denoiser.load_state_dict({name: tensor.float() for name, tensor in self.weights.items()})
         return denoiser.eval().requires_grad_(False)
 

@@ -27,6 +27,7 @@ from wavediff.diffusion.priors import PriorConfig, make_prior
 from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import MelSpec
+from wavediff.mel.core import core_spec
 from wavediff.models.denoiser import Denoiser
 
 MAX_LABELS = 10_000
@@ -51,8 +52,8 @@ class ModelConfig:
         labels: class names of a class-conditional model, in the order of their indices; none for other models.
         codec: compresses the mels of a vocoder, which thereby is an autoencoder; None for a plain vocoder.
         pretransform: the autoencoder in whose latents the model works; None for a model of waveforms.
-        default_length: of what a model without mel generates if no length is asked for, that of its training segments
-            [samples]; 0 where it is not known.
+        default_length: of sounds of a model without mel [samples], that of its training segments; 0 if not known.
+        n_fft: FFT length of the frames in which a network at frame rate works; 0 for that of the mel.
         plans: the best ways to sample that a search has found, by the number of network evaluations.
     """
 
@@ -66,6 +67,7 @@ class ModelConfig:
     codec: CodecConfig | None = None
     pretransform: "ModelConfig | None" = None
     default_length: int = 0
+    n_fft: int = 0
     plans: tuple[tuple[int, Plan], ...] = ()
 
     def __post_init__(self) -> None:
@@ -90,6 +92,8 @@ class ModelConfig:
             raise ConfigError(f"labels: {len(self.labels)} names must be distinct and at most {MAX_LABELS}")
         if type(self.default_length) is not int or not 0 <= self.default_length <= MAX_LENGTH:
             raise ConfigError(f"default_length: {self.default_length!r} is not a whole number from 0 to {MAX_LENGTH}")
+        if type(self.n_fft) is not int or (self.n_fft and not 16 <= self.n_fft <= 1 << 16) or self.n_fft % 2:
+            raise ConfigError(f"n_fft: {self.n_fft!r} is neither 0 nor an even number from 16 to 65536")
         if self.codec is not None and self.mel is None:
             raise ConfigError("codec: compresses mels, and this model has none; give mel")
         if self.pretransform is not None:
@@ -103,6 +107,19 @@ class ModelConfig:
                 f"sample_rate: {self.sample_rate} Hz differs from the pretransform's {pretransform.sample_rate} Hz; "
                 "make them equal"
             )
+
+    def of_dialect(self, spec: MelSpec) -> "ModelConfig":
+        """The same model for mels of another dialect, its network in frames as long as now.
+
+        Raises:
+            ConfigError: it has no mel; and what a configuration raises.
+        """
+        if self.mel is None:
+            raise ConfigError("config.mel: this model takes no mel")
+        n_fft = self.n_fft or self.mel.n_fft
+        return dataclasses.replace(
+            self, mel=spec, sample_rate=spec.sample_rate, n_fft=0 if n_fft == spec.n_fft else n_fft
+        )
 
     @property
     def signal_channels(self) -> int:
@@ -123,6 +140,7 @@ class ModelConfig:
             "codec": None if self.codec is None else dataclasses.asdict(self.codec),
             "pretransform": None if self.pretransform is None else self.pretransform.to_dict(),
             "default_length": self.default_length,
+            "n_fft": self.n_fft,
             "plans": [{"evaluations": n, "sampler": plan.sampler, "times": list(plan.times)} for n, plan in self.plans],
         }
 
@@ -149,6 +167,7 @@ class ModelConfig:
             codec=None if data["codec"] is None else _build("codec", CodecConfig, data["codec"]),
             pretransform=None if pretransform is None else cls.from_dict(pretransform),
             default_length=data["default_length"],
+            n_fft=data["n_fft"],
             plans=_plans(data["plans"]),
         )
 
@@ -164,7 +183,7 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
         build(config, config.backbone),
         config.schedule,
         config.prediction,
-        make_prior(config.prior, config.mel),
+        make_prior(config.prior, config.mel, config.n_fft),
         None if config.codec is None or config.mel is None else MelCodec(config.codec, config.mel),
         None if config.pretransform is None else build_denoiser(config.pretransform),
     )
@@ -192,7 +211,7 @@ def _unet(config: ModelConfig, backbone: UNetConfig) -> nn.Module:
 def _spectral(config: ModelConfig, backbone: SpectralConfig) -> nn.Module:
     if config.mel is None or config.prior.power == 0 or config.labels:
         raise ConfigError("backbone: the spectral network needs a mel and prior.power above 0, and takes no labels")
-    return SpectralNet(backbone, config.mel)
+    return SpectralNet(backbone, core_spec(config.mel, config.n_fft))
 
 
 # kind, as files name it -> (configuration class, how to build the network)
@@ -230,7 +249,17 @@ def _untagged(name: str, data: Any, classes: Mapping[str, type]) -> Any:
 
 
 # What files written before there were these lack; they mean the defaults.
-_LATER_FIELDS = {"causal_layers", "codec", "pretransform", "default_length", "fold", "harmonic", "plans"}
+_LATER_FIELDS = {
+    "causal_layers",
+    "codec",
+    "consistent",
+    "default_length",
+    "fold",
+    "harmonic",
+    "n_fft",
+    "plans",
+    "pretransform",
+}
 
 
 def _plans(data: Any) -> tuple[tuple[int, Plan], ...]:

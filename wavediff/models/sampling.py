@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wavediff.arguments import as_list, is_whole, whole
 from wavediff.diffusion import ItemNoise, Plan
+from wavediff.diffusion.noise import MAX_SEED
 from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
 from wavediff.errors import SamplingError
 from wavediff.models.denoiser import Bound
@@ -47,7 +49,8 @@ def follow(bound: Bound, start: Start, plan: Plan, on_step: OnStep | None = None
         SamplingError: a step gave NaN.
     """
     noise = bound.noise_of(start.items.copy())
-    return denoise(bound, first_state(bound, start, plan), bound.denoiser.schedule, plan, noise, on_step)
+    x_0 = denoise(bound, first_state(bound, start, plan), bound.denoiser.schedule, plan, noise, on_step)
+    return bound.finished(x_0)
 
 
 def first_state(bound: Bound, start: Start, plan: Plan) -> Tensor:
@@ -66,35 +69,46 @@ def check_seed(seed: int | Sequence[int]) -> None:
     """The part of `check_seeds` that needs no count.
 
     Raises:
-        SamplingError: it is neither a number nor a sequence.
+        SamplingError: it is neither a whole number from 0 to 2^63 - 1 nor a list of them.
     """
-    if not isinstance(seed, int | Sequence):
-        raise SamplingError(f"seed: {seed!r} is neither a whole number nor a list of them")
+    _seeds(seed)
 
 
 def check_seeds(seed: int | Sequence[int], count: int, what: str) -> list[int]:
     """A seed for each of `count` items.
 
     Raises:
-        SamplingError: there are more or fewer seeds than items, or neither a number nor a sequence.
+        SamplingError: as `check_seed`; also more or fewer seeds than items.
     """
-    check_seed(seed)
-    seeds = [seed] * count if isinstance(seed, int) else list(seed)
+    seeds = _seeds(seed)
+    seeds = [seeds] * count if isinstance(seeds, int) else seeds
     if len(seeds) != count:
         raise SamplingError(f"seed: {len(seeds)} seeds for {count} {what}; give one number, or one an item")
     return seeds
 
 
-def check_lengths(lengths: Sequence[int], mel: Tensor) -> Tensor:
+def _seeds(seed: int | Sequence[int]) -> int | list[int]:
+    if is_whole(seed):
+        return whole(seed, "seed", 0, MAX_SEED, SamplingError)
+    items = as_list(seed)
+    if items is None:
+        raise SamplingError(f"seed: {seed!r:.60} is neither a whole number from 0 to 2^63 - 1 nor a list of them")
+    return [whole(item, "seed", 0, MAX_SEED, SamplingError) for item in items]
+
+
+def check_lengths(lengths: Sequence[int] | Tensor, mel: Tensor) -> Tensor:
     """Frames (B,) of each item of a batch of mels (B, n_mels, frames), on its device.
 
     Raises:
-        SamplingError: it is no batch, or they do not fit it.
+        SamplingError: it is no batch, or they are no whole numbers that fit it.
     """
     if mel.ndim != 3:
         raise SamplingError(f"lengths: are those of a batch (B, n_mels, frames), not of shape {tuple(mel.shape)}")
-    frames, counts = mel.shape[-1], [int(length) for length in lengths]
-    if len(counts) != len(mel) or not all(1 <= count <= frames for count in counts):
+    items, frames = as_list(lengths), mel.shape[-1]
+    if items is None:
+        raise SamplingError(f"lengths: {lengths!r:.60} is no list of whole numbers; give one number an item")
+    counts = [whole(item, "lengths", 1, frames, SamplingError, unit="frames") for item in items]
+    if len(counts) != len(mel):
         raise SamplingError(
             f"lengths: {counts[:8]} do not fit a batch of {len(mel)} mels of up to {frames} frames; give one "
             "number of frames, at least 1, an item"

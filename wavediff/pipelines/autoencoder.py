@@ -40,7 +40,7 @@ class Autoencoder:
         self.vocoder, self.codec, self.spec = vocoder, vocoder.codec, vocoder.codec.spec
         self.device = next(vocoder.parameters()).device
         self.transform = MelTransform(self.spec).to(self.device)
-        nothing = torch.zeros(1, self.spec.n_fft, device=self.device)
+        nothing = torch.zeros(1, self.spec.n_fft, dtype=torch.float32, device=self.device)
         self.silence = self.transform(nothing)[..., :1]  # (1, n_mels, 1)
 
     @property

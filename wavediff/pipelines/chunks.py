@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wavediff.arguments import as_floats
 from wavediff.engine.lines import DelayLine
 from wavediff.errors import MelError
 from wavediff.mel import MelSpec
-from wavediff.mel.check import check_shape
+from wavediff.mel.shape import check_shape
 from wavediff.models.sampling import check_seed
 
 
@@ -49,10 +50,11 @@ class Chunks:
     def __iter__(self) -> Iterator[Tensor]:
         first: tuple[int, ...] | None = None
         for number, chunk in enumerate(self.mel_chunks):
-            shape = tuple(getattr(chunk, "shape", ()))
+            values = as_floats(chunk, f"mel_chunks: chunk {number}", MelError, cure="pass [read_mel(path)[0]]")
+            shape = tuple(values.shape)
             if shape and shape[-1] == 0:
                 continue
-            frames = check_shape(chunk, self.spec)
+            frames = check_shape(values, self.spec)
             first = shape[:-2] if first is None else first
             if shape[:-2] != first:
                 raise MelError(

@@ -47,7 +47,7 @@ def close_loop(wrapped: Tensor, start: int, length: int, overlap: int) -> Tensor
     """
     loop = wrapped[:, start : start + length].clone()
     overlap = min(overlap, length)
-    rising = torch.linspace(0, 1, overlap + 2, device=wrapped.device)[1:-1]
+    rising = torch.linspace(0, 1, overlap + 2, dtype=torch.float32, device=wrapped.device)[1:-1]
     after = wrapped[:, start + length : start + length + overlap]
     loop[:, :overlap] = rising.sqrt() * loop[:, :overlap] + (1 - rising).sqrt() * after
     return loop

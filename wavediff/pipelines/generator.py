@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from wavediff.arguments import Values, is_whole, real, whole
+from wavediff.diffusion.noise import MAX_SEED
 from wavediff.diffusion.walk import OnStep, states
 from wavediff.errors import SamplingError
+from wavediff.models.sampling import check_seeds
 from wavediff.pipelines.circular import Circular
 from wavediff.pipelines.pipeline import exact
 from wavediff.pipelines.sounds import LOOP_CONTEXT_SECONDS, Labels, Options, SoundPipeline
@@ -81,6 +84,7 @@ class Generator(SoundPipeline):
             SamplingError: count, seconds, steps, sampler, guidance or seed are not possible, or a step gave NaN.
         """
         options = Options(num_steps, schedule, sampler, seed, label, guidance, on_step)
+        count = self._count(count)
         length = self._length(self.seconds if seconds is None else seconds)
         noise = self._noise(options.seed, count)
         guided = self._estimate(options, count)
@@ -123,7 +127,7 @@ class Generator(SoundPipeline):
     @exact
     def vary(
         self,
-        waveform: Tensor,
+        waveform: Values,
         sample_rate: int,
         strength: float = DEFAULT_STRENGTH,
         count: int = 1,
@@ -132,7 +136,7 @@ class Generator(SoundPipeline):
         """Variations of a sound: it is noised to time `strength` and denoised again (SDEdit, arXiv 2108.01073).
 
         Args:
-            waveform: (N,), nominally in [-1, 1].
+            waveform: (N,), a tensor, array or list of floats, nominally in [-1, 1].
             sample_rate: its rate in Hz; another one than the model's is resampled.
             strength: in (0, 1]; near 0 the sound itself, 1 something else.
             count: how many.
@@ -145,7 +149,7 @@ class Generator(SoundPipeline):
             AudioError: the waveform is not one, or longer than 600 s.
             ConfigError, SamplingError: as `generate`.
         """
-        chosen = Options(**options)
+        chosen, count = Options(**options), self._count(count)
         waveform = self._checked(waveform, sample_rate)
         x_0 = self._encode(waveform)
         noise = self._fresh_noise(chosen.seed, count)
@@ -154,13 +158,13 @@ class Generator(SoundPipeline):
     @exact
     def interpolate(
         self,
-        first: Tensor | int,
-        second: Tensor | int,
+        first: Values | int,
+        second: Values | int,
         sample_rate: int | None = None,
         count: int = 5,
         *,
         seconds: float | None = None,
-        strength: float = DEFAULT_STRENGTH,
+        strength: float | None = None,
         **options: Any,
     ) -> Tensor:
         """Sounds on the way from one to another.
@@ -171,8 +175,8 @@ class Generator(SoundPipeline):
                 arXiv 2010.02502, section 5.3).
             sample_rate: of the waveforms [Hz].
             count: sounds, the two ends included; at least 2.
-            seconds: length with two seeds; of waveforms the longer one decides.
-            strength: see `vary`; for waveforms.
+            seconds: length with two seeds; of waveforms the longer one decides, so it is refused there.
+            strength: see `vary`; for waveforms, 0.5 by default.
             options: label, guidance, num_steps, sampler, schedule, seed (for waveforms), on_step as `generate` takes
                 them.
 
@@ -180,26 +184,31 @@ class Generator(SoundPipeline):
             (count, N) in [-1, 1].
 
         Raises:
-            AudioError, ConfigError, SamplingError: as `vary`; also a seed and a waveform together, or count below 2.
+            AudioError, ConfigError, SamplingError: as `vary`; also a seed and a waveform together, count below 2, or
+                what does not apply: seconds with waveforms; sample_rate, strength or seed with seeds.
         """
-        chosen = Options(**options)
-        self._check_count(count)
-        if count < 2 or isinstance(first, Tensor) != isinstance(second, Tensor):
-            raise SamplingError("interpolate: give two waveforms or two seeds, and a count of at least 2")
-        weight = torch.linspace(0, 1, count, device=self.device)[:, None]
-        if isinstance(first, Tensor) and isinstance(second, Tensor):
+        chosen, count = Options(**options), self._count(count, 2)
+        by_seed = is_whole(first)
+        if by_seed != is_whole(second):
+            raise SamplingError("first, second: one is a seed, the other a waveform; give two of a kind")
+        given = {"sample_rate": sample_rate, "strength": strength, "seed": options.get("seed")}
+        _refuse_unused(given if by_seed else {"seconds": seconds}, "seeds" if by_seed else "waveforms")
+        weight = torch.linspace(0, 1, count, dtype=torch.float32, device=self.device)[:, None]
+        if not by_seed:
             if sample_rate is None:
                 raise SamplingError("sample_rate: is needed with waveforms; give that of both")
-            ends = [self._checked(sound, sample_rate) for sound in (first, second)]
+            ends = [self._checked(sound, sample_rate, name) for sound, name in ((first, "first"), (second, "second"))]
+            strength = DEFAULT_STRENGTH if strength is None else strength
             length = max(map(len, ends))
             a, b = (self._encode(pad(end, (0, length - len(end)))) for end in ends)
-            seeds = chosen.seed if isinstance(chosen.seed, Sequence) else [chosen.seed] * count  # shared noise
+            seeds = check_seeds(chosen.seed, count, "sounds")  # one for all: the noise is shared
             noise = self._fresh_noise(seeds, count)
             return self._from_guess(torch.lerp(a, b, weight), strength, length, noise, chosen)
         length = self._length(self.seconds if seconds is None else seconds)
         values = self._signal_length(length)
-        noise = self._noise([first] * count, count)  # type: ignore[list-item]
-        a, b = noise.normal(values), self._noise([second], 1).normal(values)  # type: ignore[list-item]
+        noise = self._noise([whole(first, "first", 0, MAX_SEED, SamplingError)] * count, count)
+        other = self._noise([whole(second, "second", 0, MAX_SEED, SamplingError)], 1)
+        a, b = noise.normal(values), other.normal(values)
         chosen = dataclasses.replace(chosen, sampler=chosen.sampler or "ddim")  # noise on the way would lead elsewhere
         # On the sphere, where nearly all of a normal distribution lies in so many dimensions.
         x_T = torch.cos(weight * math.pi / 2) * a + torch.sin(weight * math.pi / 2) * b
@@ -208,14 +217,14 @@ class Generator(SoundPipeline):
 
     @exact
     def inpaint(
-        self, waveform: Tensor, sample_rate: int, start: float, end: float, count: int = 1, **options: Any
+        self, waveform: Values, sample_rate: int, start: float, end: float, count: int = 1, **options: Any
     ) -> Tensor:
         """Fill a span of a sound anew; what lies outside stays, to the sample.
 
         At each step the estimate takes the known part from the sound, as in RePaint (arXiv 2201.09865) for x_0.
 
         Args:
-            waveform: (N,), nominally in [-1, 1].
+            waveform: (N,), a tensor, array or list of floats, nominally in [-1, 1].
             sample_rate: its rate in Hz; another one than the model's is resampled.
             start, end: of the span [s].
             count: how many.
@@ -228,16 +237,20 @@ class Generator(SoundPipeline):
             AudioError: the waveform is not one, or longer than 600 s.
             ConfigError, SamplingError: as `generate`; also a span outside the sound.
         """
-        chosen = Options(**options)
+        chosen, count = Options(**options), self._count(count)
         waveform = self._checked(waveform, sample_rate)
         length = len(waveform)
+        start, end = (
+            real(t, name, "of seconds", lambda _: True, SamplingError) for t, name in ((start, "start"), (end, "end"))
+        )
         if not 0 <= start < end <= length / self.sample_rate + 1e-6:
             raise SamplingError(
-                f"span: {start} to {end} s does not lie in the sound, which is {length / self.sample_rate:.3f} s long"
+                f"start, end: the span {start} to {end} s does not lie in the sound, which is "
+                f"{length / self.sample_rate:.3f} s long; choose one inside"
             )
         first, last = round(start * self.sample_rate), min(round(end * self.sample_rate), length)
         if first == last:
-            raise SamplingError(f"span: {start} to {end} s holds no sample; make it longer")
+            raise SamplingError(f"start, end: the span {start} to {end} s holds no sample; make it longer")
         known = self._encode(waveform)
         noise = self._fresh_noise(chosen.seed, count)
         unknown = torch.zeros(known.shape[1], dtype=torch.bool, device=self.device)
@@ -250,11 +263,18 @@ class Generator(SoundPipeline):
         x_T = noise.normal(known.shape[1])
         signal = self._walk(estimate, x_T, self._plan(chosen), noise, chosen)
         filled = self._finish(signal, length, noise, fade=False)
-        inside = torch.zeros(length, device=self.device)
+        inside = torch.zeros(length, dtype=torch.float32, device=self.device)
         ramp = min(round(EDGE_SECONDS * self.sample_rate), (last - first) // 2)
         inside[first:last] = 1
         if first > 0:
-            inside[first : first + ramp] = torch.linspace(0, 1, ramp, device=self.device)
+            inside[first : first + ramp] = torch.linspace(0, 1, ramp, dtype=torch.float32, device=self.device)
         if last < length:
-            inside[last - ramp : last] = torch.linspace(1, 0, ramp, device=self.device)
+            inside[last - ramp : last] = torch.linspace(1, 0, ramp, dtype=torch.float32, device=self.device)
         return torch.lerp(waveform.expand_as(filled), filled, inside)
+
+
+def _refuse_unused(given: dict[str, Any], kind: str) -> None:
+    """Raise SamplingError for an argument that means nothing with two seeds, or with two waveforms."""
+    for name, value in given.items():
+        if value is not None:
+            raise SamplingError(f"{name}: has no meaning where two {kind} are given; leave it out")

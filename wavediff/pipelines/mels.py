@@ -1,14 +1,16 @@
 """What a vocoder does with mels: it makes them of recordings, and takes those of its own dialect and of others."""
 
-import dataclasses
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from wavediff.arguments import Values, as_waveform
 from wavediff.audio import resample
-from wavediff.errors import AudioError, ConfigError, MelError
+from wavediff.audio.resampling import check_sample_rate
+from wavediff.errors import ConfigError, MelError
 from wavediff.mel import MelSpec, MelTransform, can_convert, in_dialect
+from wavediff.mel.spec import as_spec
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser
 from wavediff.pipelines.pipeline import Pipeline, exact
@@ -37,13 +39,15 @@ class MelPipeline(Pipeline):
         """A vocoder of mels of another dialect: this one where they can be converted, else one of the same weights.
 
         A network at frame rate sees the spectrum that a mel stands for, not the mel, so its weights serve every
-        dialect whose frames have the same FFT length. Rate and hop of the speech are then those of the dialect.
+        dialect. Bands of frames of another FFT length are brought to frames of the network's. Rate and hop of the
+        speech are those of the dialect.
 
         Args:
             mel_spec: dialect of the mels, or its preset's name; None for the model's own.
 
         Raises:
             MelError: this network cannot take them.
+            ConfigError: no preset is called so.
         """
         spec = self._spec(mel_spec)
         if can_convert(spec, self.mel_spec).kind != "no":
@@ -56,29 +60,25 @@ class MelPipeline(Pipeline):
         return self.mel_spec.hop_length
 
     @exact
-    def mel(self, waveform: Tensor, sample_rate: int) -> Tensor:
+    def mel(self, waveform: Values, sample_rate: int) -> Tensor:
         """The mel of a recording in the model's dialect.
 
         Args:
-            waveform: (N,) or (B, N), nominally in [-1, 1].
+            waveform: (N,) or (B, N), a tensor, array or list of floats, nominally in [-1, 1].
             sample_rate: its rate in Hz; another one than the model's is resampled.
 
         Returns:
             (B, n_mels, frames), on the model's device.
 
         Raises:
-            AudioError: not (N,) or (B, N), empty, not finite, or too short.
+            AudioError: the waveform is not one, empty, not finite, or too short; or the rate is none.
         """
-        if waveform.ndim not in (1, 2) or not waveform.is_floating_point() or not waveform.numel():
-            raise AudioError(f"waveform: expected floats (N,) or (B, N), got {waveform.dtype} {tuple(waveform.shape)}")
-        if not waveform.isfinite().all():
-            raise AudioError("waveform: holds NaN or infinite samples; repair the recording")
-        batch = waveform.reshape(-1, waveform.shape[-1]).to(self.device, torch.float32)
-        if sample_rate != self.sample_rate:
-            batch = resample(batch, sample_rate, self.sample_rate)
+        samples = as_waveform(waveform)
+        batch = samples.reshape(-1, samples.shape[-1]).to(self.device, torch.float32)
+        batch = resample(batch, check_sample_rate(sample_rate), self.sample_rate)
         return MelTransform(self.mel_spec).to(self.device)(batch)
 
-    def _converted(self, mel: Tensor, mel_spec: MelSpec | str | None) -> Tensor:
+    def _converted(self, mel: Values, mel_spec: MelSpec | str | None) -> Tensor:
         """A mel (B, n_mels, frames), checked, in the model's dialect."""
         return in_dialect(mel, self._dialect(mel_spec), self.mel_spec)
 
@@ -98,7 +98,7 @@ class MelPipeline(Pipeline):
         return spec
 
     def _spec(self, mel_spec: MelSpec | str | None) -> MelSpec:
-        return MelSpec.preset(mel_spec) if isinstance(mel_spec, str) else mel_spec or self.mel_spec
+        return self.mel_spec if mel_spec is None else as_spec(mel_spec)
 
 
 def _retuned(config: ModelConfig, denoiser: Denoiser, spec: MelSpec) -> tuple[ModelConfig, Denoiser]:
@@ -108,16 +108,15 @@ def _retuned(config: ModelConfig, denoiser: Denoiser, spec: MelSpec) -> tuple[Mo
     the noise, and no weight's shape depends on the dialect.
 
     Raises:
-        MelError: the network takes bands, or frames of another FFT length.
+        MelError: the network takes bands, or cannot take such frames.
     """
     own = config.mel
     if own is None or config.prior.power == 0:
         raise _refused(spec, own, "takes the bands of its own dialect")
-    if spec.n_fft != own.n_fft:
-        raise _refused(spec, own, f"takes frames of {own.n_fft} samples")
-    other = dataclasses.replace(config, mel=spec, sample_rate=spec.sample_rate)
     try:
-        twin = build_denoiser(other)
+        other = config.of_dialect(spec)
+        with torch.device("cpu"):  # whatever the caller's default device
+            twin = build_denoiser(other).float()
     except ConfigError as error:
         raise _refused(spec, own, f"cannot take it: {error}") from error
     weights, places = denoiser.state_dict(), twin.state_dict()

@@ -3,12 +3,14 @@
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 import torch
 
+from wavediff.arguments import as_path
 from wavediff.engine.gradients import without_gradients
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.models import WEIGHTS
@@ -33,19 +35,39 @@ def exact(method: Method) -> Method:
     @functools.wraps(method)
     def run(self: "Pipeline", *args: Any, **kwargs: Any) -> Any:
         with without_gradients(), torch.autocast(self.device.type, enabled=False):
-            return method(self, *args, **kwargs)
+            return _uncompiled(method)(self, *args, **kwargs)
 
     @functools.wraps(method)
     def iterate(self: "Pipeline", *args: Any, **kwargs: Any) -> Iterator[Any]:
         values, end = method(self, *args, **kwargs), object()
         while True:
             with without_gradients(), torch.autocast(self.device.type, enabled=False):
-                value = next(values, end)
+                value = _uncompiled(next)(values, end)
             if value is end:
                 return
             yield value
 
     return cast(Method, iterate if inspect.isgeneratorfunction(method) else run)
+
+
+def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, left out where a caller's `torch.compile` comes by: it would trace every step for minutes.
+
+    torch takes seconds to load the compiler; where it is not loaded, nobody compiles.
+    """
+    return _disabled(function) if "torch._dynamo" in sys.modules else function
+
+
+def uncompiled_each(values: Iterator[Any]) -> Iterator[Any]:
+    """The same values, each computed outside of a caller's `torch.compile`."""
+    end = object()
+    while (value := _uncompiled(next)(values, end)) is not end:
+        yield value
+
+
+@functools.cache
+def _disabled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return cast(Callable[..., Any], torch.compiler.disable(function))
 
 
 class Pipeline:
@@ -80,6 +102,8 @@ class Pipeline:
             ConfigError: the device is not there, or a revision is given of a file.
             MissingExtraError: the model is on the Hub, and huggingface_hub is not installed.
         """
+        if source is not None:
+            as_path(source, "source", CheckpointError)
         if source is not None and is_hub_id(source):
             return cls._load(fetch_model(os.fspath(source), revision), device)
         if revision is not None:

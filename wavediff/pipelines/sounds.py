@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from wavediff.arguments import Values, as_list, as_waveform, is_whole, real, whole
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
+from wavediff.diffusion.noise import MAX_SEED
 from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError, SamplingError
@@ -98,8 +100,8 @@ class SoundPipeline(Pipeline):
         return 1 if self.autoencoder is None else self.autoencoder.hop_length
 
     def _length(self, seconds: float) -> int:
-        if not _is_number(seconds) or not 0 < seconds <= MAX_SECONDS:
-            raise SamplingError(f"seconds: {seconds!r} is not a number above 0 and at most {MAX_SECONDS:g}")
+        allowed = f"above 0 and at most {MAX_SECONDS:g}"
+        seconds = real(seconds, "seconds", allowed, lambda value: 0 < value <= MAX_SECONDS, SamplingError)
         return max(round(seconds * self.sample_rate), 1)
 
     def _frames_length(self, length: int) -> int:
@@ -112,14 +114,14 @@ class SoundPipeline(Pipeline):
         return math.ceil(self._frames_length(length) / multiple) * multiple
 
     @staticmethod
-    def _check_count(count: int) -> None:
-        if type(count) is not int or not 0 < count <= MAX_COUNT:
-            raise SamplingError(f"count: {count!r} is not a whole number from 1 to {MAX_COUNT}")
+    def _count(count: int, least: int = 1) -> int:
+        return whole(count, "count", least, MAX_COUNT, SamplingError)
 
     def _noise(self, seed: int | Sequence[int], count: int) -> ItemNoise:
-        self._check_count(count)
-        seeds = [seed + index for index in range(count)] if type(seed) is int else seed
-        return ItemNoise(check_seeds(seeds, count, "sounds"), self.device)
+        if is_whole(seed):
+            first = whole(seed, "seed", 0, MAX_SEED - count + 1, SamplingError)
+            seed = range(first, first + count)
+        return ItemNoise(check_seeds(seed, count, "sounds"), self.device)
 
     def _fresh_noise(self, seed: int | Sequence[int], count: int) -> ItemNoise:
         """For changes of a sound: not the noise of `generate`, or what that made from this seed would become itself."""
@@ -128,8 +130,7 @@ class SoundPipeline(Pipeline):
 
     def _estimate(self, options: Options, count: int) -> Guided:
         guidance = DEFAULT_GUIDANCE if options.guidance is None else options.guidance
-        if not _is_number(guidance) or not 0 <= guidance <= 100:
-            raise SamplingError(f"guidance: {guidance!r} is not a number from 0 to 100")
+        guidance = real(guidance, "guidance", "from 0 to 100", lambda value: 0 <= value <= 100, SamplingError)
         chosen = self._label_indices(options.label, count)
         if chosen is None and options.guidance is not None:
             raise SamplingError(
@@ -147,9 +148,9 @@ class SoundPipeline(Pipeline):
             return None
         if not self.labels:
             raise ConfigError(f"label: {label!r} was given, but this model knows no classes; leave it out")
-        if not isinstance(label, str | Sequence):
-            raise ConfigError(f"label: {label!r} is neither a name nor a list of names")
-        names = [label] * count if isinstance(label, str) else list(label)
+        names = [label] * count if isinstance(label, str) else as_list(label)
+        if names is None:
+            raise ConfigError(f"label: {label!r:.60} is neither a name nor a list of names")
         if len(names) != count:
             raise ConfigError(f"label: {len(names)} names for {count} sounds; give one name, or one a sound")
         for name in names:
@@ -169,27 +170,18 @@ class SoundPipeline(Pipeline):
     def _from_guess(self, x_0: Tensor, strength: float, length: int, noise: ItemNoise, options: Options) -> Tensor:
         """Sounds from signals x_0 (B, N) that are noised to a time and denoised; `noise` is fresh."""
         least = self.denoiser.schedule.t_min
-        if not _is_number(strength) or not least < strength <= 1:
-            raise SamplingError(f"strength: {strength!r} is not a number above {least:g} and at most 1")
+        allowed = f"above {least:g} and at most 1"
+        strength = real(strength, "strength", allowed, lambda value: least < value <= 1, SamplingError)
         plan = self._plan(options, strength)
         x_t = diffuse(x_0, noise.normal(x_0.shape[1]), levels(self.denoiser.schedule, plan.times[0]))
         signal = self._walk(self._estimate(options, len(x_0)), x_t, plan, noise, options)
         return self._finish(signal, length, noise)
 
-    def _checked(self, waveform: Tensor, sample_rate: int) -> Tensor:
-        if not isinstance(waveform, Tensor):
-            raise AudioError(f"waveform: expected a tensor of shape (N,), got {type(waveform).__name__}")
-        if waveform.ndim != 1 or not len(waveform) or not waveform.is_floating_point():
-            raise AudioError(f"waveform: expected floats of shape (N,), got {waveform.dtype} {tuple(waveform.shape)}")
-        if not waveform.isfinite().all():
-            raise AudioError("waveform: holds NaN or infinite samples; repair the recording")
-        check_sample_rate(sample_rate)
-        if len(waveform) > MAX_SECONDS * sample_rate:
-            raise AudioError(
-                f"waveform: {len(waveform) / sample_rate:.0f} s, at most {MAX_SECONDS:g} s are taken; cut it"
-            )
-        waveform = waveform.detach().to(self.device, torch.float32)
-        return resample(waveform, sample_rate, self.sample_rate)
+    def _checked(self, waveform: Values | int, sample_rate: int, name: str = "waveform") -> Tensor:
+        samples, rate = as_waveform(waveform, name, dimensions=(1,)), check_sample_rate(sample_rate)
+        if len(samples) > MAX_SECONDS * rate:
+            raise AudioError(f"{name}: {len(samples) / rate:.0f} s, at most {MAX_SECONDS:g} s are taken; cut it")
+        return resample(samples.detach().to(self.device, torch.float32), rate, self.sample_rate)
 
     @exact
     def _encode(self, waveform: Tensor) -> Tensor:
@@ -217,10 +209,6 @@ class SoundPipeline(Pipeline):
         sounds = sounds / (sounds.abs().amax(dim=1, keepdim=True) / MAX_PEAK).clamp(min=1)
         if fade and not loop:
             rise, fall = (min(round(seconds * self.sample_rate), length) for seconds in (RISE_SECONDS, FADE_SECONDS))
-            sounds[:, :rise] *= torch.linspace(0, 1, rise, device=sounds.device)
-            sounds[:, length - fall :] *= torch.linspace(1, 0, fall, device=sounds.device)
+            sounds[:, :rise] *= torch.linspace(0, 1, rise, dtype=torch.float32, device=sounds.device)
+            sounds[:, length - fall :] *= torch.linspace(1, 0, fall, dtype=torch.float32, device=sounds.device)
         return sounds
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from wavediff.arguments import Values, as_waveform
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.walk import OnStep, part_of, states
@@ -15,13 +16,14 @@ from wavediff.engine import GPU_FRAMES, StreamedVocoder, accelerate, frames_at_o
 from wavediff.engine.lines import Ends, each_padded
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, in_dialect_pieces
+from wavediff.mel.shape import as_mel
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser
 from wavediff.models.sampling import begin, check_lengths, check_seeds, draw, first_state
 from wavediff.pipelines.chunks import Chunks, check_stream, gathered
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.mels import MelPipeline
-from wavediff.pipelines.pipeline import exact
+from wavediff.pipelines.pipeline import exact, uncompiled_each
 
 
 class Vocoder(MelPipeline):
@@ -81,21 +83,20 @@ class Vocoder(MelPipeline):
     @exact
     def decode(
         self,
-        mel: Tensor,
+        mel: Values,
         num_steps: int | None = None,
         *,
-        lengths: Sequence[int] | None = None,
+        lengths: Sequence[int] | Tensor | None = None,
         schedule: str | Sequence[float] | None = None,
         sampler: str | None = None,
         seed: int | Sequence[int] = 0,
         mel_spec: MelSpec | str | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Speech from a mel, in memory that does not grow with its length but for the speech itself, where the network
-        `streams`.
+        """Speech from a mel. Where the network `streams`, memory grows with the speech alone.
 
         Args:
-            mel: (n_mels, frames) or (B, n_mels, frames).
+            mel: (n_mels, frames) or (B, n_mels, frames), a tensor, array or list of floats.
             num_steps: how much work: network evaluations, at most. By default 6 for a model of discrete steps, 2 for
                 one of continuous time. A model that was searched takes the best steps that are known for the number.
             lengths: frames of each item of a batch whose items differ; what is beyond them in `mel` is not looked at.
@@ -121,6 +122,7 @@ class Vocoder(MelPipeline):
         Warns:
             ClippingWarning: speech beyond full scale was clipped; `stream` says so at its end.
         """
+        mel = as_mel(mel)
         counts = None if lengths is None else check_lengths(lengths, mel)
         if counts is None:
             batch = self._converted(mel, mel_spec)
@@ -130,9 +132,8 @@ class Vocoder(MelPipeline):
         seeds = check_seeds(seed, len(batch), "mels")
         ends = None if counts is None else Ends(counts.to(self.device))
         plan, samples = self.plan(num_steps, schedule, sampler), batch.shape[-1] * self.hop_length
-        if not self.streams or (
-            self.fused and self.device.type != "cpu" and batch.shape[-1] <= GPU_FRAMES // len(batch)
-        ):
+        fused = self.fused and self.device.type != "cpu"
+        if not self.streams or (fused and batch.shape[-1] <= GPU_FRAMES // len(batch)):
             speech = self._whole(batch, counts, seeds, plan, on_step)
         else:
             at_once = frames_at_once(self.denoiser, self.hop_length, len(batch))
@@ -168,13 +169,12 @@ class Vocoder(MelPipeline):
 
     @property
     def streams(self) -> bool:
-        """Whether the network can be computed on pieces of a mel, so that `stream` works and long mels need little
-        memory."""
+        """Whether the network computes on pieces of a mel: then `stream` works, and long mels need little memory."""
         return streams_of(self.denoiser.backbone) is not None
 
     def stream(
         self,
-        mel_chunks: Iterable[Tensor],
+        mel_chunks: Iterable[Values],
         num_steps: int | None = None,
         *,
         low_latency: bool = False,
@@ -203,10 +203,10 @@ class Vocoder(MelPipeline):
         twin_of(self.denoiser)
         given, plan = self._dialect(mel_spec), self.plan(num_steps, schedule, sampler)
         check_stream(mel_chunks, seed)
-        return self._spoken(mel_chunks, given, plan, seed, low_latency)
+        return uncompiled_each(self._spoken(mel_chunks, given, plan, seed, low_latency))
 
     def _spoken(
-        self, mel_chunks: Iterable[Tensor], given: MelSpec, plan: Plan, seed: int | Sequence[int], low_latency: bool
+        self, mel_chunks: Iterable[Values], given: MelSpec, plan: Plan, seed: int | Sequence[int], low_latency: bool
     ) -> Iterator[Tensor]:
         """What `stream` yields, of arguments that are checked."""
         stream: StreamedVocoder | None = None
@@ -242,7 +242,7 @@ class Vocoder(MelPipeline):
         return 1000 * samples / self.sample_rate
 
     @exact
-    def states(self, mel: Tensor, num_steps: int | None = None, **options: Any) -> Iterator[Tensor]:
+    def states(self, mel: Values, num_steps: int | None = None, **options: Any) -> Iterator[Tensor]:
         """The way from noise to speech, to look at: noise, what sampling starts from, what each step leaves.
 
         Args:
@@ -263,7 +263,10 @@ class Vocoder(MelPipeline):
             yield start.noise
         x_T = first_state(bound, start, plan)
         yield x_T
-        yield from states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
+        total = len(plan.times) - 1
+        steps = states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
+        for number, signal in enumerate(steps, 1):
+            yield bound.finished(signal) if number == total else signal
 
     @exact
     def _push(self, stream: StreamedVocoder, frames: Tensor | None, last: bool) -> Tensor | None:
@@ -280,8 +283,9 @@ class Vocoder(MelPipeline):
         """The denoiser, told a batch of mels (B, n_mels, frames) of the model's dialect: what samplers drive."""
         return self.denoiser.bind(Condition(mel), self._network)
 
-    def __call__(self, waveform: Tensor, sample_rate: int, **options: Any) -> Tensor:
-        """Copy synthesis: the mel of a recording turned back into speech; options are those of `decode`."""
+    def __call__(self, waveform: Values, sample_rate: int, **options: Any) -> Tensor:
+        """Copy synthesis: `mel` of a recording, then `decode` with these options; raises what they raise."""
+        waveform = as_waveform(waveform)
         speech = self.decode(self.mel(waveform, sample_rate), **options)
         return speech if waveform.ndim == 2 else speech[0]
 

@@ -1,6 +1,5 @@
 """Mels of many dialects, and as acoustic models predict them, for one vocoder under training."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -101,7 +100,7 @@ def sharing(config: ModelConfig, denoiser: Denoiser, spec: MelSpec) -> Denoiser:
     Raises:
         ConfigError: a weight's shape depends on the dialect.
     """
-    twin = build_denoiser(dataclasses.replace(config, mel=spec, sample_rate=spec.sample_rate, plans=()))
+    twin = build_denoiser(config.of_dialect(spec))
     weights = dict(denoiser.named_parameters())
     if {name: weight.shape for name, weight in twin.named_parameters()} != {n: w.shape for n, w in weights.items()}:
         raise ConfigError(f"model.dialects: {spec.name} needs other weights than the model's dialect")

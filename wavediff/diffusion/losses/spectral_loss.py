@@ -55,6 +55,6 @@ def _stft_distance(synthesised: Tensor, reference: Tensor, window: int) -> Tenso
 def _magnitude(waveform: Tensor, window: int) -> Tensor:
     """(B, n_fft // 2 + 1, frames); hops of a quarter window."""
     n_fft = 1 << (window - 1).bit_length()
-    hann = torch.hann_window(window, device=waveform.device)
+    hann = torch.hann_window(window, dtype=torch.float32, device=waveform.device)
     spectrum = torch.stft(waveform, n_fft, window // 4, window, hann, return_complex=True)
     return torch.view_as_real(spectrum).square().sum(-1).clamp(min=LEAST_POWER).sqrt()

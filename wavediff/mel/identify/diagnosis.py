@@ -12,10 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from wavediff.arguments import Values
+from wavediff.errors import MelError
 from wavediff.mel.dialects import can_convert, lowest
 from wavediff.mel.identify.limits import span_of, value_fault
 from wavediff.mel.identify.speech import speech_fit
-from wavediff.mel.spec import PRESETS, MelSpec
+from wavediff.mel.shape import check_shape
+from wavediff.mel.spec import PRESETS, MelSpec, as_spec
 from wavediff.mel.transform import nepers
 
 # The statistics and the next four were chosen with a look at LJSpeech's test clips and VCTK, so the results there
@@ -85,7 +88,7 @@ class Advice:
     python: str
 
 
-def diagnose(mel: Tensor, own: MelSpec | None = None) -> Diagnosis:
+def diagnose(mel: Values, own: MelSpec | str | None = None) -> Diagnosis:
     """What a mel looks like.
 
     >>> from wavediff.audio import read_audio
@@ -100,7 +103,11 @@ def diagnose(mel: Tensor, own: MelSpec | None = None) -> Diagnosis:
     Args:
         mel: (n_mels, frames) or (B, n_mels, frames), finite.
         own: A model's dialect, named first among equals.
+
+    Raises:
+        MelError: It is no mel: not floats, another shape, no frames, NaN or infinite values.
     """
+    mel, own = check_shape(mel, None), None if own is None else as_spec(own, "own")
     bands = {spec.n_mels for spec in PRESETS.values()}
     transposed = mel.shape[-2] not in bands and mel.shape[-1] in bands
     if transposed:
@@ -119,7 +126,7 @@ def diagnose(mel: Tensor, own: MelSpec | None = None) -> Diagnosis:
     return replace(diagnosis, form=form, transposed=transposed)
 
 
-def likely_dialects(mel: Tensor, own: MelSpec | None = None) -> list[str]:
+def likely_dialects(mel: Values, own: MelSpec | str | None = None) -> list[str]:
     """The presets whose mels could have these values and this many bands, most likely first.
 
     Values that are no preset's are named first: "decibels", "linear magnitudes", "mean-variance normalised values".
@@ -127,13 +134,24 @@ def likely_dialects(mel: Tensor, own: MelSpec | None = None) -> list[str]:
     Args:
         mel: (n_mels, frames) or (B, n_mels, frames), finite.
         own: A model's dialect, named first among equals.
+
+    Raises:
+        MelError: As `diagnose`.
     """
     diagnosis = diagnose(mel, own)
     return [*([diagnosis.form] if diagnosis.form else []), *diagnosis.dialects, *diagnosis.others]
 
 
-def advise(diagnosis: Diagnosis, wanted: MelSpec) -> Advice:
-    """What a model of dialect `wanted` can make of the mel, and how."""
+def advise(diagnosis: Diagnosis, wanted: MelSpec | str) -> Advice:
+    """What a model of dialect `wanted` can make of the mel, and how.
+
+    Raises:
+        MelError: `diagnosis` is none.
+        ConfigError: `wanted` is no dialect.
+    """
+    if not isinstance(diagnosis, Diagnosis):
+        raise MelError(f"diagnosis: a {type(diagnosis).__name__} is none; give what wavediff.mel.diagnose returns")
+    wanted = as_spec(wanted, "wanted")
     if diagnosis.transposed:
         return Advice("no", "", "its axes are swapped", None, "mel = mel.T  # then ask again")
     if diagnosis.form == "linear magnitudes":
@@ -195,7 +213,8 @@ def _judge(mel: Tensor, specs: dict[str, MelSpec], own: MelSpec | None) -> Diagn
     if own is not None and own.name in tied:
         tied.remove(own.name)
         tied.insert(0, own.name)
-    evidence = torch.tensor([scores[name] for name in tied + [name for name in ranked if name not in tied]])
+    in_order = [scores[name] for name in tied + [name for name in ranked if name not in tied]]
+    evidence = torch.tensor(in_order, dtype=torch.float32, device="cpu")
     certainty = float(evidence.softmax(0)[: len(tied)].sum())
     others = [name for name in ranked if name not in tied] + [name for name in fitting if name not in fits]
     unlike = min(fit.deviation for fit in fits.values()) > _UNLIKE

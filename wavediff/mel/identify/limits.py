@@ -9,11 +9,12 @@ at full scale spans at least 2.2.
 import functools
 import math
 
+import torch
 from torch import Tensor
 
 from wavediff.mel.dialects import highest, lowest
 from wavediff.mel.spec import MelSpec
-from wavediff.mel.transform import analysis_window, filterbank, nepers, stft_scale
+from wavediff.mel.transform import analysis_window, compress, filterbank, nepers, stft_scale
 
 # Nepers beyond the floor and the ceiling that are let pass: models that predict mels overshoot (2 is 17 dB).
 MARGIN = 2.0
@@ -41,6 +42,27 @@ def value_fault(mel: Tensor, spec: MelSpec) -> str:
     if span < _FLAT and float(level.max()) > math.log(lowest(spec)) + MARGIN:  # predicted silence is flat too
         return "flatter than any sound"
     return ""
+
+
+def padded_frames(mel: Tensor, spec: MelSpec) -> str:
+    """What is to be said of frames of a mel (..., n_mels, frames) that no sound has but padding, or "".
+
+    The bands of a frame of sound differ. Those of padding, mostly with zeros, do not, and unless it is about as low as
+    the lowest value of the sound it is heard as noise.
+    """
+    alike, level = mel.amax(-2) == mel.amin(-2), nepers(mel, spec).amin(-2)  # (..., frames)
+    if mel.shape[-2] == 1 or not bool(alike.any()):
+        return ""
+    quiet = math.log(lowest(spec)) if bool(alike.all()) else max(math.log(lowest(spec)), float(level[~alike].min()))
+    alike &= level > quiet + MARGIN
+    if not bool(alike.any()):
+        return ""
+    *_, first = alike.nonzero()[0].tolist()
+    silence = float(compress(torch.zeros(spec.n_mels, 1, dtype=torch.float32, device=mel.device), spec).min())
+    return (
+        f"{int(alike.sum())} of {alike.numel()} frames, the first at {first}, have one value in all bands, as padding "
+        f"has, and would be noise; leave them out (lengths=), or fill up with silence, {silence:.4g}"
+    )
 
 
 def span_of(level: Tensor) -> float:

@@ -144,7 +144,7 @@ class _Expected(NamedTuple):
 def _expected(spec: MelSpec) -> _Expected:
     """What the dialect makes of the tables."""
     triangles = filterbank(spec).double()
-    frequency = torch.arange(triangles.shape[1], dtype=torch.float64) * (spec.sample_rate / spec.n_fft)
+    frequency = torch.arange(triangles.shape[1], dtype=torch.float64, device="cpu") * (spec.sample_rate / spec.n_fft)
     position = 2595 * (1 + frequency / 700).log10()
     area = triangles.sum(1).clamp(min=1e-12)
     moves, independent = triangles @ _at(position, _MOVES_TABLE) / area, _independent(triangles, position, spec)
@@ -173,7 +173,7 @@ def _independent(triangles: Tensor, position: Tensor, spec: MelSpec, table: Sequ
 
 def _at(position: Tensor, table: Sequence[float]) -> Tensor:
     """The table at `position` [mel], linear between its entries."""
-    values = torch.tensor(table, dtype=torch.float64)
+    values = torch.tensor(table, dtype=torch.float64, device="cpu")
     place = (position / _STEP).clamp(max=len(table) - 1.001)
     below = place.long()
     return torch.lerp(values[below], values[below + 1], place - below)
