@@ -128,8 +128,7 @@ class Vocoder(MelPipeline):
             batch = self._converted(mel, mel_spec)
         else:
             batch, counts = each_padded(mel, counts, lambda item: self._converted(item, mel_spec)[0])
-        batch = batch.to(self.device)
-        seeds = check_seeds(seed, len(batch), "mels")
+        batch, seeds = batch.to(self.device), check_seeds(seed, len(batch), "mels")
         ends = None if counts is None else Ends(counts.to(self.device))
         plan, samples = self.plan(num_steps, schedule, sampler), batch.shape[-1] * self.hop_length
         fused = self.fused and self.device.type != "cpu"
