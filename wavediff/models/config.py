@@ -179,9 +179,9 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
     Raises:
         ConfigError: its parts do not fit together.
     """
-    _, network = BACKBONES[_kind_of(config.backbone, _backbone_classes())]
+    _, build = BACKBONES[_kind_of(config.backbone, _backbone_classes())]
     return Denoiser(
-        network(config, config.backbone),
+        build(config, config.backbone),
         config.schedule,
         config.prediction,
         make_prior(config.prior, config.mel, config.n_fft),

@@ -1,4 +1,4 @@
-"""Dataclasses from the JSON literals of a model file: known keys, numbers of the right kind, nothing else."""
+"""Configurations from the literals of a file: tables of known keys, with the defaults of what older formats lack."""
 
 import dataclasses
 from typing import Any
@@ -27,10 +27,10 @@ def completed(cls: Any, data: Any) -> Any:
 
 
 def check_keys(name: str, data: Any, known: set[str]) -> None:
-    """Refuse what is no table of exactly these keys.
+    """Refuse what is no table, or has other keys than `known`.
 
     Raises:
-        ConfigError: it is not; names `name`.
+        ConfigError: it is, or has; `name` says where.
     """
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: is a {type(data).__name__}, not a table of keys")
@@ -40,10 +40,10 @@ def check_keys(name: str, data: Any, known: set[str]) -> None:
 
 
 def build(name: str, cls: Any, data: Any) -> Any:
-    """A `cls` of its fields.
+    """A dataclass `cls` from a table of its fields.
 
     Raises:
-        ConfigError: a key is unknown or missing, or its value out of bounds; names `name`.
+        ConfigError: a key is unknown or missing, or its value no number of the field's kind.
     """
     data = completed(cls, data)
     check_keys(name, data, {f.name for f in dataclasses.fields(cls) if f.init})
@@ -54,5 +54,5 @@ def build(name: str, cls: Any, data: Any) -> Any:
 
 
 def is_number(value: Any, kind: type) -> bool:
-    """Whether it is a number that a field of type `kind` holds; true and false are none."""
+    """Whether a literal is a number of that kind, int or float; true and false are none."""
     return not isinstance(value, bool) and isinstance(value, int if kind is int else int | float)

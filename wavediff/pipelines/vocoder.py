@@ -128,7 +128,8 @@ class Vocoder(MelPipeline):
             batch = self._converted(mel, mel_spec)
         else:
             batch, counts = each_padded(mel, counts, lambda item: self._converted(item, mel_spec)[0])
-        batch, seeds = batch.to(self.device), check_seeds(seed, len(batch), "mels")
+        batch = batch.to(self.device)
+        seeds = check_seeds(seed, len(batch), "mels")
         ends = None if counts is None else Ends(counts.to(self.device))
         plan, samples = self.plan(num_steps, schedule, sampler), batch.shape[-1] * self.hop_length
         fused = self.fused and self.device.type != "cpu"
@@ -262,10 +263,8 @@ class Vocoder(MelPipeline):
             yield start.noise
         x_T = first_state(bound, start, plan)
         yield x_T
-        total = len(plan.times) - 1
-        steps = states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
-        for number, signal in enumerate(steps, 1):
-            yield bound.finished(signal) if number == total else signal
+        *between, x_0 = states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
+        yield from (*between, bound.finished(x_0))
 
     @exact
     def _push(self, stream: StreamedVocoder, frames: Tensor | None, last: bool) -> Tensor | None:
