@@ -170,7 +170,7 @@ def test_for_data_that_is_one_signal_every_sampler_ends_on_it_in_any_number_of_s
     name: str, schedule: Schedule
 ) -> None:
     signal = 5 * torch.randn(1, 64, generator=torch.Generator().manual_seed(3))
-    sampler, times, states = make_sampler(name), [], {}
+    sampler, times = make_sampler(name), []
 
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
         times.append(t)
@@ -178,12 +178,11 @@ def test_for_data_that_is_one_signal_every_sampler_ends_on_it_in_any_number_of_s
 
     for num_steps in range(1, 7):
         times.clear()
-        states.clear()
         noise, grid = ItemNoise([0]), spaced_grid(schedule, num_steps)
-        x_0 = sampler(denoise, noise.normal(64), schedule, grid, noise, states.__setitem__)
-        torch.testing.assert_close(x_0, signal, rtol=1e-5, atol=1e-6)
-        assert list(states) == list(range(num_steps))
-        assert max(x_t.abs().max() for x_t in states.values()) > 5  # the state was not clamped
+        states = list(sampler.states(denoise, noise.normal(64), schedule, grid, noise))
+        torch.testing.assert_close(states[-1], signal, rtol=1e-5, atol=1e-6)
+        assert len(states) == num_steps
+        assert max(x_t.abs().max() for x_t in states) > 5  # the state was not clamped
         # Heun's first step from pure noise, where alpha is 0, is Euler's.
         saved = "heun" in name and num_steps > 1 and bool(schedule.alpha(grid[0]) == 0)
         assert len(times) == sampler.evaluations(num_steps) - saved
@@ -201,8 +200,7 @@ def test_for_data_that_is_one_signal_the_state_keeps_the_mean_and_noise_of_the_s
     noise, grid = UnitNoise(), spaced_grid(schedule, 8, start=0.8)
     x = schedule.alpha(grid[:1]) * MEAN + schedule.sigma(grid[:1]) * noise.normal(20, torch.float64)
     signal = torch.full_like(x, MEAN)
-    states: list[Tensor] = []
-    make_sampler(name)(lambda x_t, t: signal, x, schedule, grid, noise, lambda index, x_t: states.append(x_t))
+    states = list(make_sampler(name).states(lambda x_t, t: signal, x, schedule, grid, noise))
     mean, variance = torch.tensor([mean_and_variance(state) for state in states], dtype=torch.float64).T
     torch.testing.assert_close(mean, schedule.alpha(grid[1:]) * MEAN, rtol=1e-12, atol=0)
     torch.testing.assert_close(variance, schedule.sigma(grid[1:]) ** 2, rtol=1e-9, atol=1e-15)
@@ -278,7 +276,7 @@ def test_eta_of_dpmpp_is_the_share_of_the_noise_that_is_fresh(eta: float) -> Non
     for name in (f"dpmpp-2m:eta={eta}", "ddim"):
         noise, schedule = UnitNoise(), SCHEDULES["cosine"]
         x_T = noise.normal(4, torch.float64)
-        make_sampler(name)(lambda x_t, t: 0 * x_t, x_T, schedule, grid, noise, lambda index, x_t: states.append(x_t))
+        states += make_sampler(name).states(lambda x_t, t: 0 * x_t, x_T, schedule, grid, noise)
     fall = (torch.tan(math.pi / 2 * grid[1]) / torch.tan(math.pi / 2 * grid[0])) ** eta
     torch.testing.assert_close(states[0][0, 0], fall * states[2][0, 0], rtol=1e-12, atol=0)
 

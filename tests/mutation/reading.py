@@ -90,7 +90,7 @@ ARGUMENTS = [
         },
     ),
     Guards(
-        "mel/limits.py",
+        "mel/identify/limits.py",
         "test_clipping.py",
         {"alike &= level > quiet + MARGIN": ("test_what_is_silent_or_beyond_its_length_is_no_padding", "pass")},
     ),
@@ -197,7 +197,7 @@ MODELS = [
         "models/config.py",
         "test_checkpoint.py",
         {
-            '_check_keys("config", data, {f.name for f in dataclasses.fields(cls)})': (
+            'check_keys("config", data, {f.name for f in dataclasses.fields(cls)})': (
                 "test_a_configuration_cannot_name_code",
                 "",
             ),

@@ -83,6 +83,8 @@ class StreamedVocoder:
                 t = torch.full((items,), node.time, dtype=torch.float64, device=noise.device)
                 evaluation = _Evaluation(t, self._network.evaluation(t), DelayLine())
             self._nodes.append((_Sum(node.terms), evaluation))
+        lines, signals = [terms.lines for terms, _ in self._nodes], len(self._draws) + len(self._nodes)
+        self._readers = [[own[index] for own in lines if index in own] for index in range(signals)]
 
     def push(self, mel: Tensor | None, last: bool) -> Tensor | None:
         """The next frames (B, n_mels, n) -> the speech (B, m * hop_length) that is settled, or None.
@@ -155,8 +157,8 @@ class StreamedVocoder:
         return diffuse(guess, x_T, self._levels)
 
     def _hand_on(self, index: int, piece: Tensor | None) -> None:
-        for terms, _ in self._nodes:
-            terms.push(index, piece)
+        for line in self._readers[index]:
+            line.push(piece)
 
 
 def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int) -> int:
@@ -201,21 +203,20 @@ class _Sum:
     """A sum of signals that arrive at different times."""
 
     def __init__(self, terms: Terms) -> None:
-        self._terms = {index: (coefficient, DelayLine()) for index, coefficient in terms}
-
-    def push(self, index: int, piece: Tensor | None) -> None:
-        if index in self._terms:
-            self._terms[index][1].push(piece)
+        self.lines = {index: DelayLine() for index, _ in terms}
+        self._coefficients = [coefficient for _, coefficient in terms]
 
     def take(self) -> Tensor | None:
         """As much of the sum (B, n) as all its terms are known for."""
-        count = min(line.held for _, line in self._terms.values())
+        count = min(line.held for line in self.lines.values())
         if count == 0:
             return None
-        total: Tensor | None = None
-        for coefficient, line in self._terms.values():
-            part = line.take(count)
-            total = part * coefficient if total is None else total.add_(part, alpha=coefficient)
+        first, *parts = (line.take(count) for line in self.lines.values())
+        if self._coefficients == [1.0]:
+            return first
+        total = first * self._coefficients[0]
+        for part, coefficient in zip(parts, self._coefficients[1:], strict=True):
+            total.add_(part, alpha=coefficient)
         return total
 
 
