@@ -113,7 +113,7 @@ def test_speech_is_brought_to_the_bands_of_its_mel_and_keeps_its_phase() -> None
     waveform, _ = read_audio(CLIP)
     waveform = waveform.reshape(1, -1)[:, : 100 * HOP]
     mel = MelTransform(spec)(waveform)
-    prior = ShapedNormal(PriorConfig(power=0.85, start_time=0.15, consistent=True), spec)
+    prior = ShapedNormal(PriorConfig(power=0.85, start_time=0.15, consistency=1.0), spec)
     _, magnitude = prior.spectra(mel)
     tilted = prior.stft.analysis(waveform) * torch.linspace(1.6, 0.6, 513)
     spectrum = prior.brought(tilted, magnitude)
@@ -126,4 +126,6 @@ def test_speech_is_brought_to_the_bands_of_its_mel_and_keeps_its_phase() -> None
     above = 400  # 8.6 kHz, where the mel has no bands
     torch.testing.assert_close(spectrum[..., above:], tilted[..., above:])
     with pytest.raises(ConfigError, match=r"prior.power: .* set power above 0"):
-        PriorConfig(consistent=True)
+        PriorConfig(consistency=1.0)
+    with pytest.raises(ConfigError, match=r"prior.consistency: 1.5 is outside 0 to 1"):
+        PriorConfig(power=0.5, consistency=1.5)

@@ -72,7 +72,7 @@ class StreamedVocoder:
             reach, pitch = self._shaped.envelope.frames // 2, self._shaped.pitch is not None
             past, ahead = (pitch_net.PAST, pitch_net.AHEAD) if pitch else (0, 0)
             self._context = Context(max(reach, past), max(reach, ahead), "replicate")
-        consistent = self._shaped is not None and self._shaped.config.consistent
+        consistent = self._shaped is not None and self._shaped.config.consistency > 0
         self._finish = FinishStream(self._shaped, ends) if self._shaped is not None and consistent else None
         self._kind = twin_of(denoiser)
         self._network = self._kind(denoiser.backbone, ends, dtype)
@@ -172,7 +172,7 @@ def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int) -> int:
         if denoiser.start_time < 1:
             frames += config.phase_iterations * stream_stft.phase_look_ahead(stft)
             frames += 0 if config.harmonic else there_and_back  # of the noise that is shaped first
-        frames += there_and_back if config.consistent else 0
+        frames += there_and_back if config.consistency else 0
         reach = shaped.envelope.frames // 2
         frames += max(reach, pitch_net.AHEAD) if config.harmonic else reach
     return frames * hop_length + evaluations * each

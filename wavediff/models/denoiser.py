@@ -115,9 +115,9 @@ class Bound:
         return prior.guess(white, self.cond.envelope[:count], self.cond.magnitude[:count], iterations)
 
     def finished(self, speech: Tensor) -> Tensor:
-        """The result of sampling (B, N) -> speech: brought to the mel where the prior is consistent."""
+        """The result of sampling (B, N) -> speech: brought to the mel as far as the prior says."""
         prior = self._shaping
-        if prior is None or not prior.config.consistent or self.cond.magnitude is None:
+        if prior is None or not prior.config.consistency or self.cond.magnitude is None:
             return speech
         return prior.stft.synthesis(prior.brought(prior.stft.analysis(speech), self.cond.magnitude))
 

@@ -9,7 +9,7 @@ from wavediff.errors import ConfigError
 _LATER_FIELDS = {
     "causal_layers",
     "codec",
-    "consistent",
+    "consistency",
     "default_length",
     "fold",
     "harmonic",
