@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from wavediff import Generator
 from wavediff.diffusion import CosineSchedule
+from wavediff.diffusion.walk import diffuse, levels
 from wavediff.errors import AudioError, ConfigError, SamplingError, WavediffError
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Denoiser, Guided
-from wavediff.models.sampling import diffuse
 from wavediff.pipelines.circular import Circular, close_loop, wrap
 
 STEPS = 3
@@ -178,7 +178,7 @@ def test_a_sound_is_changed_with_other_noise_than_it_was_made_from(sampler: str)
 
 def test_noise_is_added_on_the_device_of_the_signal() -> None:
     signal = torch.zeros(2, 8, device="meta")
-    assert diffuse(signal, signal, torch.tensor(0.5, dtype=torch.float64), CosineSchedule()).device.type == "meta"
+    assert diffuse(signal, signal, levels(CosineSchedule(), 0.5)).device.type == "meta"
 
 
 def test_two_sounds_are_the_ends_where_little_noise_is_added() -> None:

@@ -87,7 +87,7 @@ BULK = [
         "pipelines/vocoder.py",
         "test_clipping.py",
         {
-            "Clipping(speech).warn(stacklevel=3)": ("test_decode_counts_what_it_clips", ""),
+            "Clipping(speech).warn()": ("test_decode_counts_what_it_clips", ""),
             "clipping.warn()": ("test_a_stream_says_so_once_at_its_end", ""),
         },
     ),
