@@ -90,7 +90,7 @@ ARGUMENTS = [
         },
     ),
     Guards(
-        "mel/limits.py",
+        "mel/identify/limits.py",
         "test_clipping.py",
         {"alike &= level > quiet + MARGIN": ("test_what_is_silent_or_beyond_its_length_is_no_padding", "pass")},
     ),
