@@ -52,7 +52,7 @@ CONFIGS = {
         SpectralConfig(bands=16, channels=4, layers=2, causal_layers=1),
         CosineSchedule(),
         "v",
-        PriorConfig(power=0.8, start_time=0.5, phase_iterations=0, harmonic=True),
+        PriorConfig(power=0.8, start_time=0.5, phase_iterations=0, harmonic=True, consistent=True),
         SPEC,
     ),
 }

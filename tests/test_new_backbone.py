@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from wavediff import Vocoder
 from wavediff.audio import read_audio, write_audio
 from wavediff.backbones import Condition
+from wavediff.bulk.decoding import Decoder, Settings
 from wavediff.cli.demo import CLIP
-from wavediff.diffusion import CosineSchedule, ItemNoise
+from wavediff.diffusion import CosineSchedule, ItemNoise, SamplingOptions
 from wavediff.engine import registry
 from wavediff.engine.lines import DelayLine
 from wavediff.engine.streams import Streams
@@ -111,6 +112,12 @@ def test_it_does_not_stream_and_says_so(vocoder: Vocoder, mel: Tensor) -> None:
         vocoder.stream([mel[0]])
     with pytest.raises(ConfigError, match="use decode"):
         vocoder.delay()
+
+
+def test_a_file_too_long_for_a_batch_is_decoded_at_once(vocoder: Vocoder, mel: Tensor) -> None:
+    decoder = Decoder(vocoder, Settings(SamplingOptions(2, seed=7)))
+    speech = torch.cat(list(decoder._spoken(iter(mel[0].split(5, -1)))))
+    assert torch.equal(speech, vocoder.decode(mel[0], 2, seed=7))
 
 
 def test_its_files_are_read_back(vocoder: Vocoder, mel: Tensor, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ SPEC = MelSpec.preset("hifigan")
 CENTRED = dataclasses.replace(MelSpec.preset("tacotron2"), hop_length=200)  # hops that do not divide the window
 SPECTRAL = SpectralConfig(bands=16, channels=8, layers=2)
 GUESSING = PriorConfig(power=0.8, start_time=0.5, phase_iterations=4)
-VOICE = dataclasses.replace(GUESSING, phase_iterations=0, harmonic=True)
+VOICE = dataclasses.replace(GUESSING, phase_iterations=0, harmonic=True, consistent=True)
 CONFIGS = {
     "diffwave": ModelConfig(DiffWaveConfig(channels=8, layers=6, dilation_cycle=5), mel=SPEC),
     "folded, as its author's": ModelConfig(

@@ -106,3 +106,24 @@ def test_a_guess_from_a_voice_has_the_pitch_that_it_was_told(monkeypatch: pytest
 def test_a_switch_is_true_or_false() -> None:
     with pytest.raises(ConfigError, match=r"prior.harmonic: 1 is neither"):
         PriorConfig(harmonic=1)  # type: ignore[arg-type]
+
+
+def test_speech_is_brought_to_the_bands_of_its_mel_and_keeps_its_phase() -> None:
+    spec = MelSpec()
+    waveform, _ = read_audio(CLIP)
+    waveform = waveform.reshape(1, -1)[:, : 100 * HOP]
+    mel = MelTransform(spec)(waveform)
+    prior = ShapedNormal(PriorConfig(power=0.85, start_time=0.15, consistent=True), spec)
+    _, magnitude = prior.spectra(mel)
+    tilted = prior.stft.analysis(waveform) * torch.linspace(1.6, 0.6, 513)
+    spectrum = prior.brought(tilted, magnitude)
+
+    def error(x: Tensor) -> Tensor:
+        return (MelTransform(spec)(prior.stft.synthesis(x)) - mel)[..., 2:-2].abs().mean()
+
+    assert error(spectrum) < 0.5 * error(tilted)
+    torch.testing.assert_close(spectrum.angle(), tilted.angle(), atol=1e-4, rtol=0)
+    above = 400  # 8.6 kHz, where the mel has no bands
+    torch.testing.assert_close(spectrum[..., above:], tilted[..., above:])
+    with pytest.raises(ConfigError, match=r"prior.power: .* set power above 0"):
+        PriorConfig(consistent=True)

@@ -23,7 +23,8 @@ from wavediff.mel.transform import filterbank
 MAX_PHASE_ITERATIONS = 1_000
 MAX_WIDTH = 255  # of a mean over bands or frames
 _INVERSION_ITERATIONS = 20  # multiplicative updates of the pseudo-inverse
-_MORE_COLUMNS = 16  # products of few round differently
+_MORE_COLUMNS = 16
+_LEAST_POWER = 1e-18  # where the root has a gradient
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class PriorConfig:
         phase_iterations: Griffin-Lim iterations that make the guess from the mel and from the first phase.
         harmonic: the guess is a voice with the pitch of the mel, shaped by the mel: pulses through a filter, without
             iterations. It looks a twentieth of a second ahead.
+        consistent: at its end the speech is brought to the bands of the mel, its phase kept.
 
     Raises:
         ConfigError: a value out of bounds.
@@ -49,6 +51,7 @@ class PriorConfig:
     start_time: float = 1.0
     phase_iterations: int = 32
     harmonic: bool = False
+    consistent: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.power <= 1 or not 0 < self.start_time <= 1:
@@ -60,11 +63,14 @@ class PriorConfig:
         for name in ("bands", "frames"):
             if not 1 <= getattr(self, name) <= MAX_WIDTH or getattr(self, name) % 2 == 0:
                 raise ConfigError(f"prior.{name}: {getattr(self, name)} is not an odd number from 1 to {MAX_WIDTH}")
-        if type(self.harmonic) is not bool:
-            raise ConfigError(f"prior.harmonic: {self.harmonic!r} is neither true nor false")
-        if self.harmonic and (self.phase_iterations or self.power == 0):
+        for name in ("harmonic", "consistent"):
+            if type(getattr(self, name)) is not bool:
+                raise ConfigError(f"prior.{name}: {getattr(self, name)!r} is neither true nor false")
+        if (self.harmonic or self.consistent) and self.power == 0:
+            raise ConfigError("prior.power: harmonic and consistent need a mel in the prior; set power above 0")
+        if self.harmonic and self.phase_iterations:
             raise ConfigError(
-                f"prior.harmonic: a voice takes no phase_iterations ({self.phase_iterations}) and needs a power above 0"
+                f"prior.phase_iterations: {self.phase_iterations}, but a voice (harmonic) takes none; set 0"
             )
 
 
@@ -93,7 +99,7 @@ class ShapedNormal(Prior):
         n_fft: length of the frames the noise is shaped in; 0 for the dialect's.
     """
 
-    weights: Tensor  # (n_mels, bins) of the mel
+    weights: Tensor  # (n_mels, bins), of the mel's bands
     tract: Tensor  # (bins, bins), level -> phase of minimum phase
 
     def __init__(self, config: PriorConfig, spec: MelSpec, n_fft: int = 0) -> None:
@@ -102,10 +108,10 @@ class ShapedNormal(Prior):
         spec = self.spec
         self.envelope = SpectralEnvelope(spec, config.bands, config.frames, config.power)
         self.stft = FrameSTFT(spec)
+        self.register_buffer("weights", filterbank(spec).clone(), persistent=False)
         self.pitch: PitchNet | None = None
         if config.harmonic:
             self.pitch = PitchNet().requires_grad_(False)
-            self.register_buffer("weights", filterbank(spec).clone(), persistent=False)
             # The phase is linear in the level: a column is the phase of a level of one in one bin.
             tract = minimum_phase(torch.eye(spec.n_fft // 2 + 1, dtype=torch.float64, device="cpu")).T
             self.register_buffer("tract", tract.float().contiguous(), persistent=False)
@@ -145,16 +151,38 @@ class ShapedNormal(Prior):
             source, envelope, magnitude: (B, frames, n_fft // 2 + 1); the first is complex.
         """
         level, count = envelope.log() / self.config.power, source.shape[1]
-        made = (source.real.square() + source.imag.square()).sqrt() * level.exp()
-        # Frames are columns, and not few of them: then a frame's result has the same bits whatever the others.
-        levels, made, wanted = (F.pad(x.transpose(1, 2), (0, _MORE_COLUMNS)) for x in (level, made, magnitude))
-        phase = (self.tract @ levels).transpose(1, 2)[:, :count]
-        # One multiplicative update towards the mel (Lee and Seung 2001, eq. 4); 0 where the dialect has no band.
-        wanted_bands, made_bands = (self.weights.T @ (self.weights @ x) for x in (wanted, made))
-        gain = level.exp() * (wanted_bands / made_bands.clamp(min=1e-30)).transpose(1, 2)[:, :count]
+        phase = (self.tract @ _columns(level)).transpose(1, 2)[:, :count]
+        gain = level.exp() * self._gain(_magnitude(source) * level.exp(), magnitude)
         # In real numbers: of complex products some processors round the last few otherwise than the rest.
         cosine, sine = gain * phase.cos(), gain * phase.sin()
         return torch.complex(source.real * cosine - source.imag * sine, source.real * sine + source.imag * cosine)
+
+    def brought(self, spectrum: Tensor, magnitude: Tensor) -> Tensor:
+        """The spectrum of speech (B, frames, bins) with about the bands of the mel; its phase is kept.
+
+        A band changes by 12 dB at the most. What lies above the dialect's bands stays as it is.
+        """
+        gain = self._gain(_magnitude(spectrum), magnitude).clamp(0.25, 4.0)
+        gain = torch.where(self.weights.sum(0) > 0, gain, 1.0)
+        return torch.complex(spectrum.real * gain, spectrum.imag * gain)
+
+    def _gain(self, made: Tensor, wanted: Tensor) -> Tensor:
+        """By what a magnitude (B, frames, bins) is multiplied to come near the bands of another.
+
+        One multiplicative update (Lee and Seung 2001, eq. 4); 0 where the dialect has no band.
+        """
+        made_bands, wanted_bands = (self.weights.T @ (self.weights @ _columns(x)) for x in (made, wanted))
+        return (wanted_bands / made_bands.clamp(min=1e-30)).transpose(1, 2)[:, : made.shape[1]]
+
+
+def _columns(x: Tensor) -> Tensor:
+    """(B, frames, bins) -> (B, bins, frames and some more): products of few columns round differently, and a frame's
+    result must have the same bits whatever the others are."""
+    return F.pad(x.transpose(1, 2), (0, _MORE_COLUMNS))
+
+
+def _magnitude(spectrum: Tensor) -> Tensor:
+    return (spectrum.real.square() + spectrum.imag.square() + _LEAST_POWER).sqrt()
 
 
 def make_prior(config: PriorConfig, spec: MelSpec | None, n_fft: int = 0) -> Prior:

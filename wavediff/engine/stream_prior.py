@@ -29,6 +29,23 @@ class ShapeStream:
         return self._synthesis.push(spectra, last)
 
 
+class FinishStream:
+    """`ShapedNormal.brought`: the result of sampling (B, n * hop_length) -> speech with the mel's bands."""
+
+    def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
+        self._prior, self._analysis, self._synthesis = prior, Analysis(prior.stft, ends), Synthesis(prior.stft, ends)
+        self._magnitudes = DelayLine()
+
+    def push(self, samples: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
+        """The speech that is settled."""
+        for cond in conditions:
+            self._magnitudes.push(cond.magnitude)
+        spectra = self._analysis.push(samples, last)
+        if spectra is not None:
+            spectra = self._prior.brought(spectra, self._magnitudes.take(spectra.shape[1]))
+        return self._synthesis.push(spectra, last)
+
+
 class VoiceStream:
     """`ShapedNormal.guess` with a voice: white noise (B, n * hop_length) -> a guess at the speech."""
 

@@ -18,7 +18,7 @@ from wavediff.diffusion.walk import diffuse, levels
 from wavediff.engine import stream_stft
 from wavediff.engine.lines import Context, DelayLine, Ends
 from wavediff.engine.registry import streams_of
-from wavediff.engine.stream_prior import GuessStream, ShapeStream, VoiceStream
+from wavediff.engine.stream_prior import FinishStream, GuessStream, ShapeStream, VoiceStream
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import pitch as pitch_net
@@ -72,6 +72,8 @@ class StreamedVocoder:
             reach, pitch = self._shaped.envelope.frames // 2, self._shaped.pitch is not None
             past, ahead = (pitch_net.PAST, pitch_net.AHEAD) if pitch else (0, 0)
             self._context = Context(max(reach, past), max(reach, ahead), "replicate")
+        consistent = self._shaped is not None and self._shaped.config.consistent
+        self._finish = FinishStream(self._shaped, ends) if self._shaped is not None and consistent else None
         self._kind = twin_of(denoiser)
         self._network = self._kind(denoiser.backbone, ends, dtype)
         self._nodes: list[tuple[_Sum, _Evaluation | None]] = []
@@ -106,7 +108,7 @@ class StreamedVocoder:
             if evaluation is not None:
                 piece = self._estimate(evaluation, piece, last)
             self._hand_on(index, piece)
-        return piece
+        return piece if self._finish is None else self._finish.push(piece, conditions, last)
 
     def _estimate(self, evaluation: "_Evaluation", x_t: Tensor | None, last: bool) -> Tensor | None:
         """The estimate of x_0 that is settled."""
@@ -168,6 +170,7 @@ def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int) -> int:
         if denoiser.start_time < 1:
             frames += config.phase_iterations * stream_stft.phase_look_ahead(stft)
             frames += 0 if config.harmonic else there_and_back  # of the noise that is shaped first
+        frames += there_and_back if config.consistent else 0
         reach = shaped.envelope.frames // 2
         frames += max(reach, pitch_net.AHEAD) if config.harmonic else reach
     return frames * hop_length + evaluations * each

@@ -97,7 +97,7 @@ class FewSteps(nn.Module):
             return predict_x0(self.denoiser.prediction, output, x_t, alpha, sigma)
 
         *_, speech = walk(estimate, self.unrolled, start, map(bound.noise, others))
-        return speech.clamp(-1, 1)
+        return bound.finished(speech).clamp(-1, 1)
 
     def inputs(self, mel: Tensor) -> dict[str, Tensor]:
         """Something to trace with, for a mel (B, n_mels, frames)."""

@@ -29,6 +29,7 @@ from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import MelSpec
 from wavediff.mel.core import core_spec
 from wavediff.models.denoiser import Denoiser
+from wavediff.models.literals import build, check_keys, completed, is_number
 
 MAX_LABELS = 10_000
 MAX_LENGTH = 1 << 30
@@ -82,7 +83,7 @@ class ModelConfig:
         if len({number for number, _ in self.plans}) != len(self.plans):
             raise ConfigError("plans: two are for the same number of evaluations; keep one of them")
         for number, plan in self.plans:
-            if not _is_number(number, int) or plan.evaluations > number:
+            if not is_number(number, int) or plan.evaluations > number:
                 raise ConfigError(f"plans: one for {number!r} evaluations takes {plan.evaluations}")
         if self.mel is not None and self.mel.sample_rate != self.sample_rate:
             raise ConfigError(
@@ -151,8 +152,8 @@ class ModelConfig:
         Raises:
             ConfigError: a key is unknown, missing, or its value out of bounds.
         """
-        data = _completed(cls, data)
-        _check_keys("config", data, {f.name for f in dataclasses.fields(cls)})
+        data = completed(cls, data)
+        check_keys("config", data, {f.name for f in dataclasses.fields(cls)})
         labels, pretransform = data["labels"], data["pretransform"]
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise ConfigError("labels: is not a list of names")
@@ -160,11 +161,11 @@ class ModelConfig:
             backbone=_untagged("backbone", data["backbone"], _backbone_classes()),
             schedule=_untagged("schedule", data["schedule"], SCHEDULES),
             prediction=data["prediction"],
-            prior=_build("prior", PriorConfig, data["prior"]),
+            prior=build("prior", PriorConfig, data["prior"]),
             mel=None if data["mel"] is None else MelSpec.from_dict(data["mel"]),
             sample_rate=data["sample_rate"],
             labels=tuple(labels),
-            codec=None if data["codec"] is None else _build("codec", CodecConfig, data["codec"]),
+            codec=None if data["codec"] is None else build("codec", CodecConfig, data["codec"]),
             pretransform=None if pretransform is None else cls.from_dict(pretransform),
             default_length=data["default_length"],
             n_fft=data["n_fft"],
@@ -245,11 +246,7 @@ def _untagged(name: str, data: Any, classes: Mapping[str, type]) -> Any:
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in classes:
         raise ConfigError(f"{name}.kind: {kind!r} is unknown; choose from {', '.join(classes)}")
-    return _build(name, classes[kind], {key: value for key, value in data.items() if key != "kind"})
-
-
-# What files written before there were these lack; they mean the defaults.
-_LATER_FIELDS = {"causal_layers", "codec", "pretransform", "default_length", "fold", "harmonic", "n_fft", "plans"}
+    return build(name, classes[kind], {key: value for key, value in data.items() if key != "kind"})
 
 
 def _plans(data: Any) -> tuple[tuple[int, Plan], ...]:
@@ -257,7 +254,7 @@ def _plans(data: Any) -> tuple[tuple[int, Plan], ...]:
         raise ConfigError(f"plans: is not a list of at most {MAX_PLANS}")
     plans = []
     for entry in data:
-        _check_keys("plans", entry, {"evaluations", "sampler", "times"})
+        check_keys("plans", entry, {"evaluations", "sampler", "times"})
         if not isinstance(entry["sampler"], str) or not isinstance(entry["times"], list):
             raise ConfigError("plans: needs the name of a sampler and a list of times")
         try:
@@ -267,34 +264,6 @@ def _plans(data: Any) -> tuple[tuple[int, Plan], ...]:
     return tuple(plans)
 
 
-def _completed(cls: Any, data: Any) -> Any:
-    """`data` with the defaults of fields that its format did not have yet."""
-    if not isinstance(data, dict):
-        return data
-    return {f.name: f.default for f in dataclasses.fields(cls) if f.name in _LATER_FIELDS} | data
-
-
-def _check_keys(name: str, data: Any, known: set[str]) -> None:
-    if not isinstance(data, dict):
-        raise ConfigError(f"{name}: is a {type(data).__name__}, not a table of keys")
-    unknown, missing = sorted(set(data) - known), sorted(known - set(data))
-    if unknown or missing:
-        raise ConfigError(f"{name}: unknown keys {unknown[:5]}, missing keys {missing[:5]}")
-
-
-def _build(name: str, cls: Any, data: Any) -> Any:
-    data = _completed(cls, data)
-    _check_keys(name, data, {f.name for f in dataclasses.fields(cls) if f.init})
-    for f in dataclasses.fields(cls):
-        if f.init and f.type in (int, float) and not _is_number(data[f.name], f.type):
-            raise ConfigError(f"{name}.{f.name}: {data[f.name]!r} is not a number of the right kind")
-    return cls(**data)
-
-
-def _is_number(value: Any, kind: type) -> bool:
-    return not isinstance(value, bool) and isinstance(value, int if kind is int else int | float)
-
-
 def _check_sample_rate(value: Any) -> None:
-    if not _is_number(value, int) or not 4_000 <= value <= 384_000:
+    if not is_number(value, int) or not 4_000 <= value <= 384_000:
         raise ConfigError(f"sample_rate: {value!r} is not a whole number of Hz from 4000 to 384000")

@@ -114,6 +114,13 @@ class Bound:
         count = len(white)
         return prior.guess(white, self.cond.envelope[:count], self.cond.magnitude[:count], iterations)
 
+    def finished(self, speech: Tensor) -> Tensor:
+        """The result of sampling (B, N) -> speech: brought to the mel where the prior is consistent."""
+        prior = self._shaping
+        if prior is None or not prior.config.consistent or self.cond.magnitude is None:
+            return speech
+        return prior.stft.synthesis(prior.brought(prior.stft.analysis(speech), self.cond.magnitude))
+
     def whitened(self, signal: Tensor) -> Tensor:
         """Spectrum (B, frames, bins) of a signal over the envelope of the noise, a (B, N) one for a white prior."""
         if self._shaping is None or self.cond.envelope is None:

@@ -49,7 +49,8 @@ def follow(bound: Bound, start: Start, plan: Plan, on_step: OnStep | None = None
         SamplingError: a step gave NaN.
     """
     noise = bound.noise_of(start.items.copy())
-    return denoise(bound, first_state(bound, start, plan), bound.denoiser.schedule, plan, noise, on_step)
+    x_0 = denoise(bound, first_state(bound, start, plan), bound.denoiser.schedule, plan, noise, on_step)
+    return bound.finished(x_0)
 
 
 def first_state(bound: Bound, start: Start, plan: Plan) -> Tensor:

@@ -263,7 +263,8 @@ class Vocoder(MelPipeline):
             yield start.noise
         x_T = first_state(bound, start, plan)
         yield x_T
-        yield from states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
+        *between, x_0 = states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
+        yield from (*between, bound.finished(x_0))
 
     @exact
     def _push(self, stream: StreamedVocoder, frames: Tensor | None, last: bool) -> Tensor | None:

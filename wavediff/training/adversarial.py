@@ -93,7 +93,7 @@ class AdversarialModule(VocoderModule):
         x_0, process = told.waveform, told.bound
         x_t, t, _ = self.start.noisy(process, x_0, noise, self.denoiser.schedule)
         valid = torch.arange(x_0.shape[1], device=self.device) < told.lengths[:, None]
-        made, recorded = process(x_t, t).float() * valid, x_0 * valid
+        made, recorded = process.finished(process(x_t, t).float()) * valid, x_0 * valid
         per_item = self.start.spectral_weight * told.spectral_loss(made, recorded)
         mean = per_item.mean()
         distinction = self._teach_critics(recorded, made)
