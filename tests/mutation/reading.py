@@ -197,7 +197,7 @@ MODELS = [
         "models/config.py",
         "test_checkpoint.py",
         {
-            '_check_keys("config", data, {f.name for f in dataclasses.fields(cls)})': (
+            'check_keys("config", data, {f.name for f in dataclasses.fields(cls)})': (
                 "test_a_configuration_cannot_name_code",
                 "",
             ),
