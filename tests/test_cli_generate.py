@@ -112,7 +112,7 @@ def test_the_silence_after_a_sound_is_cut_off() -> None:
         (["--count", "2", "--seed", str(2**63 - 1)], "must lie in 0 to 2^63 - 1"),
         (["--seed", "-1"], "--seed: -1"),
         (["--vary", "x.wav", "--seconds", "1"], "--seconds: a recording decides"),
-        (["--between", "1", "2", "--count", "1"], "a count of at least 2"),
+        (["--between", "1", "2", "--count", "1"], "count: 1 is not a whole number from 2"),
         (["--seconds", "nan"], "seconds: nan"),
         (["--device", "meta"], "meta is not supported"),
         (["--seconds", "-1"], "seconds: -1.0"),

@@ -74,7 +74,7 @@ def as_path(path: Any, name: str, error: type[WavediffError]) -> Path:
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
         raise error(f"{name}: expected the name of a file or folder, got {_shown(path)}; give text or a Path")
     if "\0" in os.fspath(path):
-        raise error(f"{name}: {_shown(path)} holds the character NUL, which no file's name does; correct it")
+        raise error(f"{name}: {os.fspath(path)!r} holds the character NUL, which no file's name does; correct it")
     return Path(path)
 
 

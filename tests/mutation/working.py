@@ -87,7 +87,7 @@ BULK = [
         "pipelines/vocoder.py",
         "test_clipping.py",
         {
-            "Clipping(speech).warn(stacklevel=3)": ("test_decode_counts_what_it_clips", ""),
+            "Clipping(speech).warn()": ("test_decode_counts_what_it_clips", ""),
             "clipping.warn()": ("test_a_stream_says_so_once_at_its_end", ""),
         },
     ),
@@ -257,13 +257,29 @@ SAMPLING = [
         {"if len(seeds) != count:": "test_impossible_sampling_is_refused"},
     ),
     Guards(
+        "diffusion/plan.py",
+        "test_vocoder.py",
+        {
+            'whole(self.num_steps, "num_steps", 1, most, SamplingError)': (
+                "test_impossible_sampling_is_refused",
+                "self.num_steps",
+            ),
+        },
+    ),
+    Guards(
+        "diffusion/grids.py",
+        "test_grids.py",
+        {
+            'return whole(num_steps, "num_steps", 1, most, SamplingError)': (
+                "test_a_number_of_steps_that_was_not_trained_is_refused",
+                "return num_steps",
+            ),
+        },
+    ),
+    Guards(
         "diffusion/grids.py",
         "test_vocoder.py",
         {
-            'return whole(num_steps, "num_steps", 1, most, SamplingError)': (
-                "test_impossible_sampling_is_refused",
-                "return num_steps",
-            ),
             "_check_trained(schedule, betas, alpha_bars)\n": ("test_impossible_sampling_is_refused", "pass\n"),
             "if any(later < earlier for earlier, later in itertools.pairwise(betas)):": (
                 "test_impossible_sampling_is_refused"

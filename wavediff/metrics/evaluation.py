@@ -16,6 +16,7 @@ def evaluate_pair(
 ) -> dict[str, float | None]:
     """Compare a synthesised signal with its reference.
 
+    >>> import torch
     >>> reference = 0.1 * torch.randn(22_050, generator=torch.Generator().manual_seed(0))
     >>> evaluate_pair(reference, reference, 22_050, ["mr_stft", "log_mel_l1"])
     {'mr_stft': 0.0, 'log_mel_l1': 0.0}

@@ -1,5 +1,6 @@
 """Speech that a mel asks to be louder than full scale."""
 
+import sys
 import warnings
 
 import torch
@@ -12,6 +13,7 @@ _AT_ONCE = 2**18  # columns: little beside the speech, which may be an hour
 
 # Share of the samples. Speech turned up by 10 dB clips 1 % of them; mels of other dialects clip 7 to 46 %.
 _MOST = 0.03
+_INSIDE = ("wavediff", "torch")
 
 
 class Clipping:
@@ -46,7 +48,11 @@ class Clipping:
             )
         return f"{what}; {advice}"
 
-    def warn(self, source: str = "mel", stacklevel: int = 2) -> None:
-        """Warn of what was clipped, if anything was."""
+    def warn(self, source: str = "mel") -> None:
+        """Warn of what was clipped, if anything was, where this package was called from."""
         if self.samples:
-            warnings.warn(f"{source}: {self.fault}", ClippingWarning, stacklevel=stacklevel + 1)
+            frame, level = sys._getframe(), 1
+            # Decorators lie on the way, and torch's own functions where a compiler is about.
+            while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _INSIDE:
+                frame, level = frame.f_back, level + 1
+            warnings.warn(f"{source}: {self.fault}", ClippingWarning, stacklevel=level)

@@ -149,7 +149,7 @@ class Vocoder(MelPipeline):
                     on_step(number, len(pieces))
         if ends is not None:
             speech = ends.clear(speech, 0, self.hop_length)
-        Clipping(speech).warn(stacklevel=3)  # past the decorator
+        Clipping(speech).warn()
         return speech if mel.ndim == 3 else speech[0]
 
     def _whole(
