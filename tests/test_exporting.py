@@ -30,10 +30,7 @@ from wavediff.pipelines.vocoder import Vocoder
 pytest.importorskip("onnxscript", reason="the exporter is absent: pip install 'wavediff[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="what runs ONNX files is absent: pip install onnxruntime")
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:The given buffer is not writable"),  # torch.export.load's own
-    pytest.mark.xdist_group("exporting"),  # whoever exported a model runs it too
-]
+pytestmark = pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch.export.load's own
 
 SPEC = MelSpec.preset("hifigan")
 CENTRED = dataclasses.replace(MelSpec.preset("tacotron2"), hop_length=200)  # hops that do not divide the window

@@ -18,7 +18,7 @@ NETWORK = {"socket", "ssl", "urllib", "http", "ftplib", "smtplib", "requests", "
 NETWORK |= {"huggingface_hub", "uvicorn", "starlette", "webbrowser", "xmlrpc"}
 HARMLESS = {"urllib.parse", "http.cookies"}  # of text
 MAY_USE_THE_NETWORK = {
-    "hub.py": "fetches and pushes models that are named user/model",
+    "models/hub.py": "fetches and pushes models that are named user/model",
     "data/corpora/ljspeech.py": "--download",
     "data/corpora/sc09.py": "--download",
     "cli/serve.py": "opens a browser on request",

@@ -83,9 +83,16 @@ def test_the_envelope_follows_gain_by_its_power_and_is_flat_above_the_mel(speech
     torch.testing.assert_close(top, top[..., :1].expand_as(top))
 
 
-@pytest.mark.parametrize("wrong", [{"bands": 4}, {"frames": 0}, {"power": 1.5}])
-def test_an_envelope_out_of_bounds_is_refused(wrong: dict) -> None:
-    with pytest.raises(ConfigError, match="odd and positive"):
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"bands": 4}, "bands 4 .* must be odd"),
+        ({"frames": 0}, "frames: 0 is not"),
+        ({"power": 1.5}, "power: 1.5 is not"),
+    ],
+)
+def test_an_envelope_out_of_bounds_is_refused(wrong: dict, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
         SpectralEnvelope(SPEC, **wrong)
 
 
