@@ -5,7 +5,7 @@ import torch
 from vocoders import untrained
 
 from wavediff.backbones import SpectralConfig
-from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig
+from wavediff.diffusion import CosineSchedule, ItemNoise, MelLoss, PriorConfig, SpectralLoss
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.models.config import ModelConfig
@@ -96,3 +96,15 @@ def test_impossible_dialects_are_refused(vocoder: Vocoder) -> None:
     codec = ModelConfig(mel=MelSpec())
     with pytest.raises(ConfigError, match=r"model.dialects: vocos-24k needs other weights"):
         Dialects(codec, untrained(codec).denoiser, ["vocos-24k"])
+
+
+def test_the_mel_distance_is_the_level_that_is_amiss_and_does_not_hear_where_in_a_band_a_tone_lies() -> None:
+    distance, time = MelLoss(MelSpec()), torch.arange(22_050) / 22_050
+    tones = torch.sin(2 * torch.pi * torch.tensor([[7000.0], [7012.0]]) * time)
+    noise = 0.1 * torch.randn(2, 22_050, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(distance(2 * noise, noise), torch.full((2,), 0.6931), atol=5e-3, rtol=0)
+    moved = tones[1:] + noise[:1], tones[:1] + noise[:1]
+    assert distance(*moved) < 0.2 * SpectralLoss(MelSpec())(*moved)
+    vocoder = Dialects(config := ModelConfig(mel=MelSpec()), untrained(config).denoiser, [], distance=MelLoss)
+    told = vocoder.tell(batch(), ItemNoise([0, 1]))
+    assert isinstance(told.distance, MelLoss)

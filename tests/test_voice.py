@@ -13,7 +13,7 @@ from wavediff.diffusion.harmonic import HarmonicSource, minimum_phase
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, MelTransform
-from wavediff.mel.pitch import AHEAD, HIGHEST_PITCH, LOWEST_PITCH, PAST, PITCHES, PitchNet, class_pitch, pitch_class
+from wavediff.mel.pitch_net import AHEAD, HIGHEST_PITCH, LOWEST_PITCH, PAST, PITCHES, PitchNet, class_pitch, pitch_class
 
 N_FFT, HOP = 1024, 256
 

@@ -18,7 +18,7 @@ import wavediff
 from wavediff.audio import read_audio, resample
 from wavediff.data.manifest import read_manifest
 from wavediff.mel import MelSpec, MelTransform, pseudo_inverse
-from wavediff.mel.pitch import AHEAD, LOW_BINS, PAST, PITCHES, PitchNet, pitch_class
+from wavediff.mel.pitch_net import AHEAD, LOW_BINS, PAST, PITCHES, PitchNet, pitch_class
 from wavediff.metrics.pitch import pitch_track
 from wavediff.models.checkpoint import save_checkpoint
 from wavediff.models.config import build_denoiser

@@ -17,7 +17,7 @@ from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
 from wavediff.mel.core import core_spec, in_core
 from wavediff.mel.griffin_lim import find_phase
-from wavediff.mel.pitch import PitchNet
+from wavediff.mel.pitch_net import PitchNet
 from wavediff.mel.transform import filterbank
 
 MAX_PHASE_ITERATIONS = 1_000

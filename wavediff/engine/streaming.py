@@ -21,7 +21,7 @@ from wavediff.engine.registry import streams_of
 from wavediff.engine.stream_prior import FinishStream, GuessStream, ShapeStream, VoiceStream
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError, SamplingError
-from wavediff.mel import pitch as pitch_net
+from wavediff.mel import pitch_net
 from wavediff.models.denoiser import Denoiser
 
 # Matrix products of fewer columns round differently, and Griffin-Lim makes much of little.

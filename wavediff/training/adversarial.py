@@ -1,20 +1,21 @@
 """A trained vocoder goes on learning, against critics that tell its speech from recordings."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
-from wavediff.diffusion import SignalRegression, SpectralLoss
+from wavediff.diffusion import MelLoss, SignalRegression, SpectralLoss
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
 from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training.critics import CriticConfig, Critics
-from wavediff.training.dialects import Dialects
+from wavediff.training.dialects import Dialects, Distance
 from wavediff.training.module import LRScheduler, VocoderModule
 from wavediff.training.vocoder_modules import sampled_losses
 
+ANCHORS: dict[str, type[Distance]] = {"spectral": SpectralLoss, "mel": MelLoss}
 OPTIMIZER_KEY = "wavediff_critic_optimizer"  # in a training checkpoint
 
 
@@ -36,6 +37,8 @@ class AdversarialModule(VocoderModule):
         critic_lead: steps that the critics learn alone, while the vocoder has the spectral loss only.
         dialects: presets whose mels are told, one drawn for each batch; the model's own alone by default.
         predicted_share: of the batches whose mels are told as acoustic models predict them.
+        anchor: the distance that `start.spectral_weight` weighs: "spectral" where the start's harmonics lie where the
+            recording's do, "mel" where they nearly do, as those of a voice (a weight of 2 was tried).
         learning_rate, weight_decay, warmup_steps, lr_scheduler, compile: see `VocoderModule`.
 
     Raises:
@@ -61,6 +64,7 @@ class AdversarialModule(VocoderModule):
         critic_lead: int = 150,
         dialects: Sequence[str] = (),
         predicted_share: float = 0.0,
+        anchor: Literal["spectral", "mel"] = "spectral",
         learning_rate: float = 5e-4,
         weight_decay: float = 0.0,
         warmup_steps: int = 200,
@@ -81,7 +85,7 @@ class AdversarialModule(VocoderModule):
         super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from)
         self.start, self.spectral_loss = start, SpectralLoss(self.mel_transform.spec)
         self.adversarial_weight, self.feature_weight, self.critic_lead = adversarial_weight, feature_weight, critic_lead
-        self.dialects = Dialects(config, self.denoiser, dialects, predicted_share)
+        self.dialects = Dialects(config, self.denoiser, dialects, predicted_share, ANCHORS[anchor])
         # The trainer's optimiser takes what asks for gradients; the critics have one of their own.
         self.critics = Critics(critics, config.sample_rate).requires_grad_(False)
         self._critic_optimizer = torch.optim.AdamW(self.critics.parameters(), critic_learning_rate, (0.8, 0.99))
@@ -94,7 +98,7 @@ class AdversarialModule(VocoderModule):
         x_t, t, _ = self.start.noisy(process, x_0, noise, self.denoiser.schedule)
         valid = torch.arange(x_0.shape[1], device=self.device) < told.lengths[:, None]
         made, recorded = process.finished(process(x_t, t).float()) * valid, x_0 * valid
-        per_item = self.start.spectral_weight * told.spectral_loss(made, recorded)
+        per_item = self.start.spectral_weight * told.distance(made, recorded)
         mean = per_item.mean()
         distinction = self._teach_critics(recorded, made)
         if self.global_step >= self.critic_lead:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from wavediff.audio import resample
 from wavediff.backbones import Condition
-from wavediff.diffusion import ItemNoise, SpectralLoss
+from wavediff.diffusion import ItemNoise, MelLoss, SpectralLoss
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.mel.transform import PER_NEPER
@@ -21,6 +21,9 @@ _BLUR = (0.25, 0.5, 0.25)  # over frames
 _NOISE, _OFFSET = 0.15, 0.25  # [nepers], the most
 
 
+Distance = SpectralLoss | MelLoss
+
+
 @dataclass(frozen=True)
 class Told:
     """A batch in a drawn dialect.
@@ -29,13 +32,13 @@ class Told:
         bound: the denoiser, told the mels.
         waveform: (B, frames * hop_length) at the dialect's rate.
         lengths: (B,) valid samples.
-        spectral_loss: of the dialect.
+        distance: of estimates from the waveform, by the spectra of the dialect.
     """
 
     bound: Bound
     waveform: Tensor
     lengths: Tensor
-    spectral_loss: SpectralLoss
+    distance: Distance
 
 
 class Dialects(nn.Module):
@@ -49,13 +52,19 @@ class Dialects(nn.Module):
         denoiser: whose weights are shared; it keeps them.
         presets: names of dialects; one that stands there twice is drawn twice as often. None is the model's own alone.
         predicted_share: of the batches whose mels are made to look predicted: blurred over time, noisy, offset.
+        distance: the class of the distance of estimates.
 
     Raises:
         ConfigError: a preset whose mels the network cannot take, or a share outside [0, 1].
     """
 
     def __init__(
-        self, config: ModelConfig, denoiser: Denoiser, presets: Sequence[str], predicted_share: float = 0.0
+        self,
+        config: ModelConfig,
+        denoiser: Denoiser,
+        presets: Sequence[str],
+        predicted_share: float = 0.0,
+        distance: type[Distance] = SpectralLoss,
     ) -> None:
         super().__init__()
         if config.mel is None or not 0 <= predicted_share <= 1:
@@ -65,7 +74,7 @@ class Dialects(nn.Module):
         self._specs = list(dict.fromkeys([config.mel, *specs]))
         self._drawn = [self._specs.index(spec) for spec in specs]
         self.transforms = nn.ModuleList(MelTransform(spec) for spec in self._specs)
-        self.losses = nn.ModuleList(SpectralLoss(spec) for spec in self._specs)
+        self.losses = nn.ModuleList(distance(spec) for spec in self._specs)
         # In a tuple, where no state_dict finds weights that stand in the model already.
         self._denoisers = tuple(sharing(config, denoiser, spec) for spec in self._specs)
 
@@ -90,8 +99,8 @@ class Dialects(nn.Module):
         lengths = lengths.clamp(max=waveform.shape[1])
         return Told(denoiser.bind(Condition(mel)), waveform, lengths, self._loss(index))
 
-    def _loss(self, index: int) -> SpectralLoss:
-        return cast(SpectralLoss, self.losses[index])
+    def _loss(self, index: int) -> Distance:
+        return cast(Distance, self.losses[index])
 
 
 def sharing(config: ModelConfig, denoiser: Denoiser, spec: MelSpec) -> Denoiser:
