@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from vocoders import untrained
 
 from wavediff.audio import read_audio, resample
+from wavediff.backbones import DiffWaveConfig
 from wavediff.cli.demo import CLIP
 from wavediff.cli.main import main
 from wavediff.errors import MelError
 from wavediff.mel import PRESETS, MelSpec, MelTransform, advise, check_mel, diagnose, likely_dialects, write_mel
+from wavediff.models.config import ModelConfig
 
 HIFIGAN, ESPNET = PRESETS["hifigan"], PRESETS["espnet"]
 TRANSFORMS = {name: MelTransform(spec) for name, spec in PRESETS.items()}
@@ -278,12 +281,13 @@ def test_the_command_that_the_doctor_gives_vocodes(
     import shlex
 
     monkeypatch.chdir(tmp_path)
-    facts = doctor(clip_mels["coqui"])
-    assert (facts["dialects"], facts["usable"]) == (["coqui"], "converted")
-    command = shlex.split(str(facts["command"]))
-    assert command[0] == "wavediff"
-    assert main([*command[1:], "--quiet", "--num-steps", "1"]) == 0
-    assert (tmp_path / "speech.wav").is_file()
+    for name, usable in (("coqui", "converted"), ("espnet", "retuned")):
+        facts = doctor(clip_mels[name])
+        assert (facts["dialects"], facts["usable"]) == ([name], usable)
+        command = shlex.split(str(facts["command"]))
+        assert command[0] == "wavediff"
+        assert main([*command[1:], "--quiet", "--num-steps", "1", "--overwrite"]) == 0
+        assert (tmp_path / "speech.wav").is_file()
 
 
 def test_the_doctor_speaks_plainly(
@@ -297,10 +301,23 @@ def test_the_doctor_speaks_plainly(
         "dialect",
         "model",
         "verdict",
+        "command",
         "python",
     ]
     assert any(line.startswith("dialect:  espnet (") for line in lines)
-    assert any(line.startswith("verdict:  cannot be decoded (espnet cannot become hifigan") for line in lines)
+    assert "verdict:  can be decoded by the same network (at the rate and hop of espnet)" in lines
+
+
+def test_what_a_network_of_bands_cannot_take_stays_so(tmp_path: Path, clip_mels: dict[str, Tensor]) -> None:
+    from wavediff.cli.doctor import examine
+
+    np.save(tmp_path / "a.npy", clip_mels["espnet"].numpy())
+    config = ModelConfig(DiffWaveConfig(channels=4, layers=2, dilation_cycle=2), mel=HIFIGAN)
+    facts = examine(tmp_path / "a.npy", HIFIGAN, None, untrained(config))
+    assert facts["usable"] == "no"
+    assert facts["reason"].startswith("espnet cannot become hifigan")
+    np.save(tmp_path / "b.npy", clip_mels["hifigan"].T.numpy())
+    assert examine(tmp_path / "b.npy", HIFIGAN, None, untrained(config))["usable"] == "no"  # its axes are swapped
 
 
 def test_a_file_that_says_its_dialect_is_believed(tmp_path: Path, clip_mels: dict[str, Tensor]) -> None:

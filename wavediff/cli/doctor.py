@@ -11,6 +11,7 @@ from wavediff.cli import MODEL_HELP
 
 if TYPE_CHECKING:
     from wavediff.mel import Advice, Diagnosis, MelSpec
+    from wavediff.pipelines.vocoder import Vocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +25,9 @@ def run(args: argparse.Namespace) -> None:
     """Examine the mel."""
     from wavediff.pipelines.vocoder import Vocoder
 
-    wanted = Vocoder.from_pretrained(args.checkpoint, "cpu").mel_spec
-    facts = examine(args.mel, wanted, args.checkpoint)
+    vocoder = Vocoder.from_pretrained(args.checkpoint, "cpu")
+    wanted = vocoder.mel_spec
+    facts = examine(args.mel, wanted, args.checkpoint, vocoder)
     if args.json:
         print(json.dumps(facts))
         return
@@ -36,15 +38,28 @@ def run(args: argparse.Namespace) -> None:
     if facts["also_possible"]:
         print(f"          less likely: {', '.join(facts['also_possible'][:3])}")
     print(f"model:    {args.checkpoint or 'the bundled vocoder'} takes {wanted.name}")
-    verdict = {"as is": "can be decoded as it is", "converted": "can be converted", "no": "cannot be decoded"}
+    verdict = {
+        "as is": "can be decoded as it is",
+        "converted": "can be converted",
+        "retuned": "can be decoded by the same network",
+        "no": "cannot be decoded",
+    }
     print(f"verdict:  {verdict[facts['usable']]} ({facts['reason']})")
     if facts["command"]:
         print(f"command:  {facts['command']}")
     print(f"python:   {facts['python']}")
 
 
-def examine(path: Path, wanted: "MelSpec", checkpoint: Path | None = None) -> dict[str, Any]:
+def examine(
+    path: Path, wanted: "MelSpec", checkpoint: Path | None = None, vocoder: "Vocoder | None" = None
+) -> dict[str, Any]:
     """What is found of a mel, and what a model of dialect `wanted` can make of it; JSON literals.
+
+    Args:
+        path: of the mel.
+        wanted: the model's dialect.
+        checkpoint: of the model, for the command; the bundled one by default.
+        vocoder: the model, which may take other dialects too.
 
     Raises:
         MelError: Not a readable mel, or with NaN or infinite values.
@@ -54,6 +69,8 @@ def examine(path: Path, wanted: "MelSpec", checkpoint: Path | None = None) -> di
     mel, said = read_mel(path)
     seen = diagnose(mel, wanted)
     advice = advise(seen, wanted) if said is None else _as_said(said, wanted)
+    if vocoder is not None and advice.usable == "no":
+        advice = _retuned(advice, vocoder)
     return {
         "path": os.fspath(path),
         "n_mels": mel.shape[0],
@@ -67,6 +84,22 @@ def examine(path: Path, wanted: "MelSpec", checkpoint: Path | None = None) -> di
         **{name: value for name, value in dataclasses.asdict(advice).items() if name != "options"},
         "command": _command(path, advice, checkpoint),
     }
+
+
+def _retuned(advice: "Advice", vocoder: "Vocoder") -> "Advice":
+    """Of a dialect that cannot be converted, but that the vocoder's network takes."""
+    from wavediff.errors import MelError
+
+    name = advice.dialect
+    try:
+        if not name or vocoder.for_mels(name) is vocoder:  # the dialect is not the reason
+            return advice
+    except MelError:
+        return advice
+    line = f'vocoder.for_mels("{name}").decode(mel, mel_spec="{name}")'
+    return dataclasses.replace(
+        advice, usable="retuned", reason=f"at the rate and hop of {name}", options=f"--mel-spec {name}", python=line
+    )
 
 
 def _facts(seen: "Diagnosis") -> dict[str, Any]:

@@ -74,14 +74,14 @@ class Advice:
     """What a model can make of a mel.
 
     Attributes:
-        usable: "as is", "converted" or "no".
+        usable: "as is", "converted", "retuned" (a network at frame rate takes the dialect as it is) or "no".
         dialect: The preset to name, or "" where none helps.
         reason: Why, in one line.
         options: What to add to `wavediff vocode MEL -o OUT.wav`; None where the command line cannot help.
         python: The line that decodes `mel` with `vocoder`, or that must come before.
     """
 
-    usable: Literal["as is", "converted", "no"]
+    usable: Literal["as is", "converted", "retuned", "no"]
     dialect: str
     reason: str
     options: str | None
