@@ -18,7 +18,7 @@ from vocoders import untrained
 from wavediff import Generator, MelSpec, Vocoder, audio, compat, mel, metrics
 from wavediff.backbones import SpectralConfig
 from wavediff.diffusion import CosineSchedule, PriorConfig
-from wavediff.errors import WavediffError
+from wavediff.errors import AudioError, WavediffError
 from wavediff.models.config import ModelConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -457,3 +457,9 @@ def test_whole_numbers_of_every_library_are_taken(form: str, tmp_path: Path) -> 
     assert audio.read_audio(path, number(8000), start=number(8), frames=number(80))[0].shape == (40,)
     assert MelSpec(n_mels=number(40)) == MelSpec(n_mels=40)
     assert type(MelSpec(n_mels=number(40)).n_mels) is int
+
+
+@pytest.mark.parametrize("path", ["speech.wav", b"speech.wav", Path("speech.wav")])
+def test_a_path_is_no_waveform(path: str | bytes | Path) -> None:
+    with pytest.raises(AudioError, match=r"waveform: expected values, got the text .*speech.wav.*; .*read_audio"):
+        audio.resample(path, 8000, 16_000)  # type: ignore[arg-type]
