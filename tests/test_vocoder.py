@@ -351,3 +351,20 @@ def test_states_lead_from_noise_to_the_speech_of_decode(num_steps: int | None) -
     torch.testing.assert_close(states[-1].clamp(-1, 1), vocoder.decode(mel, num_steps, seed=3), rtol=0, atol=1e-5)
     away = [float((state - states[-1]).square().mean()) for state in states]
     assert away == sorted(away, reverse=True)
+
+
+def test_states_are_computed_when_they_are_asked_for(
+    vocoder: Vocoder, mel: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimate, estimates = vocoder.denoiser.x0_from, []
+
+    def counted(*args: torch.Tensor) -> torch.Tensor:
+        estimates.append(args)
+        return estimate(*args)
+
+    monkeypatch.setattr(vocoder.denoiser, "x0_from", counted)
+    expected = len(list(vocoder.states(mel, 4, seed=0)))
+    done, lazily = len(estimates), vocoder.states(mel, 4, seed=0)
+    for _ in range(expected - 2):
+        next(lazily)
+    assert done < len(estimates) < 2 * done

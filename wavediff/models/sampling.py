@@ -1,6 +1,6 @@
 """From noise to signal with a denoiser that is bound to its condition: what all pipelines share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from wavediff.arguments import as_list, is_whole, whole
 from wavediff.diffusion import ItemNoise, Plan
 from wavediff.diffusion.noise import MAX_SEED
-from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
+from wavediff.diffusion.walk import OnStep, diffuse, levels, states
 from wavediff.errors import SamplingError
 from wavediff.models.denoiser import Bound
 
@@ -48,9 +48,26 @@ def follow(bound: Bound, start: Start, plan: Plan, on_step: OnStep | None = None
     Raises:
         SamplingError: a step gave NaN.
     """
-    noise = bound.noise_of(start.items.copy())
-    x_0 = denoise(bound, first_state(bound, start, plan), bound.denoiser.schedule, plan, noise, on_step)
-    return bound.finished(x_0)
+    total, x = len(plan.times) - 1, start.noise
+    for number, state in enumerate(way(bound, start, plan)):
+        x = state
+        if number and on_step is not None:
+            on_step(number, total)
+    return x
+
+
+def way(bound: Bound, start: Start, plan: Plan) -> Iterator[Tensor]:
+    """The signals (B, N) that `follow` goes through, each computed when it is asked for: the first state, and what
+    each step leaves; the last is finished.
+
+    Raises:
+        SamplingError: a step gave NaN.
+    """
+    total, noise = len(plan.times) - 1, bound.noise_of(start.items.copy())
+    x_T = first_state(bound, start, plan)
+    yield x_T
+    for number, x in enumerate(states(bound, x_T, bound.denoiser.schedule, plan, noise), 1):
+        yield bound.finished(x) if number == total else x
 
 
 def first_state(bound: Bound, start: Start, plan: Plan) -> Tensor:

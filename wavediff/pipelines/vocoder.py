@@ -11,7 +11,7 @@ from torch import Tensor
 from wavediff.arguments import Values, as_waveform
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
-from wavediff.diffusion.walk import OnStep, part_of, states
+from wavediff.diffusion.walk import OnStep, part_of
 from wavediff.engine import GPU_FRAMES, StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
 from wavediff.engine.lines import Ends, each_padded
 from wavediff.errors import ConfigError
@@ -19,7 +19,7 @@ from wavediff.mel import MelSpec, in_dialect_pieces
 from wavediff.mel.shape import as_mel
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser
-from wavediff.models.sampling import begin, check_lengths, check_seeds, draw, first_state
+from wavediff.models.sampling import begin, check_lengths, check_seeds, draw, way
 from wavediff.pipelines.chunks import Chunks, check_stream, gathered
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.mels import MelPipeline
@@ -261,10 +261,7 @@ class Vocoder(MelPipeline):
         start = begin(bound, ItemNoise(seeds, self.device), batch.shape[-1] * self.hop_length)
         if start.guess is not None:
             yield start.noise
-        x_T = first_state(bound, start, plan)
-        yield x_T
-        *between, x_0 = states(bound, x_T, self.denoiser.schedule, plan, bound.noise_of(start.items))
-        yield from (*between, bound.finished(x_0))
+        yield from way(bound, start, plan)
 
     @exact
     def _push(self, stream: StreamedVocoder, frames: Tensor | None, last: bool) -> Tensor | None:
