@@ -1,6 +1,6 @@
 """Shaped noise, and the guess that sampling starts from, of mels that arrive in pieces."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -9,64 +9,65 @@ from wavediff.diffusion.harmonic import HarmonicSource
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.engine.lines import DelayLine, Ends, Window
 from wavediff.engine.stream_stft import Analysis, PhaseStep, Synthesis
+from wavediff.mel import FrameSTFT
 from wavediff.mel.griffin_lim import with_magnitude
 
 
-class ShapeStream:
-    """`ShapedNormal.shape`: white noise (B, n * hop_length) -> noise with the mel's envelope."""
+class SpectrumStream:
+    """A change of spectra: samples (B, n * hop_length) -> the changed ones that are settled.
 
-    def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
-        self._analysis, self._synthesis = Analysis(prior.stft, ends), Synthesis(prior.stft, ends)
-        self._envelopes, self._level = DelayLine(), prior.stft.noise_level
+    Args:
+        stft: of the spectra.
+        change: (spectra (B, n, bins), then each of `fields` of the same frames) -> spectra.
+        fields: of the condition.
+        ends: of the items.
+    """
 
-    def push(self, white: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
-        """The noise that is settled."""
-        for cond in conditions:
-            self._envelopes.push(cond.envelope)
-        spectra = self._analysis.push(white, last)
-        if spectra is not None:
-            spectra = spectra * (self._envelopes.take(spectra.shape[1]) / self._level)
-        return self._synthesis.push(spectra, last)
-
-
-class FinishStream:
-    """`ShapedNormal.brought`: the result of sampling (B, n * hop_length) -> speech with the mel's bands."""
-
-    def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
-        self._prior, self._analysis, self._synthesis = prior, Analysis(prior.stft, ends), Synthesis(prior.stft, ends)
-        self._magnitudes = DelayLine()
+    def __init__(
+        self, stft: FrameSTFT, change: Callable[..., Tensor], fields: Sequence[str], ends: Ends | None
+    ) -> None:
+        self._analysis, self._synthesis, self._change = Analysis(stft, ends), Synthesis(stft, ends), change
+        self._lines = {field: DelayLine() for field in fields}
 
     def push(self, samples: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
-        """The speech that is settled."""
+        """The next samples, and the conditions of the next frames."""
         for cond in conditions:
-            self._magnitudes.push(cond.magnitude)
+            for field, line in self._lines.items():
+                line.push(getattr(cond, field))
         spectra = self._analysis.push(samples, last)
         if spectra is not None:
-            spectra = self._prior.brought(spectra, self._magnitudes.take(spectra.shape[1]))
+            spectra = self._change(spectra, *(line.take(spectra.shape[1]) for line in self._lines.values()))
         return self._synthesis.push(spectra, last)
 
 
-class VoiceStream:
-    """`ShapedNormal.guess` with a voice: white noise (B, n * hop_length) -> a guess at the speech."""
+class ShapeStream(SpectrumStream):
+    """`ShapedNormal.shape`: white noise -> noise with the mel's envelope."""
 
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
-        self._prior, self._analysis, self._synthesis = prior, Analysis(prior.stft, ends), Synthesis(prior.stft, ends)
+        super().__init__(prior.stft, prior.shaped, ("envelope",), ends)
+
+
+class FinishStream(SpectrumStream):
+    """`ShapedNormal.brought`: the result of sampling -> speech nearer to the mel."""
+
+    def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
+        super().__init__(prior.stft, prior.brought, ("magnitude",), ends)
+
+
+class VoiceStream(SpectrumStream):
+    """`ShapedNormal.guess` with a voice: white noise -> a guess at the speech."""
+
+    def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
+        super().__init__(prior.stft, prior.uttered, ("envelope", "magnitude"), ends)
         self._source = HarmonicSource(prior.stft.n_fft, prior.stft.hop_length)
-        self._envelopes, self._magnitudes = DelayLine(), DelayLine()
 
     def push(self, white: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
-        """The guess that is settled."""
+        """The next noise, and the conditions of its frames."""
         voice = white
         for cond in conditions:
-            self._envelopes.push(cond.envelope)
-            self._magnitudes.push(cond.magnitude)
             if cond.pitch is not None and white is not None:
                 voice = self._source.push(*cond.pitch, white)
-        spectra = self._analysis.push(voice, last)
-        if spectra is not None:
-            count = spectra.shape[1]
-            spectra = self._prior.uttered(spectra, self._envelopes.take(count), self._magnitudes.take(count))
-        return self._synthesis.push(spectra, last)
+        return super().push(voice, conditions, last)
 
 
 class GuessStream:

@@ -22,10 +22,9 @@ from wavediff.engine.stream_prior import FinishStream, GuessStream, ShapeStream,
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import pitch_net
+from wavediff.mel.transform import LEAST_COLUMNS
 from wavediff.models.denoiser import Denoiser
 
-# Matrix products of fewer columns round differently, and Griffin-Lim makes much of little.
-LEAST_COLUMNS = 16
 GPU_FRAMES = 8_192  # over all items: enough to keep a GPU busy, and 95 s of speech
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavediff.mel.transform import LEAST_COLUMNS
+
 LOW_BINS = 80  # of the spectrum that the network sees, without the one at 0 Hz: up to 1.7 kHz at 22.05 kHz
 LOWEST_PITCH, HIGHEST_PITCH = 2.3, 34.0  # [bins]: 50 to 730 Hz at 22.05 kHz and n_fft 1024
 PITCHES = 192  # classes, 24 cents apart
@@ -16,7 +18,6 @@ REACH = tuple(KERNEL - 1 - ahead for ahead in LOOK_AHEADS)  # [frames], each lay
 PAST, AHEAD = sum(REACH), sum(LOOK_AHEADS)  # [frames] of the whole network
 _NEAR = 4  # classes on each side of the best whose mean is the pitch
 _LEAST_MAGNITUDE = 1e-5
-_MORE_FRAMES = 16  # matrix products of fewer columns round differently, and pieces of a stream must not
 
 
 class PitchNet(nn.Module):
@@ -51,12 +52,12 @@ class PitchNet(nn.Module):
         """What `inner` decides from: logits of the classes (B, n, PITCHES) and of voicing (B, n)."""
         with torch.autocast(magnitude.device.type, enabled=False):
             low = magnitude[..., 1 : LOW_BINS + 1].float().contiguous().clamp(min=_LEAST_MAGNITUDE).log()
-            x = _product(self.input, F.pad(low - low.mean(-1, keepdim=True), (0, 0, 0, _MORE_FRAMES)))
+            x = _product(self.input, F.pad(low - low.mean(-1, keepdim=True), (0, 0, 0, LEAST_COLUMNS)))
             for norm, layer, past, ahead in zip(self.norms, self.layers, REACH, LOOK_AHEADS, strict=True):
                 normed, count = norm(x.contiguous()), x.shape[1] - past - ahead
                 windows = torch.cat([normed[:, index : index + count] for index in range(KERNEL)], -1)
                 x = x[:, past : past + count] + F.gelu(_product(layer, windows))
-            output = _product(self.output, x)[:, : x.shape[1] - _MORE_FRAMES]
+            output = _product(self.output, x)[:, : x.shape[1] - LEAST_COLUMNS]
             return output[..., :-1], output[..., -1]
 
 

@@ -18,6 +18,9 @@ from wavediff.mel.spec import MelSpec, as_spec
 # Value of one neper (a factor e) in each logarithm.
 PER_NEPER = {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}
 
+# Of matrix products: with fewer, processors round otherwise, and a frame must have the same bits in pieces of any size.
+LEAST_COLUMNS = 16
+
 # Pseudo-inverted magnitudes are kept above this, so that their logarithm and phase exist.
 _LEAST_MAGNITUDE = 1e-5
 MAX_ITERATIONS = 10_000
