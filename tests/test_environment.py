@@ -66,13 +66,13 @@ def test_what_is_done_on_this_machine_uses_no_network(alone: tuple[dict[str, Any
 # Locales
 
 SPEAK = """
-import json, locale, sys
+import json, locale, os, sys
 locale.setlocale(locale.LC_ALL, "")
 from wavediff.cli.main import main
 source, folder = sys.argv[1:]
 assert main(["vocode", source, "-o", folder + "/speech.wav", "--num-steps", "1", "--seed", "7", "--quiet"]) == 0
 assert main(["info", source, "--json"]) == 0
-assert main(["doctor", folder + "/../mel.npy"]) == 0
+assert main(["doctor", os.path.dirname(source) + "/mel.npy"]) == 0
 print(1.5, locale.localeconv()["decimal_point"], "I".lower(), file=sys.stderr)
 """
 

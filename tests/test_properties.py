@@ -137,7 +137,7 @@ def test_along_any_grid_every_sampler_stays_finite(
 ) -> None:
     """With a denoiser that knows no better than half of what it sees; noise of other items is not drawn."""
     from wavediff.diffusion import ItemNoise
-    from wavediff.models.sampling import denoise
+    from wavediff.diffusion.walk import denoise
 
     plan = plan_of(schedule, sampler, steps, spacing)
     assert list(plan.times) == sorted(plan.times, reverse=True)
