@@ -9,6 +9,7 @@ import typing
 from collections.abc import Iterable, Sequence
 
 from wavediff import training
+from wavediff.errors import did_you_mean
 
 _CURE = "correct it, `wavediff train --print_config` shows every key"
 _NO_CLASS = "Expected a <class 'NoneType'>"
@@ -73,12 +74,11 @@ def _where(key: str, argv: Sequence[str]) -> str:
 
 
 def _meant(given: str, known: Iterable[str]) -> str:
-    """ ", did you mean ...?" where a known name is much like the given one."""
-    close = difflib.get_close_matches(given, list(known), 1, 0.6)
-    if not close:  # a key below another one, whose place is not told
-        ends = {name.rpartition(".")[2]: name for name in known}
-        close = [ends[end] for end in difflib.get_close_matches(given.rpartition(".")[2], list(ends), 1, 0.6)]
-    return f", did you mean {close[0]}?" if close else ""
+    """ " (did you mean ...?)" where a known name is much like the given one."""
+    known = list(known)
+    ends = {name.rpartition(".")[2]: name for name in known}  # a key below another one, whose place is not told
+    close = difflib.get_close_matches(given.rpartition(".")[2], list(ends), 1, 0.6)
+    return did_you_mean(given, known) or (f" (did you mean {ends[close[0]]}?)" if close else "")
 
 
 def _names() -> set[str]:
