@@ -53,7 +53,7 @@ def test_work_that_fails_does_not_claim_to_be_done(monkeypatch: pytest.MonkeyPat
 
 
 def test_steps_of_a_sound_move_the_bar_before_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = at_terminal(monkeypatch)
+    at_terminal(monkeypatch)
     with Progress("generate", 4, "sounds") as bar:
         bar.update(2)
         bar.steps_of(2)(5, 10)

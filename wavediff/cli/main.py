@@ -122,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name = argv[0]
     if name not in SUBCOMMANDS:
-        say(f"wavediff: {name}: is no command{did_you_mean(name, SUBCOMMANDS)}; `wavediff --help` lists them")
+        file = f"; for a file say `wavediff vocode {name} -o speech.wav`" if "." in name else ""
+        say(f"wavediff: {name}: is no command{did_you_mean(name, SUBCOMMANDS)}; `wavediff --help` lists them{file}")
         return 2
     module = module_of(name)
     _show_in_one_line()

@@ -26,7 +26,9 @@ def add_seed(parser: argparse._ActionsContainer, what: str) -> None:
 
 def add_quiet(parser: argparse._ActionsContainer) -> None:
     """`--quiet`."""
-    parser.add_argument("--quiet", action="store_true", help="no progress, no summary; errors and warnings stay")
+    parser.add_argument(
+        "--quiet", action="store_true", help="no progress and no closing words; results, errors and warnings stay"
+    )
 
 
 def add_json(parser: argparse._ActionsContainer, what: str = "one JSON object") -> None:

@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"wavediff search: {note}", file=sys.stderr)
     if args.json:
         print(text)
-    elif not args.quiet:
+    else:
         print(_table(curve))
         print(f"\n{folder / MODEL_FILE}: takes these steps for --num-steps {', '.join(map(str, curve.found))}")
 

@@ -26,6 +26,8 @@ def configuration_error(message: str, argv: Sequence[str], options: Iterable[str
     known = [option.removeprefix("--") for option in options if re.fullmatch(r"--[\w.]+", option)]
     if found := re.search(r"unrecognized arguments: (.*)", message):
         given = next((word for word in found[1].split() if word.startswith("-")), found[1]).partition("=")[0]
+        if given.endswith((".yaml", ".yml")):
+            return f"{given}: a recipe follows --config; write `wavediff train --config {given}`"
         given = next((word for word in argv if word.partition("=")[0].endswith(given.lstrip("-"))), given)
         return f"{given}: is no option of `wavediff train`{_meant(given.lstrip('-'), [*known, *_names()])}; {_CURE}"
     if found := re.search(r"arguments are required: (.*)", message):

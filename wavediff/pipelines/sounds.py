@@ -17,7 +17,7 @@ from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.noise import MAX_SEED
 from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
 from wavediff.engine import accelerate
-from wavediff.errors import AudioError, ConfigError, SamplingError
+from wavediff.errors import AudioError, ConfigError, SamplingError, did_you_mean
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser, Guided
 from wavediff.models.sampling import check_seeds
@@ -155,7 +155,8 @@ class SoundPipeline(Pipeline):
             raise ConfigError(f"label: {len(names)} names for {count} sounds; give one name, or one a sound")
         for name in names:
             if name not in self.labels:
-                raise ConfigError(f"label: {name!r} is none of this model's classes, {', '.join(self.labels)}")
+                what = f"is none of this model's classes{did_you_mean(str(name), self.labels)}"
+                raise ConfigError(f"label: {name!r} {what}; choose from {', '.join(self.labels)}")
         return torch.tensor([self.labels.index(name) for name in names], device=self.device)
 
     def _plan(self, options: Options, start: float = 1.0) -> Plan:
