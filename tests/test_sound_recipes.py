@@ -124,9 +124,9 @@ def test_the_autoencoder_of_a_generator_stays_as_it_was(sfx: Path, autoencoder: 
 def test_the_autoencoder_of_a_generator_is_not_in_training_mode_from_the_start(autoencoder: Path) -> None:
     """Lightning calls `train` of no module, it trains in the modes that it finds."""
     from wavediff.backbones import UNetConfig
-    from wavediff.training import UNetModule
+    from wavediff.training import SoundModule
 
-    module = UNetModule(8000, autoencoder=str(autoencoder), backbone=UNetConfig(8, (1,), (), 1, 0))
+    module = SoundModule(8000, autoencoder=str(autoencoder), backbone=UNetConfig(8, (1,), (), 1, 0))
     for state in (module, module.train()):
         assert state.denoiser.backbone.training
         assert not any(part.training for part in state.denoiser.pretransform.modules())  # type: ignore[union-attr]
@@ -134,10 +134,10 @@ def test_the_autoencoder_of_a_generator_is_not_in_training_mode_from_the_start(a
 
 def test_a_label_is_dropped_as_often_as_asked(autoencoder: Path) -> None:
     from wavediff.backbones import UNetConfig
-    from wavediff.training import UNetModule
+    from wavediff.training import SoundModule
 
     backbone = UNetConfig(8, (1,), (), 1, 0)
-    module = UNetModule(8000, ["a", "b"], backbone=backbone, label_dropout=0.25)
+    module = SoundModule(8000, ["a", "b"], backbone=backbone, label_dropout=0.25)
     seen: list[torch.Tensor] = []
     module.denoiser.backbone.prepare = lambda cond: seen.append(cond.label)  # type: ignore[method-assign]
     batch = {"waveform": torch.randn(800, 16), "seed": torch.arange(800), "label": torch.ones(800, dtype=torch.int64)}

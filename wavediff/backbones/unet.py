@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.backbones.conditioning import Condition, check_condition
+from wavediff.backbones.conditioning import BackboneConfig, Condition, check_condition
 from wavediff.backbones.embeddings import TIME_FEATURES, TimeEmbedding
 from wavediff.backbones.folding import fold, unfold
 from wavediff.errors import ConfigError
@@ -22,7 +22,7 @@ MAX_REDUCTION = 1 << 16  # samples, or latent frames, that become one frame of t
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(BackboneConfig):
     """Shape of the network; there is one level more than there are factors.
 
     Attributes:

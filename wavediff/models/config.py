@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from wavediff.backbones import (
+    BackboneConfig,
     CodecConfig,
     DiffWave,
     DiffWaveConfig,
@@ -24,7 +25,7 @@ from wavediff.diffusion.discrete import DiscreteSchedule
 from wavediff.diffusion.plan import Plan
 from wavediff.diffusion.predictions import PREDICTIONS, Prediction
 from wavediff.diffusion.priors import PriorConfig, make_prior
-from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule
+from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule, Schedule
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import MelSpec
 from wavediff.mel.core import core_spec
@@ -34,9 +35,6 @@ from wavediff.models.literals import build, check_keys, completed, is_number
 MAX_LABELS = 10_000
 MAX_LENGTH = 1 << 30
 MAX_PLANS = 100
-
-BackboneConfig = DiffWaveConfig | SpectralConfig | UNetConfig
-ScheduleConfig = DiscreteSchedule | CosineSchedule | FlowSchedule
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class ModelConfig:
     """
 
     backbone: BackboneConfig = field(default_factory=DiffWaveConfig)
-    schedule: ScheduleConfig = field(default_factory=DiscreteSchedule)
+    schedule: Schedule = field(default_factory=DiscreteSchedule)
     prediction: Prediction = "eps"
     prior: PriorConfig = field(default_factory=PriorConfig)
     mel: MelSpec | None = None

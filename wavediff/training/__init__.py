@@ -4,9 +4,9 @@ from wavediff.training.adversarial import AdversarialModule
 from wavediff.training.callbacks import AudioLogger, FullState, ModelExport
 from wavediff.training.checkpoint_io import AtomicCheckpointIO
 from wavediff.training.classification import ClassifierModule, ClipVariation
-from wavediff.training.module import DenoiserModule, TrainingModule, VocoderModule
-from wavediff.training.sound_modules import AutoencoderModule, DiffWaveSoundModule, SoundModule, UNetModule
-from wavediff.training.vocoder_modules import DiffWaveModule, SpectralModule
+from wavediff.training.module import DenoiserModule, MelDenoiserModule, TrainingModule
+from wavediff.training.sound_modules import AutoencoderModule, SoundModule
+from wavediff.training.vocoder_module import VocoderModule
 
 __all__ = [
     "AdversarialModule",
@@ -16,13 +16,10 @@ __all__ = [
     "ClassifierModule",
     "ClipVariation",
     "DenoiserModule",
-    "DiffWaveModule",
-    "DiffWaveSoundModule",
     "FullState",
+    "MelDenoiserModule",
     "ModelExport",
     "SoundModule",
-    "SpectralModule",
     "TrainingModule",
-    "UNetModule",
     "VocoderModule",
 ]
