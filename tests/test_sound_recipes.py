@@ -8,6 +8,7 @@ from sounds import AUTOENCODER
 from test_training import QUIET
 
 from wavediff import Generator, Vocoder
+from wavediff.audio import read_audio
 from wavediff.cli.main import main
 from wavediff.data.manifest import Utterance, read_manifest, write_manifest
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
@@ -79,6 +80,22 @@ def test_the_autoencoder_trains_its_codec_and_nothing_else(sfx: Path, tmp_path: 
         assert torch.equal(trained[name].half(), weight), name
     autoencoder = Autoencoder(load_checkpoint(model).build())
     assert autoencoder.encode(torch.randn(1, 3000)).shape == (1, 12 * 32)
+
+
+def test_the_linear_autoencoder_is_fitted_to_real_sounds(sfx: Path, tmp_path: Path) -> None:
+    """On the vocoder of the bundled generator, one step over a few clips: its mels come back within a nat."""
+    bundled = RECIPES.parent / "wavediff" / "models" / "weights" / "generator.safetensors"
+    batch = ["--data.batch_size=16", "--trainer.max_epochs=1"]
+    model = step("sfx/linear", sfx, tmp_path, f"--model.vocoder={bundled}", *batch)
+    checkpoint = load_checkpoint(model)
+    autoencoder = Autoencoder(checkpoint.build())
+    inner = load_checkpoint(bundled).pretransform
+    assert inner is not None
+    for name, weight in inner.weights.items():
+        assert name.startswith("codec.") or torch.equal(checkpoint.weights[name].half(), weight), name
+    waveform = read_audio(read_manifest(sfx / "train.jsonl")[0].path, 22050)[0][None, :8192]
+    mel = autoencoder.transform(waveform)[..., :32]
+    assert (autoencoder.mel(autoencoder.encode(waveform)) - mel).abs().mean() < 1
 
 
 @pytest.mark.parametrize("recipe", ["sfx/latent", "sfx/unet", "sfx/unet_44k", "sc09/diffwave"])

@@ -1,11 +1,12 @@
 """Training with Lightning: it only wires what the other rooms offer."""
 
 from wavediff.training.adversarial import AdversarialModule
+from wavediff.training.autoencoder_modules import AutoencoderModule, LinearAutoencoderModule
 from wavediff.training.callbacks import AudioLogger, FullState, ModelExport
 from wavediff.training.checkpoint_io import AtomicCheckpointIO
 from wavediff.training.classification import ClassifierModule, ClipVariation
 from wavediff.training.module import DenoiserModule, MelDenoiserModule, TrainingModule
-from wavediff.training.sound_modules import AutoencoderModule, SoundModule
+from wavediff.training.sound_module import SoundModule
 from wavediff.training.vocoder_module import VocoderModule
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ClipVariation",
     "DenoiserModule",
     "FullState",
+    "LinearAutoencoderModule",
     "MelDenoiserModule",
     "ModelExport",
     "SoundModule",

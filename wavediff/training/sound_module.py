@@ -1,4 +1,4 @@
-"""Models that generate sounds: waveforms or latents, free or by class; and the autoencoder that makes the latents."""
+"""Models that generate sounds: waveforms or latents, free or by class."""
 
 import dataclasses
 from typing import Literal
@@ -6,72 +6,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from wavediff.backbones import BackboneConfig, CodecConfig, Condition, MelCodec, UNetConfig
+from wavediff.backbones import BackboneConfig, Condition, UNetConfig
 from wavediff.diffusion import CosineSchedule, NoiseRegression, Schedule
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
-from wavediff.mel import MelTransform
-from wavediff.models.checkpoint import load_checkpoint
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound
 from wavediff.pipelines.autoencoder import Autoencoder
+from wavediff.training.autoencoder_modules import autoencoder_of
 from wavediff.training.labels import labels_of
 from wavediff.training.module import DenoiserModule, LRScheduler
-
-
-class AutoencoderModule(DenoiserModule):
-    """Trains the codec of an autoencoder: mels through latents and back. The vocoder in it stays as it is.
-
-    Args:
-        vocoder: model file of the vocoder that the autoencoder decodes with; also says the mel.
-        codec: shape of the compression.
-        learning_rate, weight_decay, warmup_steps, lr_scheduler, init_from: see `DenoiserModule`.
-
-    Raises:
-        CheckpointError: `vocoder` is not a sound model file.
-        ConfigError: it is no vocoder; and what `DenoiserModule` raises.
-    """
-
-    def __init__(
-        self,
-        vocoder: str,
-        codec: CodecConfig = CodecConfig(),  # noqa: B008  frozen
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.0,
-        warmup_steps: int = 100,
-        lr_scheduler: LRScheduler = "cosine",
-        init_from: str | None = None,
-    ) -> None:
-        decoder = load_checkpoint(vocoder)
-        if decoder.config.mel is None or decoder.config.schedule.trained_steps is not None:
-            raise ConfigError(
-                f"model.vocoder: {vocoder} is no vocoder of continuous time; train recipes/sfx/vocoder.yaml"
-            )
-        config = dataclasses.replace(decoder.config, codec=codec)
-        super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, False, init_from)
-        if init_from is None:
-            own = {n: w for n, w in decoder.build().state_dict().items() if not n.startswith("codec.")}
-            self.denoiser.load_state_dict(own, strict=False)
-        self.denoiser.requires_grad_(False)
-        self.codec: MelCodec = self.denoiser.codec  # type: ignore[assignment]
-        self.codec.requires_grad_(True)
-        self.mel_transform = MelTransform(decoder.config.mel)
-
-    def loss(self, batch: dict[str, Tensor]) -> Loss:
-        """Mean |mel - decoded mel| in nat; latents are blurred as the codec's configuration says."""
-        with torch.no_grad():
-            mel = self.mel_transform(batch["waveform"])
-        latents = self.codec.encode(mel)
-        if self.codec.config.noise and self.training:
-            white = self.noise(batch).normal(latents[0].numel()).to(self.device)
-            latents = latents + self.codec.config.noise * white.view_as(latents)
-        error = (self.codec.decode(latents)[..., : mel.shape[-1]] - mel).abs()
-        per_item = error.mean(dim=(1, 2))
-        return Loss(per_item.mean(), per_item.detach(), torch.zeros_like(per_item))
-
-    def validation_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The same without the blur."""
-        return {"mel_l1": self.loss(batch).mean}
 
 
 class SoundModule(DenoiserModule):
@@ -84,7 +28,8 @@ class SoundModule(DenoiserModule):
         sample_rate: of the sounds [Hz].
         labels: class names in the order of their indices, or a manifest (.jsonl) whose labels they are; none for a
             model without classes.
-        autoencoder: model file in whose latents the model works; waveforms by default.
+        autoencoder: model file of the autoencoder in whose latents the model works, or of a generator that has one;
+            waveforms by default.
         backbone: shape of the network: `UNetConfig`, or `DiffWaveConfig` (sections 5.2 and 5.3 of its paper).
         schedule: of the process; `FlowSchedule` with "velocity" is flow matching (rectified flow); DiffWave takes a
             `DiscreteSchedule`.
@@ -119,7 +64,7 @@ class SoundModule(DenoiserModule):
             raise ConfigError(f"model.label_dropout: {label_dropout} is outside [0, 1)")
         backbone = UNetConfig() if backbone is None else backbone
         config = ModelConfig(backbone, schedule, prediction, sample_rate=sample_rate, labels=labels_of(labels))
-        pretransform = None if autoencoder is None else load_checkpoint(autoencoder)
+        pretransform = None if autoencoder is None else autoencoder_of(autoencoder)
         if pretransform is not None:
             config = dataclasses.replace(config, pretransform=pretransform.config)
         super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from)
