@@ -68,7 +68,7 @@ def main() -> None:
         process = denoiser.bind(Condition(transform(batch)[..., :SEGMENT]))
         noise = ItemNoise(range(step * args.batch_size, (step + 1) * args.batch_size))
         lengths = torch.full((args.batch_size,), length)
-        loss = objective(process, batch, lengths, noise, denoiser.schedule, spectral_loss).mean
+        loss = objective(process, batch, lengths, noise, spectral_loss).mean
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 5.0)

@@ -13,15 +13,20 @@ MEL = {"sample_rate": RATE, "n_fft": 256, "win_length": 256, "hop_length": 64, "
 def recipe(folder: Path, **data: Any) -> Path:
     """A YAML (JSON is YAML too) that trains a tiny vocoder on 21 clips of .11 s, 10 steps an epoch."""
     train, valid = write_manifests(folder / "clips")
-    backbone = {"channels": 4, "layers": 3, "dilation_cycle": 3}
+    shape = {"channels": 4, "layers": 3, "dilation_cycle": 3}
+    backbone = {"class_path": "wavediff.backbones.DiffWaveConfig", "init_args": shape}
     callbacks = [
         {"class_path": "wavediff.training.FullState", "init_args": {"every_n_steps": 2}},
         {"class_path": "wavediff.training.ModelExport"},
     ]
     config = {
         "model": {
-            "class_path": "wavediff.training.DiffWaveModule",
-            "init_args": {"mel": MEL, "backbone": backbone, "learning_rate": 0.01},
+            "class_path": "wavediff.training.VocoderModule",
+            "init_args": {
+                "mel": MEL,
+                "backbone": backbone,
+                "learning_rate": 0.01,
+            },
         },
         "data": {"train_manifest": train, "valid_manifest": valid, "segment_length": 512, "batch_size": 2} | data,
         "trainer": {

@@ -40,6 +40,16 @@ def test_each_class_gets_a_folder_and_each_sound_its_seed(
     assert (first - expected[0]).abs().max() < 1e-4
 
 
+def test_a_kind_goes_into_the_folder_of_its_class(tmp_path: Path) -> None:
+    generator = small_generator("unet")
+    generator.config = dataclasses.replace(generator.config, labels=("laser/retro", "laser/large", "wood"))
+    generator.save(tmp_path / "sounds.safetensors")
+    for label in ("laser/retro", "all"):
+        assert generate(tmp_path / "sounds.safetensors", tmp_path / "out", "--label", label, "--seconds", "0.1") == 0
+    files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.wav"))
+    assert files == ["laser/laser-000.wav", "laser/laser-retro-000.wav", "wood/wood-000.wav"]
+
+
 def test_many_sounds_are_drawn_in_batches_without_a_gap(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -264,3 +264,31 @@ def test_a_share_of_the_segments_begins_where_the_clip_begins(tmp_path: Path) ->
         assert found == pytest.approx(share, abs=0.08), share
     fixed = SegmentDataset(source, RATE, 100, random=False, start_share=0.5)
     assert fixed[0]["waveform"][0] == start
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_each_clip_is_brought_to_one_peak_wherever_its_segment_lies(tmp_path: Path, packed: bool) -> None:
+    source: Any = write_clips(tmp_path, 2)
+    if packed:
+        write_packed(tmp_path / "p.safetensors", iter(source), RATE)
+        source = PackedAudio(tmp_path / "p.safetensors")
+    plain, levelled = SegmentDataset(source, RATE, 100), SegmentDataset(source, RATE, 100, level=-6.0)
+    for index in range(2):
+        whole = SegmentDataset(source, RATE, source.frames(index) if packed else source[index].frames)[index][
+            "waveform"
+        ]
+        gain = 10 ** (-6 / 20) / whole.abs().max()
+        for seed in range(5):
+            torch.testing.assert_close(levelled[index, seed]["waveform"], gain * plain[index, seed]["waveform"])
+
+
+def test_silence_has_no_level_to_bring_it_to(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "0.wav", np.zeros(500), RATE)
+    silent = [utterance_of(tmp_path / "0.wav")]
+    assert not SegmentDataset(silent, RATE, 100, level=-1.0)[0]["waveform"].any()
+
+
+def test_a_kind_that_a_model_does_not_know_counts_as_its_class(tmp_path: Path) -> None:
+    source = labelled(tmp_path, ["laser/retro", "laser/large"])
+    dataset = SegmentDataset(source, RATE, 100, labels=("laser", "laser/large"))
+    assert [dataset[index]["label"] for index in range(2)] == [0, 1]

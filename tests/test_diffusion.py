@@ -1,12 +1,14 @@
 """The maths of diffusion against closed forms."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from wavediff.backbones import Condition
 from wavediff.diffusion import (
     PREDICTIONS,
     CosineSchedule,
@@ -25,6 +27,7 @@ from wavediff.diffusion import (
 )
 from wavediff.diffusion.samplers import DDIM, DPMpp2M, Heun
 from wavediff.errors import ConfigError, SamplingError
+from wavediff.models.denoiser import Bound, Denoiser
 
 BASE = DiscreteSchedule()
 LARGE = DiscreteSchedule(200, 1e-4, 0.02)
@@ -246,6 +249,24 @@ def test_a_name_may_set_options_of_the_sampler() -> None:
     assert make_sampler(f"heun:churn={2**0.5 - 1}") == Heun(2**0.5 - 1)
 
 
+class Says(torch.nn.Module):
+    """A network that returns what a function of x_t and t does."""
+
+    def __init__(self, function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def prepare(self, cond: Condition) -> None:
+        return None
+
+    def forward(self, x_t: torch.Tensor, t: torch.Tensor, prepared: None) -> torch.Tensor:
+        return self.function(x_t, t)
+
+
+def process(function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Bound:
+    return Denoiser(Says(function), BASE, "eps").bind(Condition())
+
+
 def test_the_loss_is_the_mean_squared_error_of_the_noise_over_the_valid_samples() -> None:
     x_0, lengths = torch.randn(3, 400, generator=torch.Generator().manual_seed(1)), torch.tensor([400, 250, 1])
     seeds = [3, 4, 5]
@@ -255,7 +276,7 @@ def test_the_loss_is_the_mean_squared_error_of_the_noise_over_the_valid_samples(
         seen["x_t"], seen["t"] = x_t, t
         return 0.1 * x_t
 
-    loss = NoiseRegression()(predict, x_0, lengths, ItemNoise(seeds), BASE, "eps")
+    loss = NoiseRegression()(process(predict), x_0, lengths, ItemNoise(seeds))
     draws = ItemNoise(seeds)
     step = draws.integers(1, 51)
     noise = draws.normal(400)
@@ -278,8 +299,8 @@ def test_the_training_steps_are_drawn_uniformly() -> None:
 def test_a_perfect_network_has_no_loss_and_a_zero_network_has_loss_one() -> None:
     x_0, lengths = torch.zeros(4, 20_000), torch.full((4,), 20_000)
     perfect = lambda x_t, t: x_t / expand(BASE.sigma(t), x_t)  # noqa: E731
-    assert NoiseRegression()(perfect, x_0, lengths, ItemNoise(range(4)), BASE, "eps").mean < 1e-10
-    zero = NoiseRegression()(lambda x_t, t: 0 * x_t, x_0, lengths, ItemNoise(range(4)), BASE, "eps").mean
+    assert NoiseRegression()(process(perfect), x_0, lengths, ItemNoise(range(4))).mean < 1e-10
+    zero = NoiseRegression()(process(lambda x_t, t: 0 * x_t), x_0, lengths, ItemNoise(range(4))).mean
     assert zero.item() == pytest.approx(1, abs=0.02)
-    l1 = NoiseRegression("l1")(lambda x_t, t: 0 * x_t, x_0, lengths, ItemNoise(range(4)), BASE, "eps").mean
+    l1 = NoiseRegression("l1")(process(lambda x_t, t: 0 * x_t), x_0, lengths, ItemNoise(range(4))).mean
     assert l1.item() == pytest.approx((2 / np.pi) ** 0.5, abs=0.01)

@@ -103,16 +103,8 @@ def test_loss_of_a_batch_is_that_of_noise_regression(
     ours, package = networks
     x_0, mel = batch(3)
     t = torch.tensor([1, 24, 50])
-    prepared = package.prepare(Condition(mel))
-    expected = NoiseRegression("l2")(
-        lambda x_t, times: package(x_t, times, prepared),
-        x_0,
-        torch.full((3,), x_0.shape[1]),
-        ItemNoise([5, 6, 7]),
-        SCHEDULE,
-        "eps",
-        t.double() / 50,
-    )
+    process, lengths = Denoiser(package, SCHEDULE, "eps").bind(Condition(mel)), torch.full((3,), x_0.shape[1])
+    expected = NoiseRegression("l2")(process, x_0, lengths, ItemNoise([5, 6, 7]), t=t.double() / 50)
     eps = ItemNoise([5, 6, 7]).normal(x_0.shape[1])
     torch.testing.assert_close(example.noise_loss(ours, x_0, mel, t, eps), expected.mean, rtol=1e-5, atol=1e-5)
 

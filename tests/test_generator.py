@@ -1,5 +1,6 @@
 """Sounds from nothing, on small untrained models and on ideal denoisers whose answer is known."""
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -116,6 +117,20 @@ def test_the_class_and_its_guidance_change_the_sound() -> None:
     free = generator.generate(label="glass", guidance=0, **options)
     assert (free - sounds[3]).abs().max() < 1e-5
     assert (generator.generate(label="glass", guidance=1, **options) - sounds[0]).abs().max() > 1e-4
+
+
+def test_a_class_with_kinds_takes_one_after_the_other() -> None:
+    plain = small_generator("unet")
+    config = dataclasses.replace(plain.config, labels=("laser/retro", "glass", "laser/large"))
+    generator = Generator(config, plain.denoiser)
+    assert generator.classes == ("laser", "glass")
+    assert generator.labels == ("laser", "glass", "laser/retro", "laser/large")
+    mixed = generator.generate(3, 0.1, "laser", seed=4, num_steps=2)
+    kinds = ["laser/retro", "laser/large", "laser/retro"]  # seeds 4, 5, 6
+    assert torch.equal(mixed, generator.generate(3, 0.1, kinds, seed=4, num_steps=2))
+    assert not torch.equal(mixed, generator.generate(3, 0.1, kinds[::-1][1:] + kinds[1:2], seed=4, num_steps=2))
+    between = generator.interpolate(1, 5, seconds=0.1, count=3, label="laser", num_steps=2)
+    assert torch.equal(between, generator.interpolate(1, 5, seconds=0.1, count=3, label="laser/large", num_steps=2))
 
 
 def test_guidance_leads_away_from_the_estimate_without_a_class() -> None:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from wavediff import Vocoder
 from wavediff.audio import read_audio, write_audio
-from wavediff.backbones import Condition
+from wavediff.backbones import BackboneConfig, Condition
 from wavediff.bulk.decoding import Decoder, Settings
 from wavediff.cli.demo import CLIP
-from wavediff.diffusion import CosineSchedule, ItemNoise, SamplingOptions
+from wavediff.diffusion import CosineSchedule, ItemNoise, SamplingOptions, SignalRegression
 from wavediff.engine import registry
 from wavediff.engine.lines import DelayLine
 from wavediff.engine.streams import Streams
@@ -23,13 +23,13 @@ from wavediff.exporting import export_torch
 from wavediff.mel import MelSpec
 from wavediff.models.config import BACKBONES, ModelConfig, build_denoiser
 from wavediff.search import search
-from wavediff.training import SpectralModule
+from wavediff.training import VocoderModule
 
 SPEC = MelSpec.preset("hifigan")
 
 
 @dataclasses.dataclass(frozen=True)
-class ToyConfig:
+class ToyConfig(BackboneConfig):
     """Shape of the network."""
 
     channels: int = 4
@@ -58,7 +58,7 @@ class Toy(nn.Module):
 def config(monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
     """Of a toy, which is registered."""
     monkeypatch.setitem(BACKBONES, "toy", (ToyConfig, lambda config, backbone: Toy(backbone, config.mel)))
-    return ModelConfig(ToyConfig(), CosineSchedule(), "v", mel=SPEC)  # type: ignore[arg-type]
+    return ModelConfig(ToyConfig(), CosineSchedule(), "v", mel=SPEC)
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ def mel(vocoder: Vocoder) -> Tensor:
 
 def test_it_trains_a_step(config: ModelConfig) -> None:
     torch.manual_seed(0)
-    module = SpectralModule(backbone=config.backbone, prior=config.prior)  # type: ignore[arg-type]
-    module.objective = dataclasses.replace(module.objective, guess_share=0.0)
+    objective = SignalRegression(guess_share=0.0)
+    module = VocoderModule(SPEC, config.backbone, config.schedule, "v", objective=objective)
     waveform = read_audio(CLIP)[0][8192:24576].reshape(2, 8192)
     batch = {"waveform": waveform, "length": torch.tensor([8192, 8192]), "seed": torch.tensor([0, 1])}
     optimizer, losses = torch.optim.SGD(module.parameters(), 1e-3), []

@@ -12,8 +12,9 @@ from wavediff.backbones import SpectralConfig
 from wavediff.cli.main import main
 from wavediff.data.datamodule import AudioDataModule
 from wavediff.data.manifest import read_manifest, write_manifest
+from wavediff.diffusion import CosineSchedule, PriorConfig, SignalRegression
 from wavediff.mel import write_mel
-from wavediff.training import SpectralModule
+from wavediff.training import VocoderModule
 from wavediff.training.checkpoint_io import load_training_checkpoint
 
 
@@ -58,7 +59,8 @@ def test_the_packages_own_mels_in_files_train_as_if_they_were_computed(whole_seg
 
 
 def test_a_batch_has_the_loss_that_computing_its_mel_has(whole_segments: Path) -> None:
-    module = SpectralModule(backbone=SpectralConfig(8, 8, 1))
+    prior, objective = PriorConfig(power=0.85, start_time=0.3), SignalRegression()
+    module = VocoderModule("hifigan", SpectralConfig(8, 8, 1), CosineSchedule(), "v", prior, objective)
     data = AudioDataModule(
         *(str(whole_segments / f"{split}.jsonl") for split in ("train", "valid")), RATE, SEGMENT, 4, mel_spec=SPEC
     )

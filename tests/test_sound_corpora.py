@@ -205,6 +205,50 @@ def test_a_hash_of_the_names_splits_a_class_whatever_others_there_are(tmp_path: 
     assert (splits["test"], splits["valid"]) == (set(ranked[:2]), set(ranked[2:3]))
 
 
+def test_takes_of_one_sound_stay_in_one_split(tmp_path: Path) -> None:
+    for family in ("tick", "tock", "click", "clack"):
+        for number in range(5):
+            write_clip(tmp_path / "switch" / f"{family}_{number:03}.wav")
+    for number in range(20):
+        write_clip(tmp_path / "glass" / f"{number}.wav")  # names without a family
+    clips = ClassFolders(tmp_path, families=True).clips()
+    splits: dict[str, set[str]] = {}
+    for clip in clips:
+        if clip.label == "switch":
+            splits.setdefault(clip.path.stem[:-4], set()).add(clip.split)
+    assert sorted(map(sorted, splits.values())) == [["test"], ["train"], ["train"], ["valid"]]
+    assert Counter(clip.split for clip in clips if clip.label == "glass") == {"train": 17, "valid": 1, "test": 2}
+
+
+def test_a_class_of_too_few_families_is_split_by_clips(tmp_path: Path) -> None:
+    for family in ("boom", "crunch"):
+        for number in range(10):
+            write_clip(tmp_path / "explosion" / f"{family}{number}.wav")
+    clips = ClassFolders(tmp_path, families=True).clips()
+    assert Counter(clip.split for clip in clips) == {"train": 17, "valid": 1, "test": 2}
+
+
+def test_kinds_come_from_what_the_names_of_a_class_have_of_their_own(tmp_path: Path) -> None:
+    names = {
+        "laser": [f"sci-fi_laser{kind}_{n:03}" for kind in ("Retro", "Large") for n in range(3)]
+        + ["sci-fi_zap", "sci-fi_laser_1"],
+        "engine": [f"sci-fi_engine_{n}" for n in range(2)],
+        "drum": [
+            f"pi_{name}"
+            for name in ("bd_808", "bd_ada", "bd_boom", "tabla_ghe1", "tabla_ghe2", "tabla_ghe3", "tabla_re")
+        ],
+    }
+    for label, stems in names.items():
+        for stem in stems:
+            write_clip(tmp_path / label / f"{stem}.wav")
+    clips = ClassFolders(tmp_path, valid_fraction=0, test_fraction=0, kinds=True).clips()
+    assert Counter(clip.label for clip in clips) == {
+        "laser/retro": 3, "laser/large": 3, "laser/other": 2,
+        "engine/other": 2,
+        "drum/bd": 3, "drum/tabla-ghe": 3, "drum/tabla": 1,
+    }  # fmt: skip
+
+
 def test_hidden_files_and_folders_without_sounds_are_no_class(tmp_path: Path) -> None:
     for name in ("glass/0.wav", "glass/._0.wav", ".trash/0.wav", "texts/readme.txt", "glass/.cache/1.wav", "loose.wav"):
         write_clip(tmp_path / name)

@@ -8,6 +8,7 @@ from sounds import AUTOENCODER
 from test_training import QUIET
 
 from wavediff import Generator, Vocoder
+from wavediff.audio import read_audio
 from wavediff.cli.main import main
 from wavediff.data.manifest import Utterance, read_manifest, write_manifest
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
@@ -81,6 +82,22 @@ def test_the_autoencoder_trains_its_codec_and_nothing_else(sfx: Path, tmp_path: 
     assert autoencoder.encode(torch.randn(1, 3000)).shape == (1, 12 * 32)
 
 
+def test_the_linear_autoencoder_is_fitted_to_real_sounds(sfx: Path, tmp_path: Path) -> None:
+    """On the vocoder of the bundled generator, one step over a few clips: its mels come back within a nat."""
+    bundled = RECIPES.parent / "wavediff" / "models" / "weights" / "generator.safetensors"
+    batch = ["--data.batch_size=16", "--trainer.max_epochs=1"]
+    model = step("sfx/linear", sfx, tmp_path, f"--model.vocoder={bundled}", *batch)
+    checkpoint = load_checkpoint(model)
+    autoencoder = Autoencoder(checkpoint.build())
+    inner = load_checkpoint(bundled).pretransform
+    assert inner is not None
+    for name, weight in inner.weights.items():
+        assert name.startswith("codec.") or torch.equal(checkpoint.weights[name].half(), weight), name
+    waveform = read_audio(read_manifest(sfx / "train.jsonl")[0].path, 22050)[0][None, :8192]
+    mel = autoencoder.transform(waveform)[..., :32]
+    assert (autoencoder.mel(autoencoder.encode(waveform)) - mel).abs().mean() < 1
+
+
 @pytest.mark.parametrize("recipe", ["sfx/latent", "sfx/unet", "sfx/unet_44k", "sc09/diffwave"])
 @pytest.mark.parametrize("latent", [False, True])
 def test_a_generator_of_waveforms_or_latents(
@@ -124,9 +141,9 @@ def test_the_autoencoder_of_a_generator_stays_as_it_was(sfx: Path, autoencoder: 
 def test_the_autoencoder_of_a_generator_is_not_in_training_mode_from_the_start(autoencoder: Path) -> None:
     """Lightning calls `train` of no module, it trains in the modes that it finds."""
     from wavediff.backbones import UNetConfig
-    from wavediff.training import UNetModule
+    from wavediff.training import SoundModule
 
-    module = UNetModule(8000, autoencoder=str(autoencoder), backbone=UNetConfig(8, (1,), (), 1, 0))
+    module = SoundModule(8000, autoencoder=str(autoencoder), backbone=UNetConfig(8, (1,), (), 1, 0))
     for state in (module, module.train()):
         assert state.denoiser.backbone.training
         assert not any(part.training for part in state.denoiser.pretransform.modules())  # type: ignore[union-attr]
@@ -134,10 +151,10 @@ def test_the_autoencoder_of_a_generator_is_not_in_training_mode_from_the_start(a
 
 def test_a_label_is_dropped_as_often_as_asked(autoencoder: Path) -> None:
     from wavediff.backbones import UNetConfig
-    from wavediff.training import UNetModule
+    from wavediff.training import SoundModule
 
     backbone = UNetConfig(8, (1,), (), 1, 0)
-    module = UNetModule(8000, ["a", "b"], backbone=backbone, label_dropout=0.25)
+    module = SoundModule(8000, ["a", "b"], backbone=backbone, label_dropout=0.25)
     seen: list[torch.Tensor] = []
     module.denoiser.backbone.prepare = lambda cond: seen.append(cond.label)  # type: ignore[method-assign]
     batch = {"waveform": torch.randn(800, 16), "seed": torch.arange(800), "label": torch.ones(800, dtype=torch.int64)}

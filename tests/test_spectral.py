@@ -185,6 +185,8 @@ def test_the_spectral_loss_is_the_metrics_sum_and_zero_for_equal_signals(speech:
 class Perfect:
     """A process that knows the answer."""
 
+    schedule = CosineSchedule()
+
     def __init__(self, x_0: Tensor, error: float = 0.0) -> None:
         self.x_0, self.error, self.seen = x_0, error, []
 
@@ -206,7 +208,7 @@ def run(objective: SignalRegression, process: Perfect, batch: int = 2, seed: int
     length = process.x_0.shape[1]
     noise = ItemNoise(range(seed, seed + batch))
     lengths = torch.full((batch,), length)
-    return objective(process, process.x_0, lengths, noise, CosineSchedule(), SpectralLoss(SPEC)).mean
+    return objective(process, process.x_0, lengths, noise, SpectralLoss(SPEC)).mean
 
 
 def test_a_perfect_estimate_has_no_loss(speech: Tensor) -> None:
@@ -245,9 +247,7 @@ def test_padding_does_not_count(speech: Tensor) -> None:
     process = Perfect(x_0)
     process.x_0 = x_0 + torch.nn.functional.pad(torch.zeros_like(speech), (0, 20 * 256), value=0.5)
     lengths = torch.full((2,), speech.shape[1])
-    loss = SignalRegression(guess_share=0.0)(
-        process, x_0, lengths, ItemNoise([0, 1]), CosineSchedule(), SpectralLoss(SPEC)
-    )
+    loss = SignalRegression(guess_share=0.0)(process, x_0, lengths, ItemNoise([0, 1]), SpectralLoss(SPEC))
     assert loss.mean < 1e-4
 
 
@@ -259,9 +259,7 @@ def test_objectives_out_of_bounds_are_refused() -> None:
 def test_gradients_reach_every_weight(speech: Tensor, mel: Tensor) -> None:
     denoiser = untrained(CONFIG)
     noise, lengths = ItemNoise([0, 1]), torch.full((2,), speech.shape[1])
-    loss = SignalRegression()(
-        denoiser.bind(Condition(mel)), speech, lengths, noise, denoiser.schedule, SpectralLoss(SPEC)
-    )
+    loss = SignalRegression()(denoiser.bind(Condition(mel)), speech, lengths, noise, SpectralLoss(SPEC))
     loss.mean.backward()
     for name, parameter in denoiser.named_parameters():
         assert parameter.grad is not None, name

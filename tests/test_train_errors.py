@@ -21,14 +21,14 @@ FILES = {
     ("learning_rate: 0.001", "learning_rate: fast"): "bad.yaml: .*learning_rate: expected float, got fast",
     ("batch_size: 4", "batch_size: four"): "bad.yaml: data.batch_size: expected int, got four",
     (
-        "DiffWaveModule",
-        "DiffWaveModul",
-    ): "bad.yaml: class_path .*DiffWaveModul: .*did you mean wavediff.training.DiffWaveModule",
+        "VocoderModule",
+        "VocoderModul",
+    ): "bad.yaml: class_path .*VocoderModul: .*did you mean wavediff.training.VocoderModule",
     ("data:\n", "data: [\n"): "bad.yaml: is no YAML .* line 1",
 }
 OPTIONS = {
     "--data.batch_sise=8": "--data.batch_sise.*: is no option .*did you mean data.batch_size",
-    "--model.backbone.chanels=8": "--model.backbone.chanels.*: is no option .*did you mean .*channels",
+    "--model.backbone.chanels=8": "options: chanels is no key .*did you mean channels",
     "--data.batch_size=x": "options: data.batch_size: expected int, got x",
     "--confg=x": "--confg.*: is no option .*did you mean config",
     "--model.learning_rat=1": "options: .*learning_rat is no key .*did you mean .*learning_rate",

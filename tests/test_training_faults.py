@@ -20,7 +20,7 @@ from wavediff.cli.main import main
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import TrainingError
 from wavediff.models.checkpoint import load_checkpoint
-from wavediff.training import AudioLogger, DiffWaveModule
+from wavediff.training import AudioLogger, VocoderModule
 from wavediff.training.checkpoint_io import load_training_checkpoint
 from wavediff.training.guards import LOCK, MAX_BAD_STEPS, keep_previous, memory_ran_out, occupied, state_to_resume
 
@@ -52,7 +52,7 @@ def refused(config: Path, capsys: pytest.CaptureFixture[str], *options: str) -> 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(  # fault 51
     tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(DiffWaveModule, "training_step", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(VocoderModule, "training_step", lambda *_: pytest.fail("trained"))
     (tiny.parent / "file").touch()
     line = refused(tiny, capsys, f"--trainer.default_root_dir={tiny.parent / 'file'}")
     assert "cannot be written" in line
@@ -183,16 +183,14 @@ def test_a_previous_state_that_cannot_be_kept_is_warned_about(tmp_path: Path) ->
 
 
 class Breaking:
-    """`DiffWaveModule.loss` that is spoilt in some steps, counted from 1."""
+    """`VocoderModule.loss` that is spoilt in some steps, counted from 1."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: set[int], kind: str) -> None:
-        whole, self.count, self.training = DiffWaveModule.loss, 0, True
+        whole, self.count, self.training = VocoderModule.loss, 0, True
         self.indices: list[list[int]] = []
 
-        def loss(module: DiffWaveModule, batch: dict[str, Tensor], t: Tensor | None = None) -> Loss:
-            result = whole(module, batch, t)
-            if t is not None:
-                return result
+        def loss(module: VocoderModule, batch: dict[str, Tensor]) -> Loss:
+            result = whole(module, batch)
             self.count += 1
             if self.count not in steps:
                 return result
@@ -202,7 +200,7 @@ class Breaking:
                 return result._replace(mean=result.mean + zero.sqrt())
             return result._replace(mean=result.mean * float(kind))
 
-        monkeypatch.setattr(DiffWaveModule, "loss", loss)
+        monkeypatch.setattr(VocoderModule, "loss", loss)
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf", "gradient"])
@@ -243,7 +241,7 @@ def test_a_run_that_only_gives_nan_ends_and_keeps_the_last_good_state(
 
 def test_a_validation_loss_of_nan_is_never_the_best(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        DiffWaveModule, "validation_losses", lambda self, batch: {"loss_at_t1.0": torch.tensor(float("nan"))}
+        VocoderModule, "validation_losses", lambda self, batch: {"loss_at_t1.0": torch.tensor(float("nan"))}
     )
     assert main(arguments(tiny, "--trainer.val_check_interval=2")) == 0
     assert load_checkpoint(tiny.parent / "run" / "last.safetensors").facts["valid_loss"] is None
@@ -263,7 +261,7 @@ def test_memory_that_runs_out_is_one_line_that_tells_what_to_lower(  # fault 59
     def on_a_gpu(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation")
 
-    monkeypatch.setattr(DiffWaveModule, "loss", on_a_gpu)
+    monkeypatch.setattr(VocoderModule, "loss", on_a_gpu)
     assert "--data.segment_length" in refused(tiny, capsys)
 
 
@@ -277,7 +275,7 @@ def test_sounds_that_cannot_be_logged_are_warned_about_and_end_nothing() -> None
         def add_audio(self, *_: Any) -> None:
             raise OSError("no space left")
 
-    module = DiffWaveModule(backbone=DiffWaveConfig(channels=4, layers=2, dilation_cycle=2))
+    module = VocoderModule(backbone=DiffWaveConfig(channels=4, layers=2, dilation_cycle=2))
     trainer = SimpleNamespace(
         logger=SimpleNamespace(experiment=Writer()), sanity_checking=False, is_global_zero=True, global_step=7
     )

@@ -55,6 +55,19 @@ def test_a_new_network_predicts_nothing_and_every_weight_gets_a_gradient_once_it
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+def test_a_signal_wider_than_the_network_also_goes_straight_to_the_output() -> None:
+    """By a factor for each channel and time: with nothing else, the output is that and no more."""
+    config = UNetConfig(channels=4, multipliers=(1, 1), factors=(2,), blocks=1, attention_levels=0, direct=True)
+    net = UNet(config, signal_channels=6).eval().requires_grad_(False)
+    assert not predict(net, randn(1, 48)).any()
+    nn.init.normal_(net.direct.weight, generator=torch.Generator().manual_seed(0))  # type: ignore[union-attr]
+    x, t = randn(2, 48), torch.tensor([0.2, 0.8])
+    factors = predict(net, x, t).view(2, 8, 6) / x.view(2, 8, 6)
+    torch.testing.assert_close(factors, factors[:, :1].expand(-1, 8, -1), rtol=1e-4, atol=1e-5)
+    assert (factors[0, 0] - factors[1, 0]).abs().min() > 1e-3
+    assert len(set(factors[0, 0].tolist())) == 6
+
+
 def test_time_class_and_neighbours() -> None:
     net = network(n_classes=3)
     x, label = randn(3, 30), torch.tensor([0, 1, 3])

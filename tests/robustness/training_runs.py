@@ -70,9 +70,10 @@ def train(
     if stop_at is not None:
         callbacks.append({"class_path": "training_runs.StopAt", "init_args": {"step": stop_at}})
     backbone = {"channels": 4, "layers": 3, "dilation_cycle": 3}
-    model = {"mel": "hifigan", "backbone": backbone, "learning_rate": 0.001, "warmup_steps": 5}
+    network = {"class_path": "wavediff.backbones.DiffWaveConfig", "init_args": backbone}
+    model = {"mel": "hifigan", "backbone": network, "learning_rate": 0.001, "warmup_steps": 5}
     recipe = {
-        "model": {"class_path": "wavediff.training.DiffWaveModule", "init_args": model | {"lr_scheduler": "cosine"}},
+        "model": {"class_path": "wavediff.training.VocoderModule", "init_args": model | {"lr_scheduler": "cosine"}},
         "data": manifests | {"segment_length": 2048, "batch_size": BATCH, "num_workers": workers},
         "trainer": {
             "accelerator": "cpu",

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from wavediff.app.queue import Job, Limits, RequestError
 from wavediff.audio import read_audio, read_info
+from wavediff.bulk.mel_pieces import checked_mel
 from wavediff.errors import AudioError, MelError
-from wavediff.mel import PRESETS, MelSpec, can_convert, in_dialect, read_mel, read_mel_info
+from wavediff.mel import PRESETS, MelSpec, can_convert, read_mel, read_mel_info
 from wavediff.models import WEIGHTS
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.generator import Generator
@@ -70,7 +71,8 @@ class Studio:
 
         def work(job: Job) -> None:
             mel, facts = self._mel(job, body, options["mel_spec"])
-            sampling = {"num_steps": options["num_steps"], "seed": options["seed"]}
+            own = self.vocoder.mel_spec
+            sampling = {"num_steps": options["num_steps"], "seed": options["seed"], "mel_spec": own}
             plan, rate = self.vocoder.plan(options["num_steps"]), self.vocoder.sample_rate
             names = _step_names(len(plan.times) - 1, guess=self.vocoder.denoiser.start_time < 1)
             # The speech is `decode`'s, bit for bit and in its time; the states, which hold all of the signal and round
@@ -134,9 +136,9 @@ class Studio:
     def _read_mel(self, path: Path, mel_spec: str | None) -> Tensor:
         own = self.vocoder.mel_spec
         info = read_mel_info(path)
-        given = MelSpec.preset(mel_spec) if mel_spec is not None else info.spec or own
-        self._check_seconds(info.frames * given.hop_length / given.sample_rate)
-        return in_dialect(read_mel(path)[0], given, own)[0]
+        given = MelSpec.preset(mel_spec) if mel_spec is not None else info.spec
+        self._check_seconds(info.frames * (given or own).hop_length / (given or own).sample_rate)
+        return checked_mel(read_mel(path)[0], given, own, path)
 
     def _check_seconds(self, seconds: float) -> None:
         most = self.limits.audio_seconds

@@ -1,6 +1,10 @@
-"""What a mel is compressed to: latents of unit variance at a lower rate, that a denoiser works on."""
+"""What a mel is compressed to: latents of unit variance at a lower rate, that a denoiser works on.
 
-from dataclasses import dataclass
+Two codecs with one interface: `LinearCodec`, principal components in closed form, and `MelCodec`, a network.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,16 +39,45 @@ class CodecConfig:
     noise: float = 0.1
 
     def __post_init__(self) -> None:
-        bounds = {"latent_channels": (1, 1024), "frames": (1, 64), "channels": (1, 2048), "layers": (1, 64)}
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if type(value) is not int or not low <= value <= high:
-                raise ConfigError(f"codec.{name}: {value!r} is not a whole number from {low} to {high}")
-        if not 0 <= self.noise <= 1:
-            raise ConfigError(f"codec.noise: {self.noise} is outside [0, 1]")
+        _check(self)
 
 
-class MelCodec(nn.Module):
+@dataclass(frozen=True)
+class LinearCodecConfig:
+    """Shape of a compression to principal components.
+
+    Attributes:
+        latent_channels: components that are kept of the n_mels * frames values.
+        frames: mel frames that become one latent frame.
+        whitening: how far the spreads of the components are made equal: 1 wholly, 0 not at all. In between, large
+            components count for more than small ones in a denoiser's loss, as they do in the mel.
+
+    Raises:
+        ConfigError: a value out of bounds.
+    """
+
+    latent_channels: int = 128
+    frames: int = 2
+    whitening: float = 0.75
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+def _check(config: CodecConfig | LinearCodecConfig) -> None:
+    bounds = {"latent_channels": (1, 1024), "frames": (1, 64), "channels": (1, 2048), "layers": (1, 64)}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.name not in bounds:
+            if not 0 <= value <= 1:
+                raise ConfigError(f"codec.{field.name}: {value} is outside [0, 1]")
+            continue
+        low, high = bounds[field.name]
+        if type(value) is not int or not low <= value <= high:
+            raise ConfigError(f"codec.{field.name}: {value!r} is not a whole number from {low} to {high}")
+
+
+class Codec(nn.Module):
     """Mel (B, n_mels, frames) <-> latents (B, latent_channels, ceil(frames / config.frames)).
 
     Args:
@@ -52,9 +85,77 @@ class MelCodec(nn.Module):
         spec: dialect of the mel.
     """
 
-    def __init__(self, config: CodecConfig, spec: MelSpec) -> None:
+    def __init__(self, config: Any, spec: MelSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
+
+    def encode(self, mel: Tensor) -> Tensor:
+        """Mel (B, n_mels, frames) -> latents; the last frame is repeated to fill up a latent frame."""
+        raise NotImplementedError
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, latent_channels, L) -> mel (B, n_mels, L * config.frames)."""
+        raise NotImplementedError
+
+    def _whole(self, mel: Tensor) -> Tensor:
+        missing = -mel.shape[-1] % self.config.frames
+        return torch.cat([mel, mel[..., -1:].expand(-1, -1, missing)], dim=-1)
+
+
+class LinearCodec(Codec):
+    """Principal components of mel frames, a few neighbours together.
+
+    Until `fit` was called they are the first values themselves.
+    """
+
+    def __init__(self, config: LinearCodecConfig, spec: MelSpec) -> None:
+        super().__init__(config, spec)
+        size = spec.n_mels * config.frames
+        if config.latent_channels > size:
+            raise ConfigError(
+                f"codec.latent_channels: {config.latent_channels} exceeds the {size} values of {config.frames} frames "
+                f"of {spec.n_mels} bands; lower it"
+            )
+        self.mean = nn.Parameter(torch.full((size, 1), _MEAN))
+        self.components = nn.Parameter(torch.eye(config.latent_channels, size))
+        self.scale = nn.Parameter(torch.full((config.latent_channels, 1), _SPREAD))
+
+    def stack(self, mel: Tensor) -> Tensor:
+        """Mel (B, n_mels, frames) -> (B, n_mels * config.frames, L): the values that are compressed together."""
+        return self._whole(mel).unflatten(-1, (-1, self.config.frames)).transpose(2, 3).flatten(1, 2)
+
+    @torch.no_grad()
+    def fit(self, mean: Tensor, covariance: Tensor) -> None:
+        """Take the components of largest variance.
+
+        Args:
+            mean: of the stacked values, (n_mels * frames,).
+            covariance: of them, (n_mels * frames, n_mels * frames), float64.
+        """
+        variances, vectors = torch.linalg.eigh(covariance)  # ascending
+        kept = self.config.latent_channels
+        variances, vectors = variances.flip(0)[:kept].clamp(min=1e-6), vectors.flip(1)[:, :kept]
+        # Spread of latent i: std_i ** (1 - whitening), over the root of its mean square, so that theirs is 1.
+        rest = variances ** (1 - self.config.whitening)
+        scale = (variances / rest * rest.mean()).sqrt()
+        for weight, value in ((self.mean, mean[:, None]), (self.components, vectors.T), (self.scale, scale[:, None])):
+            weight.copy_(value)
+
+    def encode(self, mel: Tensor) -> Tensor:
+        """Mel (B, n_mels, frames) -> latents, float32."""
+        return self.components @ (self.stack(mel) - self.mean) / self.scale
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, latent_channels, L) -> the nearest mel (B, n_mels, L * config.frames)."""
+        stacked = self.components.T @ (self.scale * latents) + self.mean
+        return stacked.unflatten(1, (-1, self.config.frames)).transpose(2, 3).flatten(2)
+
+
+class MelCodec(Codec):
+    """A network on either side, trained."""
+
+    def __init__(self, config: CodecConfig, spec: MelSpec) -> None:
+        super().__init__(config, spec)
         n_mels = spec.n_mels
         width, step = config.channels, config.frames
         self.encoder = nn.Sequential(
@@ -73,10 +174,8 @@ class MelCodec(nn.Module):
         )
 
     def encode(self, mel: Tensor) -> Tensor:
-        """Mel (B, n_mels, frames) -> latents; the last frame is repeated to fill up a latent frame."""
-        missing = -mel.shape[-1] % self.config.frames
-        mel = torch.cat([mel, mel[..., -1:].expand(-1, -1, missing)], dim=-1)
-        latents: Tensor = self.standardise(self.encoder((mel - _MEAN) / _SPREAD).float())
+        """Mel (B, n_mels, frames) -> latents."""
+        latents: Tensor = self.standardise(self.encoder((self._whole(mel) - _MEAN) / _SPREAD).float())
         return latents
 
     def decode(self, latents: Tensor) -> Tensor:

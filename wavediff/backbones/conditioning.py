@@ -12,6 +12,10 @@ LEAKY_SLOPE = 0.4  # DiffWave, section 5.1, after each upsampling layer
 MAX_UPSAMPLE_FACTOR = 64
 
 
+class BackboneConfig:
+    """Shape of a network. Subclasses are frozen dataclasses of numbers, names and truth values."""
+
+
 @dataclass(frozen=True)
 class Condition:
     """The condition of a batch; what a model does not use stays None.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.backbones.conditioning import Condition, MelUpsampler, check_condition
+from wavediff.backbones.conditioning import BackboneConfig, Condition, MelUpsampler, check_condition
 from wavediff.backbones.embeddings import SQRT_HALF, STEP_FEATURES, StepEmbedding, StepEncoding, kaiming_conv1d
 from wavediff.backbones.folding import fold, unfold
 from wavediff.errors import ConfigError
@@ -17,7 +17,7 @@ LABEL_FEATURES = 128  # section 3.2: width of the global conditioner
 
 
 @dataclass(frozen=True)
-class DiffWaveConfig:
+class DiffWaveConfig(BackboneConfig):
     """Shape of the network. Defaults are BASE; LARGE has 128 channels; both 30 layers.
 
     Attributes:

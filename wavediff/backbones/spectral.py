@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.backbones.conditioning import Condition, check_condition
+from wavediff.backbones.conditioning import BackboneConfig, Condition, check_condition
 from wavediff.backbones.embeddings import TIME_FEATURES, TimeEmbedding
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec
@@ -25,7 +25,7 @@ LEAST_MAGNITUDE = 0.01  # of the whitened spectrum, before its logarithm
 
 
 @dataclass(frozen=True)
-class SpectralConfig:
+class SpectralConfig(BackboneConfig):
     """Shape of the network.
 
     Attributes:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.backbones.conditioning import Condition, check_condition
+from wavediff.backbones.conditioning import BackboneConfig, Condition, check_condition
 from wavediff.backbones.embeddings import TIME_FEATURES, TimeEmbedding
 from wavediff.backbones.folding import fold, unfold
 from wavediff.errors import ConfigError
@@ -22,7 +22,7 @@ MAX_REDUCTION = 1 << 16  # samples, or latent frames, that become one frame of t
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(BackboneConfig):
     """Shape of the network; there is one level more than there are factors.
 
     Attributes:
@@ -33,6 +33,8 @@ class UNetConfig:
         attention_levels: how many levels, from the lowest rate up, have attention.
         fold: samples that the first layer takes as one frame; 1 for latents.
         dropout: in the residual blocks, while training.
+        direct: the signal also goes straight to the output, each channel by a factor that follows from the time. What a
+            network returns holds noise of all channels of the signal, and `channels` may be too few to carry it.
 
     Raises:
         ConfigError: a value out of bounds, or levels and factors that do not fit.
@@ -45,6 +47,7 @@ class UNetConfig:
     attention_levels: int = 1
     fold: int = 1
     dropout: float = 0.0
+    direct: bool = False
 
     def __post_init__(self) -> None:
         for name in ("multipliers", "factors"):  # JSON and YAML have lists
@@ -70,6 +73,8 @@ class UNetConfig:
             )
         if self.attention_levels > len(self.multipliers):
             raise ConfigError(f"backbone.attention_levels: {self.attention_levels} exceeds the number of levels")
+        if type(self.direct) is not bool:
+            raise ConfigError(f"backbone.direct: {self.direct!r} is neither true nor false")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"backbone.dropout: {self.dropout} is outside [0, 1)")
 
@@ -115,6 +120,10 @@ class UNet(nn.Module):
         self.output_projection = nn.Conv1d(width, self.frame, 3, padding=1)
         nn.init.zeros_(self.output_projection.weight)
         nn.init.zeros_(self.output_projection.bias)  # type: ignore[arg-type]
+        self.direct = nn.Linear(TIME_FEATURES, self.frame) if config.direct else None
+        if self.direct is not None:
+            nn.init.zeros_(self.direct.weight)
+            nn.init.zeros_(self.direct.bias)
 
     @property
     def multiple(self) -> int:
@@ -132,11 +141,13 @@ class UNet(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
         features = self.time(t)
+        gains = None if self.direct is None else self.direct(F.silu(features)).unsqueeze(-1)  # (B, frame, 1)
         if label is not None:
             features = features + label
         features = F.silu(features)
         padded = F.pad(x_t, (0, -x_t.shape[1] % self.multiple))
-        x = self.input_projection(fold(padded, self.frame))  # (B, C, L)
+        signal = fold(padded, self.frame)
+        x = self.input_projection(signal)  # (B, C, L)
         skips = [x]
         for layer in self.down:
             x = layer(x, features)
@@ -145,7 +156,8 @@ class UNet(nn.Module):
             x = layer(x, features)
         for layer in self.up:
             x = layer(torch.cat([x, skips.pop()], dim=1) if isinstance(layer, Stage) else x, features)
-        return unfold(self.output_projection(F.silu(self.output_norm(x))), x_t.shape[1])
+        output = self.output_projection(F.silu(self.output_norm(x)))
+        return unfold(output if gains is None else output + gains * signal, x_t.shape[1])
 
 
 class Stage(nn.Module):

@@ -162,17 +162,13 @@ class Comparison:
         optimizer = torch.optim.AdamW(denoiser.parameters(), lr=2e-4)
         transform = MelTransform(self.vocoder.mel_spec).to(self.device)
         lengths = torch.full((len(waveform),), waveform.shape[1], device=self.device)
-        backbone: Any = denoiser.backbone
 
         def step() -> None:
             optimizer.zero_grad()
             with torch.autocast(self.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
                 mel = transform(waveform)[..., :TRAINING_FRAMES]
-                prepared = backbone.prepare(Condition(mel))
                 noise = ItemNoise(range(len(waveform)), self.device)
-                loss = NoiseRegression()(
-                    lambda x_t, t: backbone(x_t, t, prepared), waveform, lengths, noise, denoiser.schedule, "eps"
-                )
+                loss = NoiseRegression()(denoiser.bind(Condition(mel)), waveform, lengths, noise)
             loss.mean.backward()
             torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
             optimizer.step()

@@ -134,7 +134,9 @@ class Decoder:
                 "ignore", "mel: (values span|.* frames, the first at)"
             )  # each mel has been judged under its own name
             warnings.simplefilter("ignore", ClippingWarning)  # and its speech will be
-            speech = self.vocoder.decode(padded, lengths=lengths, on_step=on_step, **self.sampling).cpu()
+            speech = self.vocoder.decode(
+                padded, lengths=lengths, on_step=on_step, mel_spec=self.vocoder.mel_spec, **self.sampling
+            ).cpu()
         return [row[: length * self.vocoder.hop_length] for row, length in zip(speech, lengths, strict=True)]
 
     def _written(self, item: Item, waveform: Tensor, rtf: float) -> Outcome:
@@ -166,7 +168,7 @@ class Decoder:
         """The speech (n,) of a mel in pieces (n_mels, n), all of it at once where the network does not stream."""
         if self.vocoder.streams:
             return self.vocoder.stream(pieces, **self.sampling)
-        return iter([self.vocoder.decode(torch.cat(list(pieces), 1), **self.sampling)])
+        return iter([self.vocoder.decode(torch.cat(list(pieces), 1), mel_spec=self.vocoder.mel_spec, **self.sampling)])
 
     def _row(self, item: Item, samples: int, rtf: float) -> dict[str, Any]:
         return {

@@ -1,5 +1,6 @@
 """Mels of any length, piece by piece, in the dialect of a model."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from wavediff.audio import read_audio, resample
 from wavediff.mel import MelSpec, MelTransform, in_dialect, in_dialect_pieces, read_mel_pieces
+from wavediff.mel.identify import check_unnamed
 
 FRAMES = 2048  # of a piece: half a minute, enough to tell whether it can be of its dialect
 
@@ -17,8 +19,11 @@ def checked_mel(mel: Tensor, given: MelSpec | None, wanted: MelSpec, source: Pat
     """A mel (n_mels, frames), taken for one of dialect `given`, in the dialect `wanted` (as if None was given).
 
     Raises:
-        MelError: it cannot be of that dialect, or not be converted; names `source`.
+        MelError: it cannot be of that dialect, or not be converted, or surely is of another where none was given; names
+            `source`.
     """
+    if given is None:
+        check_unnamed(mel, wanted, source=str(source))
     return in_dialect(mel, given or wanted, wanted, source=str(source))[0]
 
 
@@ -34,7 +39,11 @@ def mel_file_pieces(path: Path, given: MelSpec | None, wanted: MelSpec) -> Itera
         MelError: as `read_mel` and `check_mel`, some when the piece is reached.
     """
     pieces, said = read_mel_pieces(path, FRAMES)
-    for piece in in_dialect_pieces(pieces, given or said or wanted, wanted, source=str(path)):
+    if (given := given or said) is None:
+        first = next(pieces)
+        check_unnamed(first, wanted, source=str(path))
+        pieces = itertools.chain([first], pieces)
+    for piece in in_dialect_pieces(pieces, given or wanted, wanted, source=str(path)):
         yield piece[0]
 
 

@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, metavar="N", help="sounds of each class (default 1, of --between 5)")
     seconds_help = "length of each (default: the model's own, with the silence at the end cut off)"
     parser.add_argument("--seconds", type=float, metavar="S", help=seconds_help)
-    label_help = "class, several with commas, or 'all'; each gets a folder (default: drawn from all classes)"
+    label_help = (
+        "class or kind (laser/retro), several with commas, or 'all'; a folder a class (default: drawn from all)"
+    )
     parser.add_argument("--label", metavar="L", help=label_help)
     parser.add_argument("--list-labels", action="store_true", help="print the classes of the model, and stop")
     parser.add_argument("--guidance", type=float, metavar="G", help="1 as trained, above 1 clearer, less varied")
@@ -73,12 +75,14 @@ def run(args: argparse.Namespace) -> None:
     if args.list_labels:
         print("\n".join(generator.labels))
         return
-    names = _labels(args.label, generator.labels)
+    names = (
+        list(generator.classes) if args.label == "all" and generator.classes else _labels(args.label, generator.labels)
+    )
     stem = "between" if args.between else (args.vary or args.inpaint or Path("sound")).stem
     if len(names) * count > MAX_JOBS:
         raise SamplingError(f"--count: {len(names) * count} sounds in all, at most {MAX_JOBS} are made; lower it")
     jobs = [
-        Job(args.output / _folder(label) / f"{label or stem}-{seed:03}.{args.format}", label, seed)
+        Job(args.output / _folder(label) / f"{(label or stem).replace('/', '-')}-{seed:03}.{args.format}", label, seed)
         for label in names
         for seed in range(args.seed, args.seed + count)
     ]
@@ -152,8 +156,6 @@ def _batch_size(args: argparse.Namespace, seconds: float) -> int:
 def _labels(text: str | None, known: tuple[str, ...]) -> list[str | None]:
     if text is None:
         return [None]
-    if text == "all" and known:
-        return list(known)
     labels = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in labels if name not in known]
     if unknown or not labels:
@@ -165,9 +167,12 @@ def _labels(text: str | None, known: tuple[str, ...]) -> list[str | None]:
 
 def _folder(label: str | None) -> str:
     """Of the sounds of a class; a model file must not choose places outside the output."""
-    if label is not None and (not label or label == ".." or Path(label).name != label or "\0" in label):
+    if label is None:
+        return ""
+    parts = label.split("/")
+    if len(parts) > 2 or "\0" in label or any(part in ("", ".", "..") or Path(part).name != part for part in parts):
         raise ConfigError(f"--label: {label!r} does not name a folder, this model's sounds are made from Python only")
-    return label or ""
+    return parts[0]
 
 
 def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: Any) -> Any:

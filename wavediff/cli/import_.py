@@ -3,7 +3,6 @@ the paper's author. Nothing that the file holds is run. (Our own training checkp
 """
 
 import argparse
-import dataclasses
 import json
 from pathlib import Path
 
@@ -48,12 +47,12 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.quiet:
         return
-    backbone, schedule = model.config.backbone, model.config.schedule
     trained = (
         f"trained for {model.facts['steps']} steps" if "steps" in model.facts else "does not tell how long it trained"
     )
     print(f"{args.file}: {model.facts['layout']} layout, {trained}")
-    network, steps = dataclasses.asdict(backbone), dataclasses.asdict(schedule)
+    parts = model.config.to_dict()
+    network, steps = parts["backbone"], parts["schedule"]
     print("network   DiffWave, {channels} channels, {layers} layers, cycle {dilation_cycle}".format(**network))
     print("schedule  {num_steps} steps, beta {beta_min:g} to {beta_max:g}".format(**steps))
     if model.config.mel is not None:

@@ -34,15 +34,15 @@ from wavediff.training import (
     ClassifierModule,
     SoundModule,
     TrainingModule,
-    VocoderModule,
 )
 from wavediff.training.callbacks import last_checkpoint
 from wavediff.training.guards import SkipBadSteps, memory_ran_out, occupied, state_to_resume
+from wavediff.training.module import MelDenoiserModule
 
 # Options of ours, in the words of the parser that reads the rest.
 _OURS = {"--resume": ["--ckpt_path=last"], "--quiet": ["--trainer.enable_progress_bar=false"], "--json": []}
 _NEXT = {  # what a model file is for
-    VocoderModule: "wavediff vocode recording.wav -o speech.wav --checkpoint {model}",
+    MelDenoiserModule: "wavediff vocode recording.wav -o speech.wav --checkpoint {model}",
     SoundModule: "wavediff generate -o out/ --checkpoint {model}",
     AutoencoderModule: "wavediff train --config recipes/sfx/latent.yaml --model.autoencoder {model}",
     ClassifierModule: "wavediff evaluate --generated REAL GENERATED --classifier {model}",

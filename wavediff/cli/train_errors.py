@@ -37,7 +37,9 @@ def configuration_error(message: str, argv: Sequence[str], options: Iterable[str
         r"does not accept option '([^']+)'|Option '([^']+)' is not accepted|Key '([^']+)' is not", message
     )
     if unknown:
-        key = next(filter(None, unknown[-1]))
+        # Of a part with several classes each one says what it does not take: a key of no class is the fault.
+        keys = [next(filter(None, found)) for found in reversed(unknown)]
+        key = next((key for key in keys if key.rpartition(".")[2] not in _names()), keys[0])
         return f"{_where(key, argv)}: {key} is no key of the configuration{_meant(key, [*known, *_names()])}; {_CURE}"
     if typed := re.findall(r'Parser key "([^"]+)":\s*Expected an? (.+?)\.? Got value: ([^\n]*)', message):
         key, wanted, got = typed[-1]

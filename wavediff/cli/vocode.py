@@ -20,6 +20,7 @@ from wavediff.errors import ConfigError, WavediffError
 
 if TYPE_CHECKING:
     from wavediff.bulk import Batch, Job, Processes, Settings, Work
+    from wavediff.mel import MelSpec
     from wavediff.pipelines.vocoder import Vocoder
 
 GPU_BATCH, GPU_SECONDS = 32, 240.0  # files, and their audio
@@ -39,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     precision_help = "of DiffWave's layers: float32 (default), or bfloat16: half the time where the CPU has it"
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=precision_help)
     parser.add_argument("--fused", action="store_true", help="on a GPU: Triton kernels and CUDA graphs")
-    mel_help = "format of the mels, such as tacotron2 (default: the model's)"
-    parser.add_argument("--mel-spec", metavar="PRESET", help=mel_help)
+    mel_spec_help = "format of the mels, such as tacotron2 (default: the model's); auto: as the first of them looks"
+    parser.add_argument("--mel-spec", metavar="PRESET", help=mel_spec_help)
     parser.add_argument("--lenient", action="store_true", help="take what is left of cut or damaged audio")
     parser.add_argument("--keep-folders", action="store_true", help="mirror the folders below each input folder")
     existing = parser.add_mutually_exclusive_group()
@@ -82,7 +83,8 @@ def _run_alone(args: argparse.Namespace) -> None:
     from wavediff.cli.vocode_report import Report, complain, conclude, seconds_done
     from wavediff.pipelines.vocoder import Vocoder
 
-    jobs, settings = _plan(args), _settings(args)
+    jobs = _plan(args)
+    settings = _settings(args, jobs)
     vocoder = Vocoder.from_pretrained(args.checkpoint, args.device).for_mels(settings.mel_spec)
     vocoder.to(vocoder.device, **_speed(args, vocoder.device.type))
     decoder = Decoder(vocoder, settings)
@@ -159,12 +161,30 @@ def _plan(args: argparse.Namespace) -> "list[Job]":
     return plan_jobs(args.inputs, args.output, **options)
 
 
-def _settings(args: argparse.Namespace) -> "Settings":
+def _settings(args: argparse.Namespace, jobs: "list[Job] | None" = None) -> "Settings":
     from wavediff.bulk import Settings
     from wavediff.mel import MelSpec
 
-    mel_spec = None if args.mel_spec is None else MelSpec.preset(args.mel_spec)
+    mel_spec: MelSpec | None = None
+    if args.mel_spec == "auto":
+        mel_spec = _likeliest(jobs)
+    elif args.mel_spec is not None:
+        mel_spec = MelSpec.preset(args.mel_spec)
     return Settings(sampling_options(args), mel_spec, args.lenient, args.overwrite)
+
+
+def _likeliest(jobs: "list[Job] | None") -> "MelSpec":
+    """What the first mel says of itself, or looks like."""
+    from wavediff.mel import read_mel
+    from wavediff.mel.identify import dialect_of
+
+    if jobs is None:
+        raise ConfigError("--mel-spec auto: is for one process; several need the name, which `wavediff doctor` tells")
+    path = next((job.source for job in jobs if job.is_mel), None)
+    if path is None:
+        raise ConfigError("--mel-spec auto: there is no mel among the inputs; leave it out")
+    mel, said = read_mel(path)
+    return said or dialect_of(mel, source=str(path))
 
 
 def _find_work(args: argparse.Namespace, jobs: "list[Job]", vocoder: "Vocoder", device: str, processes: int) -> "Work":

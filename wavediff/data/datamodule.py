@@ -48,6 +48,7 @@ class AudioDataModule(LightningDataModule):
         start_share: of the training segments that begin where their utterance does; validation segments then do.
         balance: how far classes of few clips are visited more often: 0 not at all, 1 as often as the largest class, 0.5
             by the root of that.
+        level: peak to which each utterance is brought [dBFS]; None leaves levels as they are.
         mel_spec: dialect that the mels named by the manifests must be of; None for a model that takes none.
     """
 
@@ -67,6 +68,7 @@ class AudioDataModule(LightningDataModule):
         labels: tuple[str, ...] = (),
         start_share: float = 0.0,
         balance: float = 0.0,
+        level: float | None = None,
         mel_spec: MelSpec | None = None,
     ) -> None:
         super().__init__()
@@ -84,6 +86,7 @@ class AudioDataModule(LightningDataModule):
         self.labels = labels
         self.start_share = start_share
         self.balance = balance
+        self.level = level
         self.mel_spec = mel_spec
         for name in ("sample_rate", "segment_length", "batch_size", "repeats", "valid_segment_length"):
             if getattr(self, name) < 1:
@@ -94,6 +97,8 @@ class AudioDataModule(LightningDataModule):
             raise ConfigError(f"balance is {balance}, must lie in [0, 1]")
         if balance and not labels:
             raise ConfigError(f"balance is {balance}, but the model has no classes; give it labels, or leave it 0")
+        if level is not None and not -100 <= level <= 0:
+            raise ConfigError(f"level is {level} dBFS, must lie in [-100, 0]")
         if num_workers < 0:
             raise ConfigError(f"num_workers is {num_workers}, must be 0 or more")
 
@@ -106,7 +111,8 @@ class AudioDataModule(LightningDataModule):
         """
         skipped_path = Path(self.trainer.default_root_dir) / "skipped.jsonl" if self.trainer else None
         train, valid = _open(self.train_manifest), _open(self.valid_manifest)
-        common: dict[str, Any] = {"labels": self.labels, "start_share": self.start_share, "skipped_path": skipped_path}
+        common: dict[str, Any] = {"labels": self.labels, "start_share": self.start_share, "level": self.level}
+        common["skipped_path"] = skipped_path
         train_mels, valid_mels = self._mels(train, valid)
         self.train_dataset = SegmentDataset(
             train, self.sample_rate, self.segment_length, self.seed, augment=self.augment, mels=train_mels, **common

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from wavediff.audio import read_audio, resample
 from wavediff.data.augment import Augment, Variation
-from wavediff.data.manifest import Utterance
+from wavediff.data.manifest import Utterance, class_of
 from wavediff.data.packed import PackedAudio
 from wavediff.data.paired import PairedMels
 from wavediff.data.scan import MAX_SKIPPED_SHARE
@@ -57,6 +57,8 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         labels: the class names, in the order of their indices; none for models without classes.
         start_share: of the random items that begin where their utterance does, so that onsets are seen.
         mels: those that the utterances name; segments then begin at whole frames.
+        level: peak to which each utterance is brought before it is varied [dBFS]; silence stays. None leaves levels as
+            they are.
 
     Raises:
         DataError: `source` is empty, a packed corpus of another sample rate, or an utterance's label is not in
@@ -77,6 +79,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         labels: Sequence[str] = (),
         start_share: float = 0.0,
         mels: PairedMels | None = None,
+        level: float | None = None,
     ) -> None:
         if len(source) == 0:
             raise DataError("the data set holds no utterance; prepare the corpus again")
@@ -86,7 +89,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
                 f"pack it again with --sample-rate {sample_rate}"
             )
         if mels is not None:
-            _check_paired(mels, sample_rate, segment_length, augment)
+            _check_paired(mels, sample_rate, segment_length, augment, level)
         self.source = source
         self.sample_rate = sample_rate
         self.segment_length = segment_length
@@ -97,6 +100,8 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         self.start_share = start_share
         self.mels = mels
         self.grid = mels.spec.hop_length if mels is not None else 1  # where segments may begin [samples]
+        self.level = level
+        self._gains: dict[int, float] = {}
         self.label_indices = _label_indices(source, labels) if labels else None
         # In shared memory: what one worker process finds broken, all know of.
         self._broken = torch.zeros(len(source), dtype=torch.bool).share_memory_()
@@ -124,7 +129,8 @@ class SegmentDataset(Dataset[dict[str, Any]]):
                     variation = self.augment.draw(generator) if self.augment.share else Variation()
                     source_length = variation.source_length(self.segment_length)
                     start = self._start(self._frames(index), source_length, generator)
-                    waveform = variation.apply(self._segment(index, start, source_length))[: self.segment_length]
+                    segment = self._gain(index) * self._segment(index, start, source_length)
+                    waveform = variation.apply(segment)[: self.segment_length]
                     extra = self._extra(index, start)
                 except (AudioError, MelError) as error:
                     self._report(index, str(error))
@@ -154,6 +160,15 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         if utterance.sample_rate == self.sample_rate:
             return read_audio(utterance.path, start=start, frames=length)[0]
         return self._resampled_segment(utterance, start, length)
+
+    def _gain(self, index: int) -> float:
+        """Factor that brings an utterance to the level; read once."""
+        if self.level is None:
+            return 1.0
+        if index not in self._gains:
+            peak = self._segment(index, 0, self._frames(index)).abs().max().item()
+            self._gains[index] = 10 ** (self.level / 20) / peak if peak > 0 else 1.0
+        return self._gains[index]
 
     def _resampled_segment(self, utterance: Utterance, start: int, length: int) -> Tensor:
         # `step_in` samples of the file last as long as `step_out` of the item. Cut at whole steps, a part of the
@@ -204,7 +219,8 @@ class SegmentDataset(Dataset[dict[str, Any]]):
 def _label_indices(source: Sequence[Utterance] | PackedAudio, labels: Sequence[str]) -> list[int]:
     found = source.labels if isinstance(source, PackedAudio) else [utterance.label for utterance in source]
     index_of = {label: index for index, label in enumerate(labels)}
-    for number, label in enumerate(found or [None] * len(source)):
+    names = [label if label in index_of else class_of(label) for label in found or [None] * len(source)]
+    for number, label in enumerate(names):
         if label not in index_of:
             clip = f"{source.path}, utterance {number}" if isinstance(source, PackedAudio) else source[number].path
             what = "has no label" if label is None else f"has the label {label!r}"
@@ -212,11 +228,15 @@ def _label_indices(source: Sequence[Utterance] | PackedAudio, labels: Sequence[s
                 f"{clip}: {what}, the model knows {', '.join(list(labels)[:20])}; prepare the corpus with labels "
                 "(`wavediff prepare classes`), or add it to model.labels"
             )
-    return [index_of[label] for label in found or [] if label is not None]
+    return [index_of[label] for label in names if label is not None]
 
 
-def _check_paired(mels: PairedMels, sample_rate: int, segment_length: int, augment: Augment) -> None:
+def _check_paired(
+    mels: PairedMels, sample_rate: int, segment_length: int, augment: Augment, level: float | None
+) -> None:
     spec = mels.spec
+    if level is not None:
+        raise ConfigError(f"data.level is {level}, but the manifest names mels, which would not change; leave it out")
     if augment.share:
         raise ConfigError(
             f"data.augment.share is {augment.share}, but the manifest names mels ({mels.paths[0]}), which would not "

@@ -47,6 +47,11 @@ class Utterance:
         return round(self.seconds * self.sample_rate)
 
 
+def class_of(label: str | None) -> str | None:
+    """The class of a label of two levels: "laser" of "laser/retro", and of "laser"."""
+    return None if label is None else label.partition("/")[0]
+
+
 @dataclasses.dataclass(frozen=True)
 class Skipped:
     """A file that cannot be used, and why."""

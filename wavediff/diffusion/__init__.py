@@ -14,7 +14,7 @@ from wavediff.diffusion.grids import (
     published_betas,
     spaced_grid,
 )
-from wavediff.diffusion.losses import MelLoss, NoiseRegression, SignalRegression, SpectralLoss
+from wavediff.diffusion.losses import MelLoss, NoiseRegression, Objective, SignalRegression, SpectralLoss
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.plan import Plan, SamplingOptions, plan_for
 from wavediff.diffusion.predictions import PREDICTIONS, Prediction, predict_noise, predict_x0, training_target
@@ -36,6 +36,7 @@ __all__ = [
     "MelLoss",
     "Node",
     "NoiseRegression",
+    "Objective",
     "Plan",
     "Prediction",
     "PriorConfig",

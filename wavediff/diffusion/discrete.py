@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, sigma_slope
+from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, Schedule, sigma_slope
 from wavediff.errors import ConfigError
 
 # DiffWave's six-step schedules (section 5.1 and appendix B), named by the model that they were found for.
@@ -28,7 +28,7 @@ _FAST_OF = {(50, 1e-4, 0.05): "base", (200, 1e-4, 0.02): "large"}
 
 
 @dataclass(frozen=True)
-class DiscreteSchedule:
+class DiscreteSchedule(Schedule):
     """DiffWave's T discrete steps as the points t = n / T, n = 1 ... T, of the continuous time axis.
 
     Between the points alpha(t) is linear in t. That is the published fractional alignment: a short

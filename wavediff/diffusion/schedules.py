@@ -5,8 +5,8 @@ A schedule returns numbers and nothing else. Here is what all have in common, an
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -29,72 +29,86 @@ def expand(values: Tensor, like: Tensor) -> Tensor:
     return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
-class Schedule(Protocol):
+class Schedule(ABC):
     """What samplers and objectives need to know of a process, x_t = alpha x_0 + sigma noise.
 
     A schedule is a value: equal ones have equal hashes, as those of frozen dataclasses have.
     """
 
-    def __hash__(self) -> int: ...
-
     @property
+    @abstractmethod
     def trained_steps(self) -> int | None:
         """T of a process of discrete steps; None of a continuous one."""
 
     @property
+    @abstractmethod
     def most_steps(self) -> int:
         """The longest grid."""
 
     @property
+    @abstractmethod
     def t_min(self) -> float:
         """The lowest trained time."""
 
     @property
+    @abstractmethod
     def beta_min(self) -> float:
         """The variance that the first trained step adds, 0 where there are no steps."""
 
     @property
+    @abstractmethod
     def default_sampler(self) -> str:
         """The sampler where none is named, as `make_sampler` takes it."""
 
     @property
+    @abstractmethod
     def default_spacing(self) -> str:
         """The spacing of a grid where none is named."""
 
     @property
+    @abstractmethod
     def default_steps(self) -> int:
         """How many steps a vocoder takes where no number is given."""
 
     @property
+    @abstractmethod
     def fast_betas(self) -> tuple[float, ...] | None:
         """The short inference schedule that was published for this one; None if there is none."""
 
+    @abstractmethod
     def last_time(self, step: float, spacing: str) -> float:
         """The last time of a grid before the data, where none is named; `step` is one of an even grid."""
 
+    @abstractmethod
     def training_times(self, noise: ItemNoise) -> Tensor:
         """Times (B,) in (0, 1] to train at, each with the same chance."""
 
+    @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
         """Signal share at times t (B,); float64."""
 
+    @abstractmethod
     def sigma(self, t: Tensor) -> Tensor:
         """Noise share at times t (B,); float64."""
 
+    @abstractmethod
     def log_snr(self, t: Tensor) -> Tensor:
         """ln(alpha^2 / sigma^2) at times t (B,); float64, falling with t."""
 
+    @abstractmethod
     def time(self, log_snr: Tensor) -> Tensor:
         """The inverse of `log_snr`; what lies beyond the axis becomes its end."""
 
+    @abstractmethod
     def time_of_alpha_bar(self, alpha_bar: Tensor) -> Tensor:
         """The trained time with that alpha^2 (B,); float64."""
 
+    @abstractmethod
     def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """d alpha / dt and d sigma / dt at times t (B,) > 0; float64."""
 
 
-class _Continuous:
+class _Continuous(Schedule):
     """What schedules share that are defined at every real time."""
 
     trained_steps = None
@@ -111,15 +125,6 @@ class _Continuous:
     def training_times(self, noise: ItemNoise) -> Tensor:
         """Times (B,), uniform in (0, 1]."""
         return 1 - noise.uniform()
-
-    def alpha(self, t: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def sigma(self, t: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def time(self, log_snr: Tensor) -> Tensor:
-        raise NotImplementedError
 
     def time_of_alpha_bar(self, alpha_bar: Tensor) -> Tensor:
         """The time with that alpha^2 (B,); float64."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from wavediff.audio import read_audio
 from wavediff.audio.faults import find_faults
 from wavediff.data.corpora.classes import ClassFolders
-from wavediff.data.manifest import read_manifest
+from wavediff.data.manifest import class_of, read_manifest
 from wavediff.errors import AudioError, DataError
 from wavediff.metrics.classifier import SoundClassifier
 from wavediff.metrics.copies import coarse_spectrogram
@@ -44,7 +44,7 @@ class ClipSet:
 
 
 def labelled_clips(source: str | os.PathLike[str]) -> list[tuple[Path, str]]:
-    """Path and label of each clip of a manifest (`.jsonl`), or of a folder of class folders.
+    """Path and class of each clip of a manifest (`.jsonl`), or of a folder of class folders.
 
     Raises:
         DataError: there is no such file or folder, it names no clip, or a clip has no label.
@@ -58,7 +58,7 @@ def labelled_clips(source: str | os.PathLike[str]) -> list[tuple[Path, str]]:
     for utterance in read_manifest(source):
         if utterance.label is None:
             raise DataError(f"{source}: {utterance.path} has no label; `wavediff prepare classes` writes them")
-        clips.append((utterance.path, utterance.label))
+        clips.append((utterance.path, str(class_of(utterance.label))))
     return clips
 
 

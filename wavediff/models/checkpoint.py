@@ -30,6 +30,15 @@ class Checkpoint:
     facts: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
+    @property
+    def pretransform(self) -> "Checkpoint | None":
+        """The autoencoder in whose latents the model works; None for a model of waveforms."""
+        if self.config.pretransform is None:
+            return None
+        prefix = "pretransform."
+        own = {name.removeprefix(prefix): w for name, w in self.weights.items() if name.startswith(prefix)}
+        return Checkpoint(self.config.pretransform, own, self.facts, self.path)
+
     def build(self) -> Denoiser:
         """The denoiser with these weights, in evaluation mode, float32, on the CPU."""
         with torch.device("meta"):  # shapes only: a configuration larger than its weights claims no memory

@@ -11,9 +11,12 @@ from typing import Any
 from torch import nn
 
 from wavediff.backbones import (
+    BackboneConfig,
     CodecConfig,
     DiffWave,
     DiffWaveConfig,
+    LinearCodec,
+    LinearCodecConfig,
     MelCodec,
     SpectralConfig,
     SpectralNet,
@@ -24,7 +27,7 @@ from wavediff.diffusion.discrete import DiscreteSchedule
 from wavediff.diffusion.plan import Plan
 from wavediff.diffusion.predictions import PREDICTIONS, Prediction
 from wavediff.diffusion.priors import PriorConfig, make_prior
-from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule
+from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule, Schedule
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import MelSpec
 from wavediff.mel.core import core_spec
@@ -34,9 +37,6 @@ from wavediff.models.literals import build, check_keys, completed, is_number
 MAX_LABELS = 10_000
 MAX_LENGTH = 1 << 30
 MAX_PLANS = 100
-
-BackboneConfig = DiffWaveConfig | SpectralConfig | UNetConfig
-ScheduleConfig = DiscreteSchedule | CosineSchedule | FlowSchedule
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class ModelConfig:
         prior: what the noise looks like, and what sampling starts from.
         mel: dialect of the condition, None for a model without mel.
         sample_rate: of the audio, in Hz; the mel's where there is one.
-        labels: class names of a class-conditional model, in the order of their indices; none for other models.
+        labels: class names of a class-conditional model, in the order of their indices, those of two levels with a
+            slash ("laser/retro"); none for other models.
         codec: compresses the mels of a vocoder, which thereby is an autoencoder; None for a plain vocoder.
         pretransform: the autoencoder in whose latents the model works; None for a model of waveforms.
         default_length: of sounds of a model without mel [samples], that of its training segments; 0 if not known.
@@ -59,13 +60,13 @@ class ModelConfig:
     """
 
     backbone: BackboneConfig = field(default_factory=DiffWaveConfig)
-    schedule: ScheduleConfig = field(default_factory=DiscreteSchedule)
+    schedule: Schedule = field(default_factory=DiscreteSchedule)
     prediction: Prediction = "eps"
     prior: PriorConfig = field(default_factory=PriorConfig)
     mel: MelSpec | None = None
     sample_rate: int = 22050
     labels: tuple[str, ...] = ()
-    codec: CodecConfig | None = None
+    codec: CodecConfig | LinearCodecConfig | None = None
     pretransform: "ModelConfig | None" = None
     default_length: int = 0
     n_fft: int = 0
@@ -123,6 +124,16 @@ class ModelConfig:
         )
 
     @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """Class -> its labels: its kinds ("laser/retro", ...), or itself."""
+        classes: dict[str, tuple[str, ...]] = {}
+        for label in self.labels:
+            owner, _, kind = label.partition("/")
+            name = owner if owner and kind else label
+            classes[name] = (*classes.get(name, ()), label)
+        return classes
+
+    @property
     def signal_channels(self) -> int:
         """Values of a frame of the signal that is diffused: 1 for waveforms, the channels of latents."""
         codec = None if self.pretransform is None else self.pretransform.codec
@@ -131,14 +142,14 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """JSON literals; `from_dict` reads them back."""
         return {
-            "backbone": _tagged(self.backbone, _backbone_classes()),
+            "backbone": _tagged(self.backbone, _classes(BACKBONES)),
             "schedule": _tagged(self.schedule, SCHEDULES),
             "prediction": self.prediction,
             "prior": dataclasses.asdict(self.prior),
             "mel": None if self.mel is None else self.mel.to_dict(),
             "sample_rate": self.sample_rate,
             "labels": list(self.labels),
-            "codec": None if self.codec is None else dataclasses.asdict(self.codec),
+            "codec": None if self.codec is None else _tagged(self.codec, _classes(CODECS)),
             "pretransform": None if self.pretransform is None else self.pretransform.to_dict(),
             "default_length": self.default_length,
             "n_fft": self.n_fft,
@@ -158,14 +169,14 @@ class ModelConfig:
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise ConfigError("labels: is not a list of names")
         return cls(
-            backbone=_untagged("backbone", data["backbone"], _backbone_classes()),
+            backbone=_untagged("backbone", data["backbone"], _classes(BACKBONES)),
             schedule=_untagged("schedule", data["schedule"], SCHEDULES),
             prediction=data["prediction"],
             prior=build("prior", PriorConfig, data["prior"]),
             mel=None if data["mel"] is None else MelSpec.from_dict(data["mel"]),
             sample_rate=data["sample_rate"],
             labels=tuple(labels),
-            codec=None if data["codec"] is None else build("codec", CodecConfig, data["codec"]),
+            codec=None if data["codec"] is None else _codec(data["codec"]),
             pretransform=None if pretransform is None else cls.from_dict(pretransform),
             default_length=data["default_length"],
             n_fft=data["n_fft"],
@@ -179,13 +190,15 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
     Raises:
         ConfigError: its parts do not fit together.
     """
-    _, build = BACKBONES[_kind_of(config.backbone, _backbone_classes())]
+    codec, (_, build) = config.codec, BACKBONES[_kind_of(config.backbone, _classes(BACKBONES))]
     return Denoiser(
         build(config, config.backbone),
         config.schedule,
         config.prediction,
         make_prior(config.prior, config.mel, config.n_fft),
-        None if config.codec is None or config.mel is None else MelCodec(config.codec, config.mel),
+        None
+        if codec is None or config.mel is None
+        else CODECS[_kind_of(codec, _classes(CODECS))][1](codec, config.mel),
         None if config.pretransform is None else build_denoiser(config.pretransform),
     )
 
@@ -221,6 +234,10 @@ BACKBONES: dict[str, tuple[type, Callable[[ModelConfig, Any], nn.Module]]] = {
     "spectral": (SpectralConfig, _spectral),
     "unet": (UNetConfig, _unet),
 }
+CODECS: dict[str, tuple[type, Callable[[Any, MelSpec], nn.Module]]] = {
+    "learned": (CodecConfig, MelCodec),
+    "linear": (LinearCodecConfig, LinearCodec),
+}
 SCHEDULES: dict[str, type] = {
     "discrete": DiscreteSchedule,
     "cosine": CosineSchedule,
@@ -228,8 +245,15 @@ SCHEDULES: dict[str, type] = {
 }
 
 
-def _backbone_classes() -> dict[str, type]:
-    return {kind: cls for kind, (cls, _) in BACKBONES.items()}
+def _classes(registry: Mapping[str, tuple[type, Any]]) -> dict[str, type]:
+    return {kind: cls for kind, (cls, _) in registry.items()}
+
+
+def _codec(data: Any) -> CodecConfig | LinearCodecConfig:
+    """Files from before there were two kinds say none."""
+    data = {"kind": "learned"} | data if isinstance(data, dict) else data
+    codec: CodecConfig | LinearCodecConfig = _untagged("codec", data, _classes(CODECS))
+    return codec
 
 
 def _kind_of(value: object, classes: Mapping[str, type]) -> str:

@@ -80,6 +80,16 @@ class Bound:
     prepared: object
 
     @property
+    def schedule(self) -> Schedule:
+        """Of the process."""
+        return self.denoiser.schedule
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the network returns."""
+        return self.denoiser.prediction
+
+    @property
     def _shaping(self) -> ShapedNormal | None:
         return self.denoiser.prior.shaping
 

@@ -11,6 +11,7 @@ _LATER_FIELDS = {
     "codec",
     "consistency",
     "default_length",
+    "direct",
     "fold",
     "harmonic",
     "n_fft",

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from wavediff.backbones import Condition
-from wavediff.backbones.codec import MelCodec
+from wavediff.backbones import Codec, Condition
 from wavediff.backbones.folding import fold, unfold
 from wavediff.diffusion import ItemNoise, Plan, spaced_grid
 from wavediff.engine import accelerate
@@ -35,7 +34,7 @@ class Autoencoder:
     """
 
     def __init__(self, vocoder: Denoiser) -> None:
-        if not isinstance(vocoder.codec, MelCodec):
+        if not isinstance(vocoder.codec, Codec):
             raise ConfigError("pretransform: this vocoder has no codec; train one (recipes/sfx/autoencoder.yaml)")
         self.vocoder, self.codec, self.spec = vocoder, vocoder.codec, vocoder.codec.spec
         self.device = next(vocoder.parameters()).device

@@ -64,7 +64,8 @@ class Generator(SoundPipeline):
             count: how many, at most 10,000.
             seconds: length of each, at most 600; by default that of the training segments. Longer ones go on, or fall
                 silent.
-            label: class of all of them, or one a sound; None draws from all classes.
+            label: class of all of them, or one a sound; None draws from all classes. Of a class with kinds
+                ("laser/retro"), seeds that follow each other take one kind after the other.
             guidance: how strongly the class leads: 1 as trained, above 1 clearer and less varied. Default 2; only
                 with a label.
             num_steps: estimates of the sound, at most: each is two network evaluations with guidance.
@@ -201,12 +202,14 @@ class Generator(SoundPipeline):
             strength = DEFAULT_STRENGTH if strength is None else strength
             length = max(map(len, ends))
             a, b = (self._encode(pad(end, (0, length - len(end)))) for end in ends)
-            seeds = check_seeds(chosen.seed, count, "sounds")  # one for all: the noise is shared
+            seeds = check_seeds(chosen.seed, count, "sounds")  # one for all: the noise is shared, and the kind
+            chosen = dataclasses.replace(chosen, seed=seeds)
             noise = self._fresh_noise(seeds, count)
             return self._from_guess(torch.lerp(a, b, weight), strength, length, noise, chosen)
         length = self._length(self.seconds if seconds is None else seconds)
         values = self._signal_length(length)
-        noise = self._noise([whole(first, "first", 0, MAX_SEED, SamplingError)] * count, count)
+        chosen = dataclasses.replace(chosen, seed=[whole(first, "first", 0, MAX_SEED, SamplingError)] * count)
+        noise = self._noise(chosen.seed, count)
         other = self._noise([whole(second, "second", 0, MAX_SEED, SamplingError)], 1)
         a, b = noise.normal(values), other.normal(values)
         chosen = dataclasses.replace(chosen, sampler=chosen.sampler or "ddim")  # noise on the way would lead elsewhere

@@ -81,8 +81,26 @@ class SoundPipeline(Pipeline):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes; empty for a model without."""
-        return self.config.labels
+        """What sounds can be asked for: classes, and their kinds ("laser/retro"); empty for a model without."""
+        return tuple(dict.fromkeys((*self.classes, *self.config.labels)))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(self.config.classes)
+
+    def kind(self, label: str, seed: int) -> str:
+        """The label of the model that makes what was asked for: of a class with kinds, seeds that follow each other
+        take one kind after the other.
+
+        Raises:
+            ConfigError: the model knows no such label.
+        """
+        kinds = self.config.classes.get(label, (label,))
+        if kinds[0] not in self.config.labels:
+            what = f"is none of this model's classes{did_you_mean(str(label), self.labels)}"
+            raise ConfigError(f"label: {label!r} {what}; choose from {', '.join(self.labels)}")
+        return kinds[seed % len(kinds)]
 
     @property
     def seconds(self) -> float:
@@ -117,11 +135,15 @@ class SoundPipeline(Pipeline):
     def _count(count: int, least: int = 1) -> int:
         return whole(count, "count", least, MAX_COUNT, SamplingError)
 
-    def _noise(self, seed: int | Sequence[int], count: int) -> ItemNoise:
+    @staticmethod
+    def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
         if is_whole(seed):
             first = whole(seed, "seed", 0, MAX_SEED - count + 1, SamplingError)
             seed = range(first, first + count)
-        return ItemNoise(check_seeds(seed, count, "sounds"), self.device)
+        return check_seeds(seed, count, "sounds")
+
+    def _noise(self, seed: int | Sequence[int], count: int) -> ItemNoise:
+        return ItemNoise(self._seeds(seed, count), self.device)
 
     def _fresh_noise(self, seed: int | Sequence[int], count: int) -> ItemNoise:
         """For changes of a sound: not the noise of `generate`, or what that made from this seed would become itself."""
@@ -131,19 +153,22 @@ class SoundPipeline(Pipeline):
     def _estimate(self, options: Options, count: int) -> Guided:
         guidance = DEFAULT_GUIDANCE if options.guidance is None else options.guidance
         guidance = real(guidance, "guidance", "from 0 to 100", lambda value: 0 <= value <= 100, SamplingError)
-        chosen = self._label_indices(options.label, count)
+        chosen = self._label_indices(options.label, options.seed, count)
         if chosen is None and options.guidance is not None:
             raise SamplingError(
                 f"guidance: {guidance!r} leads to a class, and none was given; give a label or leave it out"
             )
-        free = self._bind(None if not self.labels else torch.full((count,), len(self.labels), device=self.device))
+        free = self._bind(
+            None if not self.labels else torch.full((count,), len(self.config.labels), device=self.device)
+        )
         return Guided(free, free, 1) if chosen is None else Guided(self._bind(chosen), free, float(guidance))
 
     @exact
     def _bind(self, label: Tensor | None) -> Bound:
         return self.denoiser.bind(Condition(label=label), self._network)
 
-    def _label_indices(self, label: Labels, count: int) -> Tensor | None:
+    def _label_indices(self, label: Labels, seed: int | Sequence[int], count: int) -> Tensor | None:
+        """(count,)"""
         if label is None:
             return None
         if not self.labels:
@@ -153,11 +178,8 @@ class SoundPipeline(Pipeline):
             raise ConfigError(f"label: {label!r:.60} is neither a name nor a list of names")
         if len(names) != count:
             raise ConfigError(f"label: {len(names)} names for {count} sounds; give one name, or one a sound")
-        for name in names:
-            if name not in self.labels:
-                what = f"is none of this model's classes{did_you_mean(str(name), self.labels)}"
-                raise ConfigError(f"label: {name!r} {what}; choose from {', '.join(self.labels)}")
-        return torch.tensor([self.labels.index(name) for name in names], device=self.device)
+        labels = [self.kind(name, one) for name, one in zip(names, self._seeds(seed, count), strict=True)]
+        return torch.tensor([self.config.labels.index(name) for name in labels], device=self.device)
 
     def _plan(self, options: Options, start: float = 1.0) -> Plan:
         trained = self.denoiser.schedule

@@ -108,7 +108,8 @@ class Vocoder(MelPipeline):
             seed: decides the noise: one number for every item, or one number an item. With as many threads the same
                 machine gives the same bits, streamed too. Company in a batch changes less than 1e-4; other numbers of
                 threads too, or where a phase is guessed, as by the bundled model, what lies 50 dB below the speech.
-            mel_spec: dialect of `mel`, or its preset's name, if it may not be the model's; converted where exact.
+            mel_spec: dialect of `mel`, or its preset's name, converted where exact; "auto" takes the likeliest preset.
+                By default the model's own; a mel that surely is of another is refused, which takes milliseconds.
             on_step: called with (pieces done, pieces in all) after each piece of the mel, which are not steps; with
                 steps where the network does not stream.
 
@@ -281,7 +282,7 @@ class Vocoder(MelPipeline):
     def __call__(self, waveform: Values, sample_rate: int, **options: Any) -> Tensor:
         """Copy synthesis: `mel` of a recording, then `decode` with these options; raises what they raise."""
         waveform = as_waveform(waveform)
-        speech = self.decode(self.mel(waveform, sample_rate), **options)
+        speech = self.decode(self.mel(waveform, sample_rate), **{"mel_spec": self.mel_spec} | options)
         return speech if waveform.ndim == 2 else speech[0]
 
     def plan(

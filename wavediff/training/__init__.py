@@ -1,12 +1,13 @@
 """Training with Lightning: it only wires what the other rooms offer."""
 
 from wavediff.training.adversarial import AdversarialModule
+from wavediff.training.autoencoder_modules import AutoencoderModule, LinearAutoencoderModule
 from wavediff.training.callbacks import AudioLogger, FullState, ModelExport
 from wavediff.training.checkpoint_io import AtomicCheckpointIO
 from wavediff.training.classification import ClassifierModule, ClipVariation
-from wavediff.training.module import DenoiserModule, TrainingModule, VocoderModule
-from wavediff.training.sound_modules import AutoencoderModule, DiffWaveSoundModule, SoundModule, UNetModule
-from wavediff.training.vocoder_modules import DiffWaveModule, SpectralModule
+from wavediff.training.module import DenoiserModule, MelDenoiserModule, TrainingModule
+from wavediff.training.sound_module import SoundModule
+from wavediff.training.vocoder_module import VocoderModule
 
 __all__ = [
     "AdversarialModule",
@@ -16,13 +17,11 @@ __all__ = [
     "ClassifierModule",
     "ClipVariation",
     "DenoiserModule",
-    "DiffWaveModule",
-    "DiffWaveSoundModule",
     "FullState",
+    "LinearAutoencoderModule",
+    "MelDenoiserModule",
     "ModelExport",
     "SoundModule",
-    "SpectralModule",
     "TrainingModule",
-    "UNetModule",
     "VocoderModule",
 ]

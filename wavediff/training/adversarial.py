@@ -6,20 +6,19 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from wavediff.diffusion import MelLoss, SignalRegression, SpectralLoss
+from wavediff.diffusion import SignalRegression, SpectralLoss
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
 from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training.critics import CriticConfig, Critics
-from wavediff.training.dialects import Dialects, Distance
-from wavediff.training.module import LRScheduler, VocoderModule
-from wavediff.training.vocoder_modules import sampled_losses
+from wavediff.training.dialects import Dialects
+from wavediff.training.module import LRScheduler, MelDenoiserModule
+from wavediff.training.vocoder_module import DISTANCES, sampled_losses
 
-ANCHORS: dict[str, type[Distance]] = {"spectral": SpectralLoss, "mel": MelLoss}
 OPTIMIZER_KEY = "wavediff_critic_optimizer"  # in a training checkpoint
 
 
-class AdversarialModule(VocoderModule):
+class AdversarialModule(MelDenoiserModule):
     """Fine-tunes the sampler of a vocoder as it is run: from its guess, over one or two evaluations.
 
     A regression answers with the mean of all that a mel allows, which is smooth where the mel says little. Critics
@@ -39,11 +38,11 @@ class AdversarialModule(VocoderModule):
         predicted_share: of the batches whose mels are told as acoustic models predict them.
         anchor: the distance that `start.spectral_weight` weighs: "spectral" where the start's harmonics lie where the
             recording's do, "mel" where they nearly do, as those of a voice (a weight of 2 was tried).
-        learning_rate, weight_decay, warmup_steps, lr_scheduler, compile: see `VocoderModule`.
+        learning_rate, weight_decay, warmup_steps, lr_scheduler, compile: see `MelDenoiserModule`.
 
     Raises:
         CheckpointError: `init_from` is not a sound model file.
-        ConfigError: it starts from noise alone, or a value is out of bounds; and what `VocoderModule` raises.
+        ConfigError: it starts from noise alone, or a value is out of bounds; and what `MelDenoiserModule` raises.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class AdversarialModule(VocoderModule):
         super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from)
         self.start, self.spectral_loss = start, SpectralLoss(self.mel_transform.spec)
         self.adversarial_weight, self.feature_weight, self.critic_lead = adversarial_weight, feature_weight, critic_lead
-        self.dialects = Dialects(config, self.denoiser, dialects, predicted_share, ANCHORS[anchor])
+        self.dialects = Dialects(config, self.denoiser, dialects, predicted_share, DISTANCES[anchor])
         # The trainer's optimiser takes what asks for gradients; the critics have one of their own.
         self.critics = Critics(critics, config.sample_rate).requires_grad_(False)
         self._critic_optimizer = torch.optim.AdamW(self.critics.parameters(), critic_learning_rate, (0.8, 0.99))
@@ -95,7 +94,7 @@ class AdversarialModule(VocoderModule):
         noise = self.noise(batch)
         told = self.dialects.tell(batch, noise)
         x_0, process = told.waveform, told.bound
-        x_t, t, _ = self.start.noisy(process, x_0, noise, self.denoiser.schedule)
+        x_t, t, _ = self.start.noisy(process, x_0, noise)
         valid = torch.arange(x_0.shape[1], device=self.device) < told.lengths[:, None]
         made, recorded = process.finished(process(x_t, t).float()) * valid, x_0 * valid
         per_item = self.start.spectral_weight * told.distance(made, recorded)

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from wavediff.errors import ClippingWarning, ConfigError
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.training.guards import keep_previous
-from wavediff.training.module import TrainingModule, VocoderModule
+from wavediff.training.module import MelDenoiserModule, TrainingModule
 
 
 class ModelExport(Callback):
@@ -82,7 +82,7 @@ class AudioLogger(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Runs inside the validation, where the averaged weights are in place."""
-        module = cast(VocoderModule, pl_module)
+        module = cast(MelDenoiserModule, pl_module)
         writer: Any = getattr(trainer.logger, "experiment", None)
         if batch_idx or trainer.sanity_checking or not trainer.is_global_zero or not hasattr(writer, "add_audio"):
             return
@@ -91,7 +91,7 @@ class AudioLogger(Callback):
         except Exception as error:  # whatever it is: sounds to listen to are worth no run
             warnings.warn(f"AudioLogger: no sounds at step {trainer.global_step} ({error})", stacklevel=2)
 
-    def _log(self, writer: Any, step: int, module: VocoderModule, batch: dict[str, torch.Tensor]) -> None:
+    def _log(self, writer: Any, step: int, module: MelDenoiserModule, batch: dict[str, torch.Tensor]) -> None:
         from wavediff.report import spectrogram_figure
 
         waveform, rate = batch["waveform"][: self.count], module.config.sample_rate

@@ -1,6 +1,6 @@
 """Mels of many dialects, and as acoustic models predict them, for one vocoder under training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from wavediff.audio import resample
 from wavediff.backbones import Condition
-from wavediff.diffusion import ItemNoise, MelLoss, SpectralLoss
+from wavediff.diffusion import ItemNoise, SpectralLoss
+from wavediff.diffusion.losses import Distance
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.mel.transform import PER_NEPER
@@ -19,9 +20,6 @@ from wavediff.models.denoiser import Bound, Denoiser
 
 _BLUR = (0.25, 0.5, 0.25)  # over frames
 _NOISE, _OFFSET = 0.15, 0.25  # [nepers], the most
-
-
-Distance = SpectralLoss | MelLoss
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Dialects(nn.Module):
         denoiser: Denoiser,
         presets: Sequence[str],
         predicted_share: float = 0.0,
-        distance: type[Distance] = SpectralLoss,
+        distance: Callable[[MelSpec], nn.Module] = SpectralLoss,
     ) -> None:
         super().__init__()
         if config.mel is None or not 0 <= predicted_share <= 1:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from wavediff.models.denoiser import Bound
 from wavediff.training.checkpoint_io import CONFIG_KEY
 
 LRScheduler = Literal["constant", "cosine"]
+VALIDATION_TIMES = (0.1, 0.3, 0.6, 1.0)  # noise levels the validation loss is reported at, as shares of T
 
 
 class TrainingModule(LightningModule):
@@ -134,6 +135,15 @@ class DenoiserModule(TrainingModule):
         if compile:
             self.denoiser.backbone.compile()
 
+    def losses_at_levels(self, loss: Callable[[Tensor], Loss], items: int) -> dict[str, Tensor]:
+        """The mean of a loss of times (B,), at fixed noise levels that the network was trained at."""
+        losses, steps = {}, self.denoiser.schedule.trained_steps
+        for share in VALIDATION_TIMES:
+            time = share if steps is None else max(1, round(share * steps)) / steps
+            t = torch.full((items,), time, dtype=torch.float64, device=self.device)
+            losses[f"loss_at_t{share}"] = loss(t).mean
+        return losses
+
     def _start_from(self, path: str) -> None:
         """Weights of the same network; the mel may be another one where no weight's shape depends on it.
 
@@ -162,8 +172,8 @@ class DenoiserModule(TrainingModule):
         checkpoint[CONFIG_KEY] = self.config.to_dict()
 
 
-class VocoderModule(DenoiserModule):
-    """Trains a denoiser conditioned on mels: those of the batch, or else computed from its waveforms on its device.
+class MelDenoiserModule(DenoiserModule):
+    """Trains a denoiser that is told mels: those of the batch, or else computed from its waveforms on its device.
 
     Args: see `DenoiserModule`.
 

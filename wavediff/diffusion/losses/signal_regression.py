@@ -1,35 +1,21 @@
 """Training for few steps: the clean signal is estimated from any noise level, and judged by its spectrum."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from wavediff.diffusion.losses.noise_regression import Loss
-from wavediff.diffusion.losses.spectral_loss import WINDOW_LENGTHS, SpectralLoss
+from wavediff.diffusion.losses.noise_regression import Distance, Loss, Objective, Process, item_means
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.predictions import predict_noise
-from wavediff.diffusion.schedules import Schedule, expand
+from wavediff.diffusion.schedules import expand
 from wavediff.errors import ConfigError
 
 LEAST_SIGMA = 0.02  # in the division that recovers the noise of a step
 
 
-class Process(Protocol):
-    """A denoiser bound to the batch's condition; signals are (B, N)."""
-
-    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor: ...
-
-    def noise(self, white: Tensor) -> Tensor: ...
-
-    def guess(self, white: Tensor, iterations: int | None = None) -> Tensor: ...
-
-    def whitened(self, signal: Tensor) -> Tensor: ...
-
-
 @dataclass(frozen=True)
-class SignalRegression:
+class SignalRegression(Objective):
     """Two kinds of items, in one batch.
 
     Diffusion items start from x_0: x_t = alpha x_0 + sigma n. The error of the estimate is measured where the noise
@@ -75,48 +61,40 @@ class SignalRegression:
             )
 
     def __call__(
-        self,
-        process: Process,
-        x_0: Tensor,
-        lengths: Tensor,
-        noise: ItemNoise,
-        schedule: Schedule,
-        spectral_loss: SpectralLoss,
+        self, process: Process, x_0: Tensor, lengths: Tensor, noise: ItemNoise, distance: Distance | None = None
     ) -> Loss:
         """The loss of one batch.
 
-        Args:
-            process: the denoiser under training, which predicts v.
-            x_0: waveform (B, N).
-            lengths: valid samples of each item (B,); what lies behind is padding and does not count.
-            noise: of the batch's items.
-            schedule: of the process.
-            spectral_loss: compares estimates with x_0.
+        Args: see `Objective`.
+
+        Raises:
+            ConfigError: there is no distance.
         """
-        resolution = int(noise.uniform()[0] * len(WINDOW_LENGTHS))
-        x_t, t, is_guess = self.noisy(process, x_0, noise, schedule)
+        if distance is None:
+            raise ConfigError("objective: a signal regression needs a distance; give SpectralLoss or MelLoss")
+        resolution = int(noise.uniform()[0] * distance.resolutions)
+        x_t, t, is_guess = self.noisy(process, x_0, noise)
         valid = torch.arange(x_0.shape[1], device=x_0.device) < lengths[:, None]
         estimate = process(x_t, t).float()
-        per_item = self.spectral_weight * spectral_loss(estimate * valid, x_0 * valid, resolution)
+        per_item = self.spectral_weight * distance(estimate * valid, x_0 * valid, resolution)
         if not is_guess.all():
             # x_0 estimate - x_0 = -sigma (v estimate - v)
-            error = (estimate - x_0) / expand(schedule.sigma(t), x_0).clamp(min=LEAST_SIGMA)
-            per_item = per_item + torch.where(is_guess, 0.0, _mean_square(process.whitened(error), valid))
+            error = (estimate - x_0) / expand(process.schedule.sigma(t), x_0).clamp(min=LEAST_SIGMA)
+            squares = item_means(process.whitened(error).abs().square(), lengths, x_0.shape[1])
+            per_item = per_item + torch.where(is_guess, 0.0, squares)
         return Loss(per_item.mean(), per_item.detach(), t)
 
     @torch.no_grad()
-    def noisy(
-        self, process: Process, x_0: Tensor, noise: ItemNoise, schedule: Schedule
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def noisy(self, process: Process, x_0: Tensor, noise: ItemNoise) -> tuple[Tensor, Tensor, Tensor]:
         """What the network is shown of a batch.
 
         Args:
-            process, x_0, noise, schedule: as in a call.
+            process, x_0, noise: as in a call.
 
         Returns:
             x_t (B, N), its times (B,), and which items (B,) started from a guess.
         """
-        batch, length = x_0.shape
+        (batch, length), schedule = x_0.shape, process.schedule
         guesses = round(self.guess_share * batch)
         # One choice a batch, made by its first item.
         choices = self.phase_iterations - self.least_phase_iterations + 1
@@ -140,13 +118,3 @@ class SignalRegression:
             x_t = torch.where(is_guess[:, None], again, x_t)
             t = torch.where(is_guess, s, t)
         return x_t, t, is_guess
-
-
-def _mean_square(error: Tensor, valid: Tensor) -> Tensor:
-    """(B, frames, bins) or (B, N), valid (B, N) -> (B,): mean over the frames that hold no padding."""
-    squared = error.abs().square()
-    if squared.ndim == 2:
-        return (squared * valid).sum(1) / valid.sum(1)
-    hop = valid.shape[1] // squared.shape[1]
-    frames = valid[:, ::hop][:, : squared.shape[1]]
-    return (squared.mean(2) * frames).sum(1) / frames.sum(1)

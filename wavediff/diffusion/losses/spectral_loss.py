@@ -25,6 +25,8 @@ class SpectralLoss(nn.Module):
         spec: dialect whose frames and filters the mel is made of.
     """
 
+    resolutions = len(WINDOW_LENGTHS)
+
     def __init__(self, spec: MelSpec) -> None:
         super().__init__()
         plain = dataclasses.replace(spec, log="ln", clip=None, mean=None, std=None)
@@ -56,6 +58,8 @@ class MelLoss(nn.Module):
         spec: dialect whose rate is taken.
     """
 
+    resolutions = len(MEL_RESOLUTIONS)
+
     def __init__(self, spec: MelSpec) -> None:
         super().__init__()
         rate = spec.sample_rate
@@ -64,14 +68,16 @@ class MelLoss(nn.Module):
             for n_fft, bands in MEL_RESOLUTIONS
         )
 
-    def forward(self, synthesised: Tensor, reference: Tensor) -> Tensor:
+    def forward(self, synthesised: Tensor, reference: Tensor, resolution: int | None = None) -> Tensor:
         """Distance of each item, in nepers.
 
         Args:
             synthesised, reference: (B, N).
+            resolution: index of the one mel that is compared; the mean over all by default.
         """
+        chosen = self.mels if resolution is None else [self.mels[resolution]]
         with torch.autocast(reference.device.type, enabled=False):
-            pairs = [(mel(synthesised.float()), mel(reference.float())) for mel in self.mels]
+            pairs = [(mel(synthesised.float()), mel(reference.float())) for mel in chosen]
             return torch.stack([(made - wanted).abs().mean((1, 2)) for made, wanted in pairs]).mean(0)
 
 

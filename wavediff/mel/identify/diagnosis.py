@@ -6,7 +6,8 @@ reach (those and coqui; vocos-24k and f5-tts).
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -51,6 +52,7 @@ class Diagnosis:
         form: What else the values look like than a preset's mel; then `dialects` are those of the mel behind it.
         transposed: Whether the axes look swapped; the rest is said of the mel with its axes put right.
         unlike: Whether the values are possible, but unlike speech in any preset, so that `dialects` is a guess.
+        chances: Probability of each preset that was compared, in [0, 1], under the same condition as `certainty`.
     """
 
     dialects: tuple[str, ...]
@@ -59,6 +61,7 @@ class Diagnosis:
     form: Form = ""
     transposed: bool = False
     unlike: bool = False
+    chances: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         dialects = _either(self.dialects) or "no dialect known"
@@ -213,12 +216,12 @@ def _judge(mel: Tensor, specs: dict[str, MelSpec], own: MelSpec | None) -> Diagn
     if own is not None and own.name in tied:
         tied.remove(own.name)
         tied.insert(0, own.name)
-    in_order = [scores[name] for name in tied + [name for name in ranked if name not in tied]]
-    evidence = torch.tensor(in_order, dtype=torch.float32, device="cpu")
-    certainty = float(evidence.softmax(0)[: len(tied)].sum())
+    evidence = torch.tensor([scores[name] for name in ranked], dtype=torch.float32, device="cpu")
+    chances = dict(zip(ranked, evidence.softmax(0).tolist(), strict=True))
+    certainty = sum(chances[name] for name in tied)
     others = [name for name in ranked if name not in tied] + [name for name in fitting if name not in fits]
     unlike = min(fit.deviation for fit in fits.values()) > _UNLIKE
-    return Diagnosis(tuple(tied), tuple(others), certainty, unlike=unlike)
+    return Diagnosis(tuple(tied), tuple(others), certainty, unlike=unlike, chances=chances)
 
 
 def _plain_form(mel: Tensor) -> Form:

@@ -113,7 +113,7 @@ def speech_fit(mel: Tensor, spec: MelSpec) -> Fit | None:
     seen = (louder, level[:, order[:half]].mean(1), moves)
     score, deviation = 0.0, 0.0
     for value, mean, process in zip(seen, reach.means, (_LOUD, _QUIET, _MOVES), strict=True):
-        root = torch.linalg.cholesky(process.covariance(reach.centre[kept]))
+        root = _root(process, spec, tuple(kept.tolist()))
         white = torch.linalg.solve_triangular(root, (value - mean)[kept, None], upper=False)
         share = len(kept) / int(kept.sum())
         score -= share * float(white.square().sum() / 2 + root.diagonal().log().sum())
@@ -123,6 +123,11 @@ def speech_fit(mel: Tensor, spec: MelSpec) -> Fit | None:
     spread = float(level[:, loud].std(1, correction=0)[kept].mean())
     score -= (math.log(max(spread, 1e-3) / _SPREAD) / _SPREAD_LOG_SD) ** 2 / 2
     return Fit(score, deviation, _floor_penalty(level, spec))
+
+
+@functools.lru_cache(maxsize=64)
+def _root(process: _Process, spec: MelSpec, kept: tuple[bool, ...]) -> Tensor:
+    return torch.linalg.cholesky(process.covariance(_expected(spec).centre[list(kept)]))
 
 
 def _floor_penalty(level: Tensor, spec: MelSpec) -> float:
