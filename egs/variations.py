@@ -3,7 +3,7 @@
 Little noise leaves the sound as it is, all of it leaves nothing; in between lies the family of one sound, such as
 the steps of a walk that must not all be the same. Without --clip, the model makes the sound to vary.
 
-Run: python egs/variations.py --clip knock.wav --label wood --output variations
+Run: python egs/variations.py --clip pack/wood/wood_000.wav --label wood --output variations
 """
 
 import argparse

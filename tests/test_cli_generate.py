@@ -116,7 +116,7 @@ def test_the_silence_after_a_sound_is_cut_off() -> None:
 @pytest.mark.parametrize(
     ("options", "cause"),
     [
-        (["--label", "gravel"], "--label: 'gravel' is unknown, this model's classes are glass, wood, metal"),
+        (["--label", "gravel"], "--label: 'gravel' is unknown; this model's classes are glass, wood, metal"),
         (["--count", "0"], "--count: 0"),
         (["--count", "1000001"], "--count: 1000001 sounds in all"),
         (["--count", "2", "--seed", str(2**63 - 1)], "must lie in 0 to 2^63 - 1"),

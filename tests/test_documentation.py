@@ -1,7 +1,6 @@
 """What the pages say, held against what is there: links, commands, model cards, the citation."""
 
 import argparse
-import importlib
 import re
 import runpy
 import shlex
@@ -16,7 +15,7 @@ from conftest import REPOSITORY
 
 from wavediff.cli import MODEL_HELP
 from wavediff.cli.info import describe
-from wavediff.cli.main import SUBCOMMANDS
+from wavediff.cli.main import SUBCOMMANDS, parser_of
 
 PAGES = sorted(
     path for pattern in ("*.md", "egs/*.md", "recipes/**/*.md", "wavediff/**/*.md") for path in REPOSITORY.glob(pattern)
@@ -27,13 +26,6 @@ HAVE_MODELS = ("bench", "demo", "doctor", "export", "generate", "serve", "vocode
 
 def _name(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
-
-
-def parser_of(command: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"wavediff {command}")
-    module = importlib.import_module(f"wavediff.cli.{command}_" if command == "import" else f"wavediff.cli.{command}")
-    module.add_arguments(parser)
-    return parser
 
 
 def options_of(parser: argparse.ArgumentParser) -> set[str]:

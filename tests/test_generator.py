@@ -297,7 +297,7 @@ def test_the_transition_of_a_loop_is_at_equal_power_and_continuous() -> None:
         ({"seconds": math.nan}, "seconds: nan"),
         ({"seconds": 1e9}, "at most 600"),
         ({"num_steps": 0}, "num_steps: 0"),
-        ({"label": "gravel"}, "'gravel' is none of this model's classes, glass, wood, metal"),
+        ({"label": "gravel"}, "'gravel' is none of this model's classes; choose from glass, wood, metal"),
         ({"label": ["glass"], "count": 2}, "1 names for 2 sounds"),
         ({"guidance": -1.0}, "guidance: -1"),
         ({"guidance": 3.0}, "guidance: 3.0 leads to a class, and none was given"),

@@ -16,8 +16,6 @@ import pytest
 from conftest import REPOSITORY
 
 import wavediff
-from wavediff.audio import read_audio, write_audio
-from wavediff.cli.demo import CLIP
 from wavediff.cli.main import SUBCOMMANDS
 from wavediff.mel import PRESETS
 
@@ -269,17 +267,6 @@ def test_the_readme_lists_every_mel_preset() -> None:
         _, _, rate, hop, bands, edges, *_ = rows[name]
         assert (rate, hop, bands) == (str(spec.sample_rate), str(spec.hop_length), str(spec.n_mels)), name
         assert edges == f"{spec.f_min:g}-{spec.f_max:g}", name
-
-
-def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    recording, sample_rate = read_audio(CLIP, frames=22_050)
-    write_audio("recording.wav", recording, sample_rate)
-    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})  # noqa: S102  our own text
-    assert (tmp_path / "speech.wav").is_file()
 
 
 def test_the_recipe_tests_find_every_recipe() -> None:

@@ -277,10 +277,9 @@ def test_broken_files_are_skipped_named_and_counted(
 def test_the_command_says_what_it_wrote(sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["report", str(sounds), "-o", str(tmp_path / "page.html"), "--max-per-group", "2", "--title", "T"]
     assert main([*command, "--reference", str(sounds)]) == 0
-    out, err = capsys.readouterr()
+    out, _ = capsys.readouterr()
     assert "4 sounds in 2 groups beside 4 recorded" in out
     assert "0 broken files skipped, 2 left out by --max-per-group" in out
-    assert "8/8" in err  # the progress bar
     assert Page(tmp_path / "page.html").texts["h1"] == ["T"]
 
 

@@ -2,16 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import torch
-import tqdm
 from torch import Tensor
 from vocoders import untrained
 
 from wavediff.backbones import DiffWaveConfig
-from wavediff.cli.main import main
 from wavediff.errors import ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, in_dialect, in_dialect_pieces
 from wavediff.models.config import ModelConfig
@@ -117,19 +114,3 @@ def test_dialects_that_differ_in_more_are_refused_at_the_call(vocoder: Vocoder, 
     other = dataclasses.replace(vocoder.mel_spec, hop_length=200)
     with pytest.raises(MelError, match="hop_length"):
         vocoder.stream([mel], mel_spec=other)
-
-
-def test_the_bar_of_the_demonstration_ends_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bars = []
-
-    class Bar(tqdm.tqdm):
-        def close(self) -> None:
-            bars.append((self.n, self.total, self.unit))
-            super().close()
-
-    monkeypatch.setattr(tqdm, "tqdm", Bar)
-    monkeypatch.chdir(tmp_path)
-    main(["demo"])
-    ((done, total, unit),) = set(bars)
-    assert done == total
-    assert unit == "piece"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from runs import arguments, recipe
 
+from wavediff.cli import train_progress
 from wavediff.cli.main import main
 from wavediff.models.checkpoint import load_checkpoint
-from wavediff.training import progress
 
 EVERY_TWO = "--trainer.val_check_interval=2"
 
@@ -18,15 +18,16 @@ def lines(config: Path, capsys: pytest.CaptureFixture[str], *options: str) -> li
     """The lines about the progress of a run of four steps that validates after two and four."""
     capsys.readouterr()
     assert main(arguments(config, EVERY_TWO, *options)) == 0
-    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("wavediff train: step")]
+    return [line for line in capsys.readouterr().err.splitlines() if re.match(r"wavediff train: \d+ of", line)]
 
 
 def test_each_validation_is_a_line_with_its_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = lines(recipe(tmp_path), capsys, "--trainer.enable_progress_bar=true")
     number = r"(\d+(?:\.\d+)?(?:e[+-]\d+)?)"
     losses = f"train/loss {number}, valid/loss {number}"
-    assert re.fullmatch(f"wavediff train: step 2 of 4, epoch 0, {losses}, {number} steps/s, 0 min to go", first)
-    assert second.startswith("wavediff train: step 4 of 4, ")
+    facts = f"{losses}, {number} steps/s"
+    assert re.fullmatch(rf"wavediff train: 2 of 4 steps \(50%\), epoch 0, {facts}, \d\d:\d\d to go", first)
+    assert second.startswith("wavediff train: 4 of 4 steps (100%), ")
     assert "to go" not in second
     loss = load_checkpoint(tmp_path / "run" / "last.safetensors").facts["valid_loss"]
     assert f"valid/loss {loss:.4f}" in second
@@ -35,16 +36,16 @@ def test_each_validation_is_a_line_with_its_loss(tmp_path: Path, capsys: pytest.
 def test_without_a_validation_time_brings_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    monkeypatch.setattr(train_progress, "INTERVAL", 0.0)
     options = ["--trainer.enable_progress_bar=true", "--trainer.limit_val_batches=0"]
     steps = [line.split(",")[0] for line in lines(recipe(tmp_path), capsys, *options)]
-    assert steps == [f"wavediff train: step {step} of 4" for step in (1, 2, 3, 4)]
+    assert steps == [f"wavediff train: {step} of 4 steps ({step / 4:.0%})" for step in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_nothing_is_said_beside_a_bar_or_where_silence_was_asked_for(
     terminal: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     bar = str(terminal).lower()  # on a terminal the bar says it all; elsewhere it was turned off
     assert lines(recipe(tmp_path), capsys, f"--trainer.enable_progress_bar={bar}") == []

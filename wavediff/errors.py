@@ -4,8 +4,9 @@ Every message names the file (or argument), the cause and the cure, in one line.
 that line and exits with status 2; anything that is not a `WavediffError` is a bug.
 """
 
+import difflib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
 
@@ -58,6 +59,13 @@ class MissingExtraError(WavediffError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}: pip install 'wavediff[{extra}]'")
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Of a name that is wrong: " (did you mean ...?)" where a known one is much like it, else nothing."""
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(given.lower(), names, 1, 0.6)
+    return f" (did you mean {names[close[0]]}?)" if close else ""
 
 
 def require_torchaudio() -> None:

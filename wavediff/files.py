@@ -72,6 +72,8 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return OutputError(f"{path}: cannot be written, because a part of it is a file and no folder; choose another")
     return OutputError(f"{path}: could not be written ({error.strerror or error}); check free space and permissions")
 
 

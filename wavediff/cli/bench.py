@@ -2,9 +2,9 @@
 
 import argparse
 import json
-from pathlib import Path
 
-from wavediff.cli import MODEL_HELP
+from wavediff.cli.options import add_checkpoint, add_device, add_json, add_quiet
+from wavediff.cli.progress import Progress
 
 LENGTHS = [1.0, 10.0, 60.0, 600.0, 3600.0]
 BATCHES = [1, 4, 16, 64]
@@ -17,26 +17,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of ours by itself: growth with length and batch, memory, latency of its stream, share of the roofline"
     )
     parser.add_argument("--against", choices=["diffwave", "gans", "itself"], default="diffwave", help=against_help)
-    parser.add_argument(
-        "--checkpoint", type=Path, help=f"against gans and itself: {MODEL_HELP} (default: the bundled model)"
-    )
+    add_checkpoint(parser)
     numbers = {"type": float, "nargs": "+", "metavar": "N"}
     parser.add_argument("--lengths", **numbers, default=LENGTHS, help="against itself: of the speech [s]")  # type: ignore[arg-type]
     parser.add_argument("--batches", type=int, nargs="+", metavar="N", default=BATCHES, help="against itself: items")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    add_device(parser)
     parser.add_argument("--seconds", type=float, default=5.0, help="of speech to vocode (default 5)")
     parser.add_argument("--batch-size", type=int, default=4, help="of training steps (default 4)")
     parser.add_argument("--channels", type=int, default=64, help="of the network (default 64, BASE)")
     parser.add_argument("--layers", type=int, default=30, help="of the network (default 30, BASE)")
     parser.add_argument("--repeats", type=int, default=5, help="timed turns each (default 5)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    add_quiet(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, then show medians, spread and ratios."""
-    from tqdm import tqdm
-
     from wavediff.bench.side_by_side import Comparison, machine, ratios
     from wavediff.errors import ConfigError
 
@@ -53,9 +49,9 @@ def run(args: argparse.Namespace) -> None:
     comparison = Comparison(args.device, args.channels, args.layers)
     contenders = 8 if comparison.device.type == "cuda" else 6 if comparison.bfloat16 else 4
     turns = contenders * (args.repeats + 1)
-    with tqdm(total=turns, unit="turn", disable=args.quiet) as bar:
-        vocoding = comparison.vocoding(args.seconds, args.repeats, lambda: bar.update(1))
-        training = comparison.training(args.batch_size, args.repeats, lambda: bar.update(1))
+    with Progress("bench", turns, "turns", quiet=args.quiet) as progress:
+        vocoding = comparison.vocoding(args.seconds, args.repeats, progress.update)
+        training = comparison.training(args.batch_size, args.repeats, progress.update)
     results = {
         "machine": machine(comparison.device),
         "vocoding": [timing.to_dict() for timing in vocoding],
@@ -81,15 +77,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run_itself(args: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
     from wavediff.bench.scaling import measure
     from wavediff.bench.side_by_side import machine
     from wavediff.pipelines.vocoder import Vocoder
 
     vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
-    with tqdm(total=len(args.lengths) + len(args.batches), unit="row", disable=args.quiet) as bar:
-        results = measure(vocoder, args.lengths, args.batches, args.repeats, lambda: bar.update(1))
+    with Progress("bench", len(args.lengths) + len(args.batches), "rows", quiet=args.quiet) as progress:
+        results = measure(vocoder, args.lengths, args.batches, args.repeats, progress.update)
     results["machine"] = machine(vocoder.device)
     if args.json:
         print(json.dumps(results))
@@ -113,15 +107,13 @@ def _run_itself(args: argparse.Namespace) -> None:
 
 
 def _run_gans(args: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
     from wavediff.bench.gans import STEPS, time_beside_gans
     from wavediff.bench.side_by_side import machine
     from wavediff.pipelines.vocoder import Vocoder
 
     vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
-    with tqdm(total=(len(STEPS) + 2) * (args.repeats + 1), unit="turn", disable=args.quiet) as bar:
-        timings = time_beside_gans(vocoder, args.seconds, args.repeats, on_repeat=lambda: bar.update(1))
+    with Progress("bench", (len(STEPS) + 2) * (args.repeats + 1), "turns", quiet=args.quiet) as progress:
+        timings = time_beside_gans(vocoder, args.seconds, args.repeats, on_repeat=progress.update)
     rows = [timing.to_dict() for timing in timings]
     if args.json:
         print(json.dumps({"machine": machine(vocoder.device), "vocoding": rows}))

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wavediff.cli import MODEL_HELP
+from wavediff.cli.options import add_checkpoint, add_json
 
 if TYPE_CHECKING:
     from wavediff.mel import Advice, Diagnosis, MelSpec
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("mel", type=Path, metavar="MEL", help="a mel spectrogram (.npy, .safetensors)")
-    parser.add_argument("--checkpoint", type=Path, help=f"{MODEL_HELP} (default: the bundled model)")
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    add_checkpoint(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:

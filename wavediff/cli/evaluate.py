@@ -9,13 +9,14 @@ the generated ones are of their class, as close to the real ones as these are to
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from wavediff.cli import evaluate_generated
+from wavediff.cli.options import add_json, add_overwrite, add_quiet
+from wavediff.cli.progress import say, track
 from wavediff.cli.tables import number, table
 from wavediff.errors import ConfigError
 from wavediff.files import atomic_write, check_output
@@ -35,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classifier", type=Path, metavar="FILE", help="of the sounds' classes (default: the bundled one)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_json(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="also write the JSON here")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_overwrite(parser)
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -66,8 +67,6 @@ Rows = dict[str, dict[str, float | None]]  # utterance -> metric -> figure
 
 def _score_alone(args: argparse.Namespace) -> tuple[Rows, Rows, dict[str, Any]]:
     """The rows of recordings without a reference."""
-    from tqdm import tqdm
-
     from wavediff.metrics import evaluate_file, find_recordings, read_ids
 
     files = find_recordings(args.reference)
@@ -75,15 +74,15 @@ def _score_alone(args: argparse.Namespace) -> tuple[Rows, Rows, dict[str, Any]]:
     absent = [stem for stem in wanted if stem not in files]
     if absent:
         raise ConfigError(f"--ids: {', '.join(absent[:5])} not in {args.reference}; name recordings that are there")
-    progress = tqdm(wanted, desc="evaluate", unit="file", disable=args.quiet)
-    rows = {stem: evaluate_file(files[stem], args.metrics) for stem in progress}
+    rows = {
+        stem: evaluate_file(files[stem], args.metrics)
+        for stem in track(list(wanted), "evaluate", "files", quiet=args.quiet)
+    }
     return rows, {}, {"reference": None, "synthesised": str(args.reference)}
 
 
 def _compare(args: argparse.Namespace, names: Sequence[str]) -> tuple[Rows, Rows, dict[str, Any]]:
     """The rows of pairs, and what the metrics that need no reference say of the references themselves."""
-    from tqdm import tqdm
-
     from wavediff.metrics import METRICS, check_files, evaluate_file, evaluate_files, match_recordings, read_ids
 
     matching = match_recordings(args.reference, args.synthesised, read_ids(args.ids) if args.ids else None)
@@ -95,7 +94,7 @@ def _compare(args: argparse.Namespace, names: Sequence[str]) -> tuple[Rows, Rows
         check_files(*pair)
     opinions = [name for name in names if METRICS[name].alone and METRICS[name].higher_is_better]
     rows, recordings = {}, {}
-    for stem, (ours, theirs) in tqdm(matching.pairs.items(), desc="evaluate", unit="file", disable=args.quiet):
+    for stem, (ours, theirs) in track(list(matching.pairs.items()), "evaluate", "files", quiet=args.quiet):
         rows[stem] = evaluate_files(ours, theirs, args.metrics)
         if opinions:
             recordings[stem] = evaluate_file(ours, opinions)
@@ -148,4 +147,4 @@ def _show(args: argparse.Namespace, names: Sequence[str], rows: Rows, recordings
 
 
 def _say(message: str) -> None:
-    print(f"wavediff evaluate: {message}", file=sys.stderr)
+    say(f"wavediff evaluate: {message}")

@@ -5,6 +5,7 @@ import dataclasses
 import json
 from typing import Any
 
+from wavediff.cli.progress import Progress
 from wavediff.cli.tables import number, table
 from wavediff.errors import ConfigError
 from wavediff.files import atomic_write, check_output
@@ -12,8 +13,6 @@ from wavediff.files import atomic_write, check_output
 
 def run(args: argparse.Namespace) -> None:
     """Compare, then print tables or JSON, and write the JSON where a file is named."""
-    from tqdm import tqdm
-
     from wavediff.metrics.classifier import load_classifier
     from wavediff.metrics.generated import evaluate_generated
 
@@ -22,13 +21,8 @@ def run(args: argparse.Namespace) -> None:
     if args.output:
         check_output(args.output, overwrite=args.overwrite)
     classifier = load_classifier(args.classifier).classifier
-    with tqdm(desc="evaluate", unit="clip", disable=args.quiet) as bar:
-
-        def on_clip(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        report = evaluate_generated(args.synthesised, args.reference, classifier, on_clip=on_clip)
+    with Progress("evaluate", None, "clips", quiet=args.quiet) as progress:
+        report = evaluate_generated(args.synthesised, args.reference, classifier, on_clip=progress.to)
     names = {"real": str(args.reference), "generated": str(args.synthesised)}
     text = json.dumps(names | dataclasses.asdict(report), indent=2, allow_nan=False)
     if args.output:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wavediff.cli import MODEL_HELP
-from wavediff.cli.sampling_options import add_sampling_options, parse_schedule
+from wavediff.cli.options import add_json, add_overwrite, add_quiet, add_sampling_options, parse_schedule
 from wavediff.errors import ConfigError
 
 FORMATS = {"model": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--half", action="store_true", help="model: store float16, half the size")
     parser.add_argument("--what", choices=("step", "sampler"), help="onnx, torch: how much of it (default: sampler)")
     add_sampling_options(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    parser.add_argument("--quiet", action="store_true", help="say nothing")
-    parser.add_argument("--json", action="store_true", help="print what was written as one JSON object")
+    add_overwrite(parser)
+    add_quiet(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:

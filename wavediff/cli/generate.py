@@ -6,9 +6,19 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wavediff.cli import MODEL_HELP
-from wavediff.diffusion import SAMPLERS, SPACINGS
-from wavediff.errors import ConfigError, SamplingError
+from wavediff.cli.options import (
+    SAMPLER_HELP,
+    add_checkpoint,
+    add_device,
+    add_json,
+    add_overwrite,
+    add_quiet,
+    add_seed,
+)
+from wavediff.cli.progress import Progress
+from wavediff.cli.tables import counted
+from wavediff.diffusion import SPACINGS
+from wavediff.errors import ConfigError, SamplingError, did_you_mean
 from wavediff.files import check_output
 
 BATCH, BATCH_SECONDS = 16, 60.0  # sounds drawn together, and what they last in all: memory grows with it
@@ -26,7 +36,7 @@ class Job(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("-o", "--output", type=Path, default=Path("generated"), help="folder (default: generated)")
-    parser.add_argument("--checkpoint", type=Path, help=f"{MODEL_HELP} (default: the bundled generator)")
+    add_checkpoint(parser, "the bundled generator")
     parser.add_argument("--count", type=int, metavar="N", help="sounds of each class (default 1, of --between 5)")
     seconds_help = "length of each (default: the model's own, with the silence at the end cut off)"
     parser.add_argument("--seconds", type=float, metavar="S", help=seconds_help)
@@ -37,11 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list-labels", action="store_true", help="print the classes of the model, and stop")
     parser.add_argument("--guidance", type=float, metavar="G", help="1 as trained, above 1 clearer, less varied")
     parser.add_argument("--num-steps", type=int, metavar="N", help="steps of sampling (default: the model's)")
-    parser.add_argument("--sampler", help=f"for experts: {', '.join(SAMPLERS)}, with options as in ddim:eta=0.5")
+    parser.add_argument("--sampler", metavar="NAME", help=SAMPLER_HELP)
     parser.add_argument("--schedule", choices=list(SPACINGS), help="for experts: where the steps lie")
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="K", help="of the first sound, others follow (default 0)"
-    )
+    add_seed(parser, "of the first sound, others follow")
     parser.add_argument("--loop", action="store_true", help="sounds whose end goes over into their beginning")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--vary", type=Path, metavar="FILE", help="variations of this recording")
@@ -51,16 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     strength_help = "of --vary and --between: near 0 the recording itself, 1 something else (default 0.5)"
     parser.add_argument("--strength", type=float, metavar="T", help=strength_help)
     parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav", help="of the files (default wav)")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--json", action="store_true", help="one JSON object per sound on standard output")
+    add_device(parser)
+    add_overwrite(parser)
+    add_quiet(parser)
+    add_json(parser, "one JSON object a sound")
 
 
 def run(args: argparse.Namespace) -> None:
     """Plan the files, draw the sounds, write each as it is done."""
-    from tqdm import tqdm
-
     from wavediff.audio import trim_end, write_audio
     from wavediff.pipelines.generator import Generator
 
@@ -86,25 +92,21 @@ def run(args: argparse.Namespace) -> None:
     size = count if args.between else _batch_size(args, generator.seconds)
     batches = [jobs[first : first + size] for first in range(0, len(jobs), size)]
     drawn = elapsed = 0.0  # seconds of sound, seconds of work
-    with tqdm(total=len(jobs), unit="sound", disable=args.quiet) as bar:
+    with Progress("generate", len(jobs), "sounds", quiet=args.quiet) as progress:
         for batch in batches:
-
-            def show(step: int, total: int) -> None:
-                bar.set_postfix_str(f"step {step} of {total}")
-
             start = time.perf_counter()
-            sounds = _draw(generator, args, batch, show).cpu()
+            sounds = _draw(generator, args, batch, progress.steps_of(len(batch))).cpu()
             elapsed += time.perf_counter() - start
             drawn += sounds.numel() / generator.sample_rate
             for job, sound in zip(batch, sounds, strict=True):
                 if not (args.seconds or args.loop or args.inpaint):
                     sound = trim_end(sound, generator.sample_rate)
                 write_audio(job.target, sound, generator.sample_rate, overwrite=args.overwrite)
-                bar.update(1)
                 if args.json:
                     print(json.dumps(_row(job, sound, generator.sample_rate)), flush=True)
     if not args.json and not args.quiet:
-        print(f"{len(jobs)} sounds in {args.output}, real-time factor {elapsed / drawn:.2f} on {generator.device.type}")
+        made, speed = counted(len(jobs), "sound"), f"real-time factor {elapsed / drawn:.2f}"
+        print(f"{made} in {args.output}, {speed} on {generator.device.type}")
 
 
 def _row(job: Job, sound: Any, sample_rate: int) -> dict[str, Any]:
@@ -158,7 +160,8 @@ def _labels(text: str | None, known: tuple[str, ...]) -> list[str | None]:
     unknown = [name for name in labels if name not in known]
     if unknown or not labels:
         what = f"this model's classes are {', '.join(known)}" if known else "this model knows no classes; leave it out"
-        raise ConfigError(f"--label: {', '.join(unknown) or text!r} is unknown, {what}")
+        meant = did_you_mean(unknown[0], known) if unknown else ""
+        raise ConfigError(f"--label: {', '.join(unknown) or text!r} is unknown{meant}; {what}")
     return list(dict.fromkeys(labels))
 
 

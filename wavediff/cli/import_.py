@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from wavediff.cli.options import add_json, add_overwrite, add_quiet
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
@@ -19,13 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="whose file it is (default: told by its keys)",
     )
-    parser.add_argument("--mel", metavar="PRESET", help="mel dialect it was trained on (default: the layout's own)")
+    mel_help = "format of the mels that it was trained on (default: the layout's own)"
+    parser.add_argument("--mel-spec", metavar="PRESET", help=mel_help)
     parser.add_argument("--num-steps", type=int, metavar="T", help="training steps T, where the file does not tell")
     parser.add_argument(
         "--beta-max", type=float, metavar="B", help="last beta of training, where the file does not tell"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    add_overwrite(parser)
+    add_quiet(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -34,12 +38,14 @@ def run(args: argparse.Namespace) -> None:
     from wavediff.models.importing import import_checkpoint
 
     model = import_checkpoint(
-        args.file, layout=args.layout, mel=args.mel, num_steps=args.num_steps, beta_max=args.beta_max
+        args.file, layout=args.layout, mel=args.mel_spec, num_steps=args.num_steps, beta_max=args.beta_max
     )
     save_checkpoint(args.output, model.config, model.weights, model.facts, overwrite=args.overwrite)
     if args.json:
         found = {"source": str(args.file), "output": str(args.output), "config": model.config.to_dict()}
         print(json.dumps(found | {"facts": model.facts}, allow_nan=False))
+        return
+    if args.quiet:
         return
     trained = (
         f"trained for {model.facts['steps']} steps" if "steps" in model.facts else "does not tell how long it trained"

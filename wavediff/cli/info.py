@@ -1,25 +1,40 @@
-"""Say what is in a file: a model, a training checkpoint, a mel spectrogram or audio."""
+"""Say what is in a file: a model, a training checkpoint, a mel spectrogram or audio. Without a file, say what is
+installed: versions, devices, threads and extras.
+"""
 
 import argparse
 import dataclasses
+import importlib.util
 import json
+import os
+import platform
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from wavediff.cli.options import add_json
 from wavediff.errors import CheckpointError, WavediffError
+from wavediff.version import __version__
+
+EXTRAS = {  # what each is imported as
+    "serve": ("starlette", "uvicorn"),
+    "onnx": ("onnx", "onnxscript"),
+    "hub": ("huggingface_hub",),
+    "eval": ("pesq", "pystoi", "distillmos", "speechmos", "onnxruntime", "visqol"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
-    parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="model, checkpoint, mel or audio")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Describe the file."""
-    if not args.file.exists():
+    """Describe the file, or the installation."""
+    if args.file is not None and not args.file.exists():
         raise WavediffError(f"{args.file}: does not exist; check the name")
-    facts = describe(args.file)
+    facts = describe_installation() if args.file is None else describe(args.file)
     if args.json:
         print(json.dumps(facts))
         return
@@ -30,6 +45,37 @@ def run(args: argparse.Namespace) -> None:
                 print(f"  {name}: {item}")
         else:
             print(f"{key}: {value}")
+
+
+def describe_installation() -> dict[str, Any]:
+    """Versions, devices, threads, and which extras are there."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    cpu = f"{cores} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    return {
+        "kind": "installation",
+        "wavediff": __version__,
+        "path": str(Path(__file__).parents[1]),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in ("torch", "torchaudio", "lightning", "numpy", "soundfile")},
+        "devices": {"cpu": cpu} | {f"cuda:{number}": name for number, name in enumerate(gpus)},
+        "extras": {extra: _extra(extra, packages) for extra, packages in EXTRAS.items()},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _extra(extra: str, packages: tuple[str, ...]) -> str:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    return f"{', '.join(missing)} missing; pip install 'wavediff[{extra}]'" if missing else "installed"
 
 
 def describe(path: Path) -> dict[str, Any]:

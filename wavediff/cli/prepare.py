@@ -10,6 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from wavediff.cli.options import add_json, add_overwrite, add_quiet
+from wavediff.cli.progress import track
+from wavediff.cli.tables import counted
 from wavediff.data.corpora import CORPORA
 from wavediff.data.manifest import Skipped, Utterance, write_manifest, write_skipped
 from wavediff.data.packed import write_packed
@@ -45,15 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         subparser.add_argument(
             "--mel-spec", metavar="PRESET", help="their dialect (default: the one that they say; .npy says none)"
         )
-        subparser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote")
-        subparser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
-        subparser.add_argument("--json", action="store_true", help="summary as JSON")
+        add_overwrite(subparser)
+        add_quiet(subparser)
+        add_json(subparser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Scan, pack, write, report."""
-    from tqdm import tqdm
-
     if args.sample_rate is not None and not args.pack:
         raise DataError("--sample-rate is the rate of packed files; pass --pack too, or leave it out")
     if args.mels is not None and args.pack:
@@ -70,16 +71,16 @@ def run(args: argparse.Namespace) -> None:
     options = {field.name: getattr(args, field.name) for field in dataclasses.fields(corpus)}  # type: ignore[arg-type]
     clips = corpus(**options).clips()
     skipped_path = args.output / "skipped.jsonl"
-    bar = tqdm(clips, desc="scanning", unit="clip", disable=args.quiet)
-    splits, skipped = scan(bar, skipped_path=skipped_path, overwrite=args.overwrite)
+    scanned = track(clips, "prepare", "clips scanned", quiet=args.quiet)
+    splits, skipped = scan(scanned, skipped_path=skipped_path, overwrite=args.overwrite)
     if args.pack:
         sample_rate = _only_rate(splits) if args.sample_rate is None else args.sample_rate
         for split, utterances in splits.items():
             if not utterances:
                 continue
-            bar = tqdm(utterances, desc=f"packing {split}", unit="clip", disable=args.quiet)
+            packing = track(utterances, "prepare", f"{split} clips packed", quiet=args.quiet)
             path = args.output / f"{split}.safetensors"
-            splits[split], broken = write_packed(path, bar, sample_rate, overwrite=args.overwrite)
+            splits[split], broken = write_packed(path, packing, sample_rate, overwrite=args.overwrite)
             skipped += broken
         write_skipped(skipped_path, skipped, overwrite=True)
         check_skipped(skipped, len(clips))
@@ -115,7 +116,7 @@ def _report(args: argparse.Namespace, splits: dict[str, list[Utterance]], num_sk
     elif not args.quiet:
         for split, row in summary.items():
             print(f"{split:<6} {row['clips']:>7} clips {row['hours']:>9.3f} h")
-        print("rates  " + ", ".join(f"{count} clips at {rate} Hz" for rate, count in sorted(rates.items())))
+        print("rates  " + ", ".join(f"{counted(count, 'clip')} at {rate} Hz" for rate, count in sorted(rates.items())))
         where = f", see {args.output / 'skipped.jsonl'}"
         print(f"skipped {num_skipped:>6} files" + (where if num_skipped else ""))
         if args.mels is not None:

@@ -10,9 +10,14 @@ out the answers as JSON and CSV.
 """
 
 import argparse
+import dataclasses
+import json
 import sys
 from pathlib import Path
 
+from wavediff.cli.options import add_json, add_overwrite, add_quiet
+from wavediff.cli.progress import Progress
+from wavediff.cli.tables import counted
 from wavediff.errors import ConfigError
 
 
@@ -35,24 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     limit_help = "show at most N sounds of each folder, at equal distances in the order of names (default: all)"
     parser.add_argument("--max-per-group", type=int, metavar="N", help=limit_help)
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing page")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    add_overwrite(parser)
+    add_quiet(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the page, then say what is on it and what is not."""
-    from tqdm import tqdm
-
     from wavediff.report import write_comparison, write_page
 
     if args.metrics is not None and not args.compare:
         raise ConfigError("--metrics: are for systems; add --compare, or leave it out")
-    with tqdm(desc="sounds", unit="sound", disable=args.quiet) as bar:
-
-        def on_sound(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with Progress("report", None, "sounds", quiet=args.quiet) as progress:
         if args.compare:
             contents = write_comparison(
                 args.output,
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
                 metrics=args.metrics,
                 max_clips=args.max_per_group,
                 overwrite=args.overwrite,
-                on_sound=on_sound,
+                on_sound=progress.to,
             )
         else:
             contents = write_page(
@@ -72,17 +71,20 @@ def run(args: argparse.Namespace) -> None:
                 reference=args.reference,
                 max_per_group=args.max_per_group,
                 overwrite=args.overwrite,
-                on_sound=on_sound,
+                on_sound=progress.to,
             )
     for reason in contents.skipped:
         print(f"wavediff report: skipped: {' '.join(reason.split())}", file=sys.stderr)
     for note in contents.notes:
         print(f"wavediff report: {' '.join(note.split())}", file=sys.stderr)
-    if not args.quiet:
+    if args.json:
+        print(json.dumps({"output": str(args.output)} | dataclasses.asdict(contents)))
+    elif not args.quiet:
         beside = f" beside {contents.references} recorded" if contents.references else ""
         megabytes = args.output.stat().st_size / 1e6
-        groups = "systems" if args.compare else "groups"
-        print(f"{args.output}: {contents.sounds} sounds in {contents.groups} {groups}{beside}, {megabytes:.1f} MB")
+        groups = "system" if args.compare else "group"
+        found = f"{counted(contents.sounds, 'sound')} in {counted(contents.groups, groups)}{beside}"
+        print(f"{args.output}: {found}, {megabytes:.1f} MB")
         items = "clips " if args.compare else ""
         left_out = f", {contents.left_out} {items}left out by --max-per-group" if contents.left_out else ""
-        print(f"{contents.faulty} with faults, {len(contents.skipped)} broken files skipped{left_out}")
+        print(f"{contents.faulty} with faults, {counted(len(contents.skipped), 'broken file')} skipped{left_out}")

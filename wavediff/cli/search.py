@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from wavediff.cli.options import add_device, add_json, add_overwrite, add_quiet, add_seed
+from wavediff.cli.progress import Progress
 from wavediff.cli.tables import number, table
 from wavediff.errors import ConfigError, DataError
 from wavediff.files import atomic_write, check_output
@@ -36,18 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=6, metavar="N", help=clips_help)
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="length of a clip (default 3)")
     parser.add_argument("--draws", type=int, default=2, metavar="N", help="noises of each clip (default 2)")
-    parser.add_argument("--seed", type=int, default=0, metavar="K", help="of the noise (default 0)")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    add_seed(parser, "of the noise")
+    add_device(parser)
     parser.add_argument("--update", action="store_true", help="also store the plans in CHECKPOINT itself")
-    parser.add_argument("--overwrite", action="store_true", help="begin anew in a folder with another search")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--json", action="store_true", help="print the curve as JSON instead of a table")
+    add_overwrite(parser)
+    add_quiet(parser)
+    add_json(parser, "the curve as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
     """Search, then write model, curve and picture."""
-    from tqdm import tqdm
-
     from wavediff.models import WEIGHTS
     from wavediff.models.checkpoint import load_checkpoint
     from wavediff.pipelines.pipeline import MODEL_FILE
@@ -67,11 +67,11 @@ def run(args: argparse.Namespace) -> None:
         check_output(folder / name, overwrite=args.overwrite or diary.exists())
     budgets = _numbers(args.budgets)
     # At most so many: a budget whose best is found, or whose time is up, ends before.
-    with tqdm(total=args.trials * len(set(budgets)), desc="search", unit="trial", disable=args.quiet) as bar:
+    with Progress("search", args.trials * len(set(budgets)), "trials", quiet=args.quiet) as progress:
 
         def on_trial(evaluations: int, done: int) -> None:
-            bar.set_postfix_str(f"{evaluations} evaluations")
-            bar.update(args.trials * sorted(set(budgets)).index(evaluations) + done - bar.n)
+            progress.note = lambda: f"{evaluations} evaluations"
+            progress.to(args.trials * sorted(set(budgets)).index(evaluations) + done)
 
         curve = search(
             vocoder,

@@ -8,7 +8,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from wavediff.cli import MODEL_HELP
+from wavediff.cli.options import add_checkpoint, add_device
 from wavediff.errors import ConfigError, require_packages
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
@@ -18,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes any that is free")
-    parser.add_argument("--checkpoint", type=Path, help=f"vocoder: {MODEL_HELP} (default: the bundled model)")
+    add_checkpoint(parser, "the bundled vocoder")
     parser.add_argument(
-        "--generator", type=Path, metavar="MODEL", help="generator, as --checkpoint (default: the bundled model)"
+        "--generator", type=Path, metavar="MODEL", help="as --checkpoint, for sounds (default: the bundled generator)"
     )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    add_device(parser)
     shown_help = "what clients must show (default: none on the loopback address, else a new one; or $WAVEDIFF_TOKEN)"
     parser.add_argument("--token", help=shown_help)
     limits = parser.add_argument_group("limits of a request")

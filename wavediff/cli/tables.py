@@ -1,4 +1,9 @@
-"""Tables as the subcommands print them."""
+"""Tables and numbers as the subcommands print them."""
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 file", "2 files"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -1,9 +1,10 @@
-"""Train a model: `wavediff train --config recipes/ljspeech/diffwave_base.yaml [--data.batch_size 8 ...]`.
-
-Any key of the YAML can be overridden as an option; `--print_config` shows them all; `--ckpt_path last` resumes.
+"""Train a model from a YAML recipe. Every key of the recipe is also an option, such as --data.batch_size 8; what comes
+later on the command line counts.
 """
 
+import argparse
 import contextlib
+import json
 import logging
 import operator
 import os
@@ -12,6 +13,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning.pytorch import Trainer
@@ -19,14 +21,57 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from wavediff.cli.options import add_json, add_quiet
+from wavediff.cli.progress import say
 from wavediff.cli.train_errors import configuration_error
+from wavediff.cli.train_progress import TrainingProgress
 from wavediff.data.datamodule import AudioDataModule
 from wavediff.engine.precision import warn_if_slow_in_bfloat16
 from wavediff.errors import ConfigError, TrainingError, WavediffError
-from wavediff.training import AtomicCheckpointIO, TrainingModule
+from wavediff.training import (
+    AtomicCheckpointIO,
+    AutoencoderModule,
+    ClassifierModule,
+    SoundModule,
+    TrainingModule,
+)
 from wavediff.training.callbacks import last_checkpoint
 from wavediff.training.guards import SkipBadSteps, memory_ran_out, occupied, state_to_resume
-from wavediff.training.progress import ProgressLines
+from wavediff.training.module import MelDenoiserModule
+
+# Options of ours, in the words of the parser that reads the rest.
+_OURS = {"--resume": ["--ckpt_path=last"], "--quiet": ["--trainer.enable_progress_bar=false"], "--json": []}
+_NEXT = {  # what a model file is for
+    MelDenoiserModule: "wavediff vocode recording.wav -o speech.wav --checkpoint {model}",
+    SoundModule: "wavediff generate -o out/ --checkpoint {model}",
+    AutoencoderModule: "wavediff train --config recipes/sfx/latent.yaml --model.autoencoder {model}",
+    ClassifierModule: "wavediff evaluate --generated REAL GENERATED --classifier {model}",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that one needs first; Lightning's parser reads them, and all others."""
+    often = (
+        ("--config", "FILE", "the recipe, such as recipes/ljspeech/fast.yaml; a second one changes the first"),
+        ("--data.train_manifest", "FILE", "what to train on, of wavediff prepare"),
+        ("--data.valid_manifest", "FILE", "what to validate on"),
+        ("--data.batch_size", "N", "segments a step, of each device"),
+        ("--model.learning_rate", "X", "of the optimiser, at its highest"),
+        ("--model.init_from", "FILE", "a model file to begin with, for a fine-tuning"),
+        ("--trainer.default_root_dir", "DIR", "the run's folder"),
+        ("--trainer.max_steps", "N", "when to end"),
+        ("--trainer.max_time", "DD:HH:MM:SS", "when to end at the latest: 00:00:10:00 are ten minutes"),
+        ("--trainer.accelerator", "NAME", "auto, cpu or gpu"),
+        ("--trainer.devices", "N", "how many"),
+        ("--seed_everything", "K", "of the run (default 0)"),
+    )
+    for option, metavar, help_ in often:
+        parser.add_argument(option, metavar=metavar, help=help_)
+    parser.add_argument("--resume", action="store_true", help="go on where the run in that folder stopped")
+    parser.add_argument("--print_config", action="store_true", help="print the whole configuration, and stop")
+    add_quiet(parser)
+    add_json(parser)
+    parser.add_argument("--help-all", action="store_true", help="all options, several hundred lines of them")
 
 
 class _Parser(LightningArgumentParser):
@@ -77,6 +122,10 @@ class TrainingCLI(LightningCLI):
         kwargs["plugins"] = [AtomicCheckpointIO()]
         if self._get(self.config, "trainer.logger") in (None, True):
             kwargs["logger"] = TensorBoardLogger(root, name="", version="")
+        # The bar and the lines are those of all commands.
+        quiet = self._get(self.config, "trainer.enable_progress_bar") is False
+        kwargs["enable_progress_bar"] = False
+        self.trainer_defaults["callbacks"] = [SkipBadSteps(), TrainingProgress(quiet=quiet)]
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
@@ -100,20 +149,24 @@ class TrainingCLI(LightningCLI):
             )
 
 
-def main(argv: Sequence[str]) -> None:
-    """Run `fit`; the first Ctrl-C saves and stops like SIGTERM, the second stops at once."""
+def main(argv: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Train, then say where the model is; the first Ctrl-C saves and stops like SIGTERM, the second stops at once."""
+    if {"-h", "--help"} & set(argv):
+        parser.print_help()
+        return
     interrupted: list[int] = []
 
     def on_interrupt(signum: int, frame: types.FrameType | None) -> None:
         if interrupted:
             raise KeyboardInterrupt
         interrupted.append(signum)
-        print("wavediff train: finishing this batch, then saving; Ctrl-C again stops at once", file=sys.stderr)
+        say("wavediff train: finishing this batch, then saving; Ctrl-C again stops at once")
         os.kill(os.getpid(), signal.SIGTERM)
 
     previous = signal.signal(signal.SIGINT, on_interrupt)
     try:
-        _fit(argv)
+        cli = _fit([word for given in argv for word in _OURS.get(given, [given])])
+        _conclude(cli, quiet="--quiet" in argv, as_json="--json" in argv)
     except SIGTERMException:
         sys.exit(128 + (signal.SIGINT if interrupted else signal.SIGTERM))
     except (RuntimeError, MemoryError) as error:
@@ -142,16 +195,30 @@ def _said_by_us(error: BaseException | None) -> WavediffError | None:
     return None
 
 
-def _fit(argv: Sequence[str]) -> None:
+def _conclude(cli: TrainingCLI, *, quiet: bool, as_json: bool) -> None:
+    """What was made, and what can be done with it."""
+    root, steps = Path(cli.trainer.default_root_dir), cli.trainer.global_step
+    models = [path for path in (root / "best.safetensors", root / "last.safetensors") if path.exists()]
+    if not cli.trainer.is_global_zero:
+        return
+    if as_json:
+        print(json.dumps({"steps": steps, "folder": str(root), "model": str(models[0]) if models else None}))
+    elif models and not quiet:
+        print(f"done after {steps} steps; the model is {models[0]}")
+        commands = [command for kind, command in _NEXT.items() if isinstance(cli.model, kind)]
+        print(*(f"next: {command.format(model=models[0])}" for command in commands), sep="\n")
+
+
+def _fit(argv: Sequence[str]) -> TrainingCLI:
     _silence_the_libraries()
+    argv = ["--help" if word == "--help-all" else word for word in argv]
     _Parser.argv = tuple(argv)
     defaults: dict[str, Any] = {
         "use_distributed_sampler": False,  # the data module shares the batches out itself, resumably
         "enable_checkpointing": False,  # FullState and ModelExport do it
-        "callbacks": [SkipBadSteps(), ProgressLines()],
     }
     with contextlib.ExitStack() as held:
-        TrainingCLI(
+        return TrainingCLI(
             TrainingModule,
             AudioDataModule,
             held=held,
@@ -171,7 +238,15 @@ def _silence_the_libraries() -> None:
         warnings.filterwarnings("ignore", message)
     for category in (DeprecationWarning, FutureWarning):
         warnings.filterwarnings("ignore", category=category)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).handlers.clear()  # what they log is a line of ours
     # The restricted loader of AtomicCheckpointIO is used whatever the last of these says.
-    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
-        logger = logging.getLogger(f"lightning.pytorch.{name}")
-        logger.addFilter(lambda record: not any(text in record.getMessage() for text in ("litlogger", "weights_only")))
+    unwanted = ("litlogger", "weights_only", "Seed set to", "`Trainer.fit` stopped")
+    for name in (
+        "pytorch.utilities.rank_zero",
+        "pytorch.trainer.connectors.checkpoint_connector",
+        "fabric.utilities.seed",
+        "fabric.utilities.rank_zero",
+    ):
+        logger = logging.getLogger(f"lightning.{name}")
+        logger.addFilter(lambda record: not any(text in record.getMessage() for text in unwanted))

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Iterable, Sequence
 
 from wavediff import training
+from wavediff.errors import did_you_mean
 
 _CURE = "correct it, `wavediff train --print_config` shows every key"
 _NO_CLASS = "Expected a <class 'NoneType'>"
@@ -25,6 +26,8 @@ def configuration_error(message: str, argv: Sequence[str], options: Iterable[str
     known = [option.removeprefix("--") for option in options if re.fullmatch(r"--[\w.]+", option)]
     if found := re.search(r"unrecognized arguments: (.*)", message):
         given = next((word for word in found[1].split() if word.startswith("-")), found[1]).partition("=")[0]
+        if given.endswith((".yaml", ".yml")):
+            return f"{given}: a recipe follows --config; write `wavediff train --config {given}`"
         given = next((word for word in argv if word.partition("=")[0].endswith(given.lstrip("-"))), given)
         return f"{given}: is no option of `wavediff train`{_meant(given.lstrip('-'), [*known, *_names()])}; {_CURE}"
     if found := re.search(r"arguments are required: (.*)", message):
@@ -75,12 +78,11 @@ def _where(key: str, argv: Sequence[str]) -> str:
 
 
 def _meant(given: str, known: Iterable[str]) -> str:
-    """ ", did you mean ...?" where a known name is much like the given one."""
-    close = difflib.get_close_matches(given, list(known), 1, 0.6)
-    if not close:  # a key below another one, whose place is not told
-        ends = {name.rpartition(".")[2]: name for name in known}
-        close = [ends[end] for end in difflib.get_close_matches(given.rpartition(".")[2], list(ends), 1, 0.6)]
-    return f", did you mean {close[0]}?" if close else ""
+    """ " (did you mean ...?)" where a known name is much like the given one."""
+    known = list(known)
+    ends = {name.rpartition(".")[2]: name for name in known}  # a key below another one, whose place is not told
+    close = difflib.get_close_matches(given.rpartition(".")[2], list(ends), 1, 0.6)
+    return did_you_mean(given, known) or (f" (did you mean {ends[close[0]]}?)" if close else "")
 
 
 def _names() -> set[str]:

@@ -6,8 +6,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wavediff.cli import MODEL_HELP
-from wavediff.cli.sampling_options import add_sampling_options, sampling_options
+from wavediff.cli.options import (
+    add_checkpoint,
+    add_device,
+    add_json,
+    add_overwrite,
+    add_quiet,
+    add_sampling_options,
+    add_seed,
+    sampling_options,
+)
 from wavediff.errors import ConfigError, WavediffError
 
 if TYPE_CHECKING:
@@ -25,22 +33,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs_help = "audio, mels, folders, or manifests (.jsonl)"
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=inputs_help)
     parser.add_argument("-o", "--output", type=Path, required=True, help="a .wav, .flac or .ogg file, or a folder")
-    parser.add_argument("--checkpoint", type=Path, help=f"{MODEL_HELP} (default: the bundled model)")
+    add_checkpoint(parser)
     add_sampling_options(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="K", help="decides the noise of each file (default 0)")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    add_seed(parser, "decides the noise of each file")
+    add_device(parser)
     precision_help = "of DiffWave's layers: float32 (default), or bfloat16: half the time where the CPU has it"
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=precision_help)
     parser.add_argument("--fused", action="store_true", help="on a GPU: Triton kernels and CUDA graphs")
-    mel_spec_help = "dialect of the mels, if it may not be the model's; auto: as the first of them looks"
+    mel_spec_help = "format of the mels, such as tacotron2 (default: the model's); auto: as the first of them looks"
     parser.add_argument("--mel-spec", metavar="PRESET", help=mel_spec_help)
     parser.add_argument("--lenient", action="store_true", help="take what is left of cut or damaged audio")
     parser.add_argument("--keep-folders", action="store_true", help="mirror the folders below each input folder")
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    add_overwrite(existing)
     existing.add_argument("--resume", action="store_true", help="go on with a run that stopped: skip existing outputs")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--json", action="store_true", help="one JSON object per file on standard output")
+    add_quiet(parser)
+    add_json(parser, "one JSON object a file")
     many = parser.add_argument_group("many files")
     size_help = f"files decoded together (default: {GPU_BATCH} on a GPU, {CPU_BATCH} on a CPU)"
     many.add_argument("--batch-size", type=int, metavar="N", help=size_help)
@@ -72,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _run_alone(args: argparse.Namespace) -> None:
     from wavediff.bulk import Decoder, read_batches
-    from wavediff.cli.vocode_report import Report, complain, conclude, seconds_bar
+    from wavediff.cli.vocode_report import Report, complain, conclude, seconds_done
     from wavediff.pipelines.vocoder import Vocoder
 
     jobs = _plan(args)
@@ -84,8 +92,8 @@ def _run_alone(args: argparse.Namespace) -> None:
     report, start = Report(args, alone=len(jobs) == 1), time.perf_counter()
     report.begin(work)
     try:
-        with seconds_bar(work.batches, quiet=args.quiet) as bar:
-            decoder.advance = bar.update
+        with seconds_done(work.batches, quiet=args.quiet) as progress:
+            decoder.advance = progress.update
             for batch in read_batches(work.batches, lenient=args.lenient, workers=_workers(args, work.batches, 1)):
                 for outcome in decoder(batch):
                     report.tell(outcome)
@@ -98,7 +106,7 @@ def _run_alone(args: argparse.Namespace) -> None:
 def _run_shared(args: argparse.Namespace, processes: "Processes") -> None:
     from wavediff.bulk import Decoder
     from wavediff.bulk.distributed import Shared, make_trainer, predict
-    from wavediff.cli.vocode_report import Report, conclude, seconds_bar
+    from wavediff.cli.vocode_report import Report, conclude, seconds_done
     from wavediff.pipelines.vocoder import Vocoder
 
     trainer, settings = make_trainer(processes, args.device, args.strategy), _settings(args)
@@ -121,8 +129,8 @@ def _run_shared(args: argparse.Namespace, processes: "Processes") -> None:
             failure = error
 
     def decoder(mine: "list[Batch]") -> Decoder:
-        bar = seconds_bar(mine, quiet=args.quiet or not first)
-        return Decoder(vocoder.to(device, **speed), settings, bar.update)
+        progress = seconds_done(mine, quiet=args.quiet or not first)
+        return Decoder(vocoder.to(device, **speed), settings, progress.update)
 
     module = Shared(
         failure if work is None else work.batches,

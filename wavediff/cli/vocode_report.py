@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from wavediff.bulk import Batch, Fault, Outcome, Work
+from wavediff.cli.progress import Progress, say
+from wavediff.cli.tables import counted
 from wavediff.errors import WavediffError
 
 
@@ -32,8 +34,6 @@ class Report:
 
     def tell(self, outcome: Outcome) -> None:
         """Account for a file; of a fault more is said at the end."""
-        from tqdm import tqdm
-
         if isinstance(outcome, Fault):
             self.faults.append(outcome.reason)
             if not self.alone:
@@ -44,8 +44,7 @@ class Report:
         self._print_json(outcome)
         if not self.json and not self.quiet:
             line = f"{outcome['output']}: {outcome['seconds']:.2f} s of speech, real-time factor {outcome['rtf']:.2f}"
-            tqdm.write(line)
-            sys.stdout.flush()
+            say(line, sys.stdout)
 
     def summary(self) -> tuple[int, float, list[str]]:
         """Files, their seconds, and faults: what another process may be told."""
@@ -59,7 +58,7 @@ class Report:
 def complain(faults: Sequence[str]) -> None:
     """A line on standard error for each."""
     for fault in faults:
-        print(f"wavediff vocode: {' '.join(fault.split())}", file=sys.stderr)
+        say(f"wavediff vocode: {' '.join(fault.split())}")
 
 
 def conclude(
@@ -77,16 +76,13 @@ def conclude(
     if jobs > 1 and not args.quiet and not args.json:
         speed = f" ({seconds / elapsed:.1f} times as fast as it plays)" if files else ""
         there = f", {skipped} were there already" if skipped else ""
-        print(f"{files} files, {seconds:.1f} s of speech in {elapsed:.1f} s{speed}{there}", flush=True)
+        print(f"{counted(files, 'file')}, {seconds:.1f} s of speech in {elapsed:.1f} s{speed}{there}", flush=True)
     complain(faults)
     if faults:
         raise WavediffError(f"{len(faults)} of {jobs} inputs could not be vocoded, for the reasons above")
 
 
-def seconds_bar(batches: Sequence[Batch], *, quiet: bool) -> Any:
-    """A progress bar in seconds of audio; none where standard error is no terminal."""
-    from tqdm import tqdm
-
+def seconds_done(batches: Sequence[Batch], *, quiet: bool) -> Progress:
+    """The progress in seconds of audio."""
     total = sum(item.seconds for batch in batches for item in batch if not item.done)
-    layout = "{percentage:3.0f}%|{bar}| {n:.1f} of {total:.1f} s of speech [{elapsed}<{remaining}]"
-    return tqdm(total=total, bar_format=layout, disable=True if quiet else None)
+    return Progress("vocode", total, "s of speech", quiet=quiet, digits=1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wavediff.arguments import as_list, is_real, whole
 from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, Schedule
-from wavediff.errors import SamplingError
+from wavediff.errors import SamplingError, did_you_mean
 
 MAX_NOISE_TO_SIGNAL = 80.0  # sigma / alpha that spacings by noise level begin with at most: sigma_max of EDM
 KARRAS_RHO = 7.0  # EDM, section 3
@@ -93,7 +93,8 @@ def spaced_grid(
         return full_grid(schedule)
     spacing = spacing or schedule.default_spacing
     if spacing not in SPACINGS:
-        raise SamplingError(f"schedule: {spacing!r} is unknown; choose from {', '.join(SPACINGS)}")
+        meant = did_you_mean(str(spacing), SPACINGS)
+        raise SamplingError(f"schedule: {spacing!r} is unknown{meant}; choose from {', '.join(SPACINGS)}")
     end = schedule.last_time(start / num_steps, spacing) if end is None else end
     if not 0 < start <= 1 or (num_steps > 1 and not 0 < end < start):
         raise SamplingError(f"schedule: starts at t = {start:g} and ends at {end:g}; need 0 < end < start <= 1")
@@ -145,8 +146,9 @@ def _published_grid(schedule: Schedule, name: str) -> Tensor:
     if name == "full":
         return full_grid(schedule)
     if name not in PUBLISHED:
-        known = ", ".join([*SPACINGS, *PUBLISHED, "full"])
-        raise SamplingError(f"schedule: {name!r} is unknown; choose {known}, or give ascending betas")
+        known = [*SPACINGS, *PUBLISHED, "full"]
+        meant = did_you_mean(name, known)
+        raise SamplingError(f"schedule: {name!r} is unknown{meant}; choose {', '.join(known)}, or give ascending betas")
     return align(schedule, published_betas(name, schedule))
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from wavediff.arguments import is_real, whole
-from wavediff.errors import AudioError, ConfigError
+from wavediff.errors import AudioError, ConfigError, did_you_mean
 
 # Inclusive bounds: wide enough for any real dialect, narrow enough that no stored value can exhaust memory.
 _INTEGER_BOUNDS = {
@@ -149,7 +149,8 @@ class MelSpec:
             ConfigError: There is none; the message lists them.
         """
         if not isinstance(name, str) or name not in PRESETS:
-            raise ConfigError(f"mel spec: no preset is named {name!r}; there are {', '.join(PRESETS)}")
+            meant = did_you_mean(str(name), PRESETS)
+            raise ConfigError(f"mel spec: no preset is named {name!r}{meant}; there are {', '.join(PRESETS)}")
         return PRESETS[name]
 
     @property

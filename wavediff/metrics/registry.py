@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wavediff.arguments import as_list
-from wavediff.errors import ConfigError, MissingExtraError
+from wavediff.errors import ConfigError, MissingExtraError, did_you_mean
 from wavediff.metrics.high_band import LOWEST_RATE, high_band_unvoiced, high_band_voiced
 from wavediff.metrics.level import clipped, dc_offset, noise_floor, peak
 from wavediff.metrics.opinion import distillmos, dnsmos, visqol
@@ -89,7 +89,8 @@ def select_metrics(
     names = [str(name) for name in given]
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
-        raise ConfigError(f"metrics: {', '.join(unknown) or 'none'} unknown; choose from {', '.join(METRICS)}")
+        meant = did_you_mean(unknown[0], METRICS) if unknown else ""
+        raise ConfigError(f"metrics: {', '.join(unknown) or 'none'} unknown{meant}; choose from {', '.join(METRICS)}")
     paired = [name for name in names if name not in known]
     if paired:
         raise ConfigError(f"metrics: {', '.join(paired)} need a reference; give one, or choose from {', '.join(known)}")

@@ -28,7 +28,10 @@ class MelPipeline(Pipeline):
 
     def __init__(self, config: ModelConfig, denoiser: Denoiser, facts: dict[str, Any] | None = None) -> None:
         if config.mel is None:
-            raise ConfigError("config.mel: this model takes no mel, so it cannot vocode; use wavediff.Generator")
+            raise ConfigError(
+                "config.mel: this model takes no mel, it makes sounds from nothing; use `wavediff generate`, or "
+                "wavediff.Generator in Python"
+            )
         super().__init__(config, denoiser, facts)
         self.mel_spec: MelSpec = config.mel
 

@@ -17,7 +17,7 @@ from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.noise import MAX_SEED
 from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
 from wavediff.engine import accelerate
-from wavediff.errors import AudioError, ConfigError, SamplingError
+from wavediff.errors import AudioError, ConfigError, SamplingError, did_you_mean
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser, Guided
 from wavediff.models.sampling import check_seeds
@@ -98,7 +98,8 @@ class SoundPipeline(Pipeline):
         """
         kinds = self.config.classes.get(label, (label,))
         if kinds[0] not in self.config.labels:
-            raise ConfigError(f"label: {label!r} is none of this model's classes, {', '.join(self.labels)}")
+            what = f"is none of this model's classes{did_you_mean(str(label), self.labels)}"
+            raise ConfigError(f"label: {label!r} {what}; choose from {', '.join(self.labels)}")
         return kinds[seed % len(kinds)]
 
     @property

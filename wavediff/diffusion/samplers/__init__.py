@@ -22,7 +22,7 @@ from wavediff.diffusion.samplers.dpmpp import DPMpp2M
 from wavediff.diffusion.samplers.euler import Euler
 from wavediff.diffusion.samplers.heun import Heun
 from wavediff.diffusion.samplers.sampler import Denoise, Sampler
-from wavediff.errors import SamplingError
+from wavediff.errors import SamplingError, did_you_mean
 
 __all__ = ["DDIM", "DDPM", "SAMPLERS", "DPMpp2M", "Denoise", "Euler", "Heun", "Sampler", "make_sampler"]
 
@@ -51,7 +51,8 @@ def make_sampler(name: str) -> Sampler:
         raise SamplingError(f"sampler: {name!r} is no name; choose from {', '.join(SAMPLERS)}")
     kind, _, settings = name.partition(":")
     if kind not in SAMPLERS:
-        raise SamplingError(f"sampler: {kind!r} is unknown; choose from {', '.join(SAMPLERS)}")
+        meant = did_you_mean(kind, SAMPLERS)
+        raise SamplingError(f"sampler: {kind!r} is unknown{meant}; choose from {', '.join(SAMPLERS)}")
     options = {}
     for setting in filter(None, settings.split(",")):
         key, _, value = setting.partition("=")

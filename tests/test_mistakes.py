@@ -1,0 +1,76 @@
+"""Mistakes that anybody makes: each is answered by one line that names what is wrong and the cure."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from handmade import saved, wav
+
+from wavediff.audio import read_audio, write_audio
+from wavediff.cli.demo import CLIP
+from wavediff.cli.main import main
+from wavediff.models import WEIGHTS
+
+# What is typed, and what the one line says. The first ten are of people who tried the program without help.
+MISTAKES = {
+    "vocode nosuch.wav -o out.wav": r"nosuch.wav: cannot be read .*check its name",
+    "vocode voice.mp3 -o out.wav": r"voice.mp3: .*(MP3|WAV, FLAC or OGG)",
+    "vocode voice.wav": r"-o/--output: missing; for example: wavediff vocode recording.wav -o speech.wav",
+    "vocode voice.wav -o file.txt/out.wav": r"file.txt/out.wav: .*is a file and no folder; choose another",
+    "vocode voice.wav -o out.wav --num-steps 0": r"num_steps: 0 is not a whole number from 1 to",
+    "vocode turned.npy -o out.wav": r"turned.npy: .*transposed.*; swap its last two axes",
+    "vocode flat.npy -o out.wav": r"flat.npy: shape \(80,\) is not \(n_mels, frames\)",
+    f"vocode voice.wav -o out.wav --checkpoint {WEIGHTS}/generator.safetensors": r"takes no mel.*`wavediff generate`",
+    "generate --label glas": r"--label: 'glas' is unknown \(did you mean glass\?\); this model's classes are casino",
+    "vocod voice.wav": r"^wavediff: vocod: is no command \(did you mean vocode\?\)",
+    # Our own ten, and some more.
+    "voice.wav": r"voice.wav: is no command.*`wavediff vocode voice.wav -o speech.wav`",
+    "vocode voice.wav -o out.wav --quit": r"--quit: is no option of this command \(did you mean --quiet\?\)",
+    "vocode voice.wav -o out.wav --mel-spec tacotron": r"no preset is named 'tacotron' \(did you mean tacotron2\?\)",
+    "vocode voice.wav -o out.wav --sampler dpmp-2m": r"sampler: 'dpmp-2m' is unknown \(did you mean dpmpp-2m\?\)",
+    "vocode voice.wav -o out.wav --schedule cosin": r"schedule: 'cosin' is unknown \(did you mean cosine\?\)",
+    "vocode voice.wav -o voice.wav": r"voice.wav: already exists|voice.wav: is an input",
+    "vocode voice.wav -o out.mp3": r"out.mp3: .mp3 is not written; choose .wav, .flac, .ogg or a folder",
+    "generate --format mp3": r"--format: mp3 is unknown; choose from wav, flac, ogg",
+    "generate --count many": r"--count: 'many' is not a whole number; give one",
+    "generate --guidance 3": r"--guidance: leads to a class; give --label, or leave --guidance out",
+    "prepare foldr . -o data": r"CORPUS: foldr is unknown \(did you mean folder\?\); choose from ljspeech",
+    "prepare folder . -o data --valid-fractoin .1": r"--valid-fractoin: is no option .*did you mean --valid-fraction",
+    "evaluate voice.wav voice.wav --metrics peqs": r"metrics: peqs unknown \(did you mean pesq\?\); choose from",
+    "report empty -o page.html": r"empty: holds no sound .*name the folder that does",
+    "info my voice.wav": r"voice.wav: is too much; quote a name that holds spaces",
+    "doctor voice.wav": r"voice.wav: a mel is kept in a .npy or .safetensors file",
+    "train recipe.yaml": r"recipe.yaml: a recipe follows --config; write `wavediff train --config recipe.yaml`",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mistakes")
+    write_audio(folder / "voice.wav", *read_audio(CLIP, frames=22_050))
+    saved(folder, b"ID3\x04" + wav()[:200], "voice.mp3")
+    np.save(folder / "turned.npy", np.full((30, 80), -4.0, np.float32))
+    np.save(folder / "flat.npy", np.full(80, -4.0, np.float32))
+    (folder / "file.txt").write_text("no folder", encoding="utf-8")
+    (folder / "empty").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_a_mistake_is_answered_by_one_line_with_its_cure(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    before = set(folder.rglob("*"))
+    try:
+        status = main(command.split())
+    except SystemExit as leaving:
+        status = int(str(leaving.code))
+    assert status == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1, printed.err
+    assert re.search(MISTAKES[command], printed.err), printed.err
+    assert printed.err.startswith("wavediff")
+    assert set(folder.rglob("*")) - before <= {folder / "data"}

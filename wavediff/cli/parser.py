@@ -1,0 +1,67 @@
+"""How a command reads its options: help with an example, and a mistake answered by one line with its cure."""
+
+import argparse
+import re
+from typing import NoReturn
+
+from wavediff.errors import did_you_mean
+
+_KINDS = {"int": "a whole number", "float": "a number"}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that says in one line what is wrong.
+
+    Args:
+        example: a command as it is typed, shown in the help and to those who leave something out.
+    """
+
+    def __init__(self, *args: object, example: str | None = None, **options: object) -> None:
+        options.setdefault("formatter_class", _Formatter)
+        super().__init__(*args, **options)  # type: ignore[arg-type]
+        self.example = example
+        if example is not None:
+            self.epilog = f"example:\n  {example}"
+
+    def error(self, message: str) -> NoReturn:
+        """One line on standard error, exit status 2."""
+        self.exit(2, f"{self.prog}: {self._explained(message)}\n")
+
+    def _explained(self, message: str) -> str:
+        see = f"`{self.prog} --help` explains"
+        if found := re.match(r"unrecognized arguments: (.*)", message):
+            given = next((word for word in found[1].split() if word.startswith("-")), None)
+            if given is None:
+                return f"{found[1]}: is too much; quote a name that holds spaces ({see} the rest)"
+            name = given.partition("=")[0]
+            return f"{name}: is no option of this command{did_you_mean(name, _options(self))}; {see} all"
+        if found := re.match(r"the following arguments are required: (.*)", message):
+            example = f"for example: {self.example}" if self.example else see
+            return f"{found[1]}: missing; {example}"
+        if found := re.match(r"argument (.*): invalid choice: '?(.*?)'? \(choose from (.*)\)", message):
+            choices = found[3].replace("'", "").split(", ")
+            meant = did_you_mean(found[2], choices)
+            return f"{found[1]}: {found[2]} is unknown{meant}; choose from {', '.join(choices)}"
+        if found := re.match(r"argument (.*): invalid (int|float) value: (.*)", message):
+            return f"{found[1]}: {found[3]} is not {_KINDS[found[2]]}; give one"
+        return f"{message.removeprefix('argument ')}; {see}"
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Wraps the description, and leaves the lines of examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip().split("\n\n")
+        return "\n\n".join(
+            part if part.startswith("example") else super(_Formatter, self)._fill_text(part, width, indent)
+            for part in paragraphs
+        )
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    """Of a parser and of those below it, such as `prepare CORPUS`."""
+    found = list(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found += [option for below in action.choices.values() for option in _options(below)]
+    return found
