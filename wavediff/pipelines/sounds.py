@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from wavediff.arguments import Values, as_list, as_waveform, is_whole, real, whole
+from wavediff.arguments import Values, as_list, as_waveform, is_whole, real, shown, whole
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
@@ -147,15 +147,15 @@ class SoundPipeline(Pipeline):
         if label is None:
             return None
         if not self.labels:
-            raise ConfigError(f"label: {label!r} was given, but this model knows no classes; leave it out")
+            raise ConfigError(f"label: {shown(label)} was given, but this model knows no classes; leave it out")
         names = [label] * count if isinstance(label, str) else as_list(label)
         if names is None:
-            raise ConfigError(f"label: {label!r:.60} is neither a name nor a list of names")
+            raise ConfigError(f"label: {shown(label)} is neither a name nor a list of names")
         if len(names) != count:
             raise ConfigError(f"label: {len(names)} names for {count} sounds; give one name, or one a sound")
         for name in names:
             if name not in self.labels:
-                raise ConfigError(f"label: {name!r} is none of this model's classes, {', '.join(self.labels)}")
+                raise ConfigError(f"label: {shown(name)} is none of this model's classes, {', '.join(self.labels)}")
         return torch.tensor([self.labels.index(name) for name in names], device=self.device)
 
     def _plan(self, options: Options, start: float = 1.0) -> Plan:
