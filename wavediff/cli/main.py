@@ -13,6 +13,8 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from wavediff.errors import WavediffError
 from wavediff.version import __version__
@@ -34,6 +36,20 @@ SUBCOMMANDS = {
     "doctor": "say which dialect a mel is, and how to decode it",
     "info": "say what is in a model, audio or mel file",
 }
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes no empty name of a file or folder: a variable of the shell that is not set would be the current folder."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register("type", Path, _path)
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a file or a folder")
+    return Path(text)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,12 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(module, "main"):  # train: LightningCLI parses its own arguments
             module.main(argv[1:])
         else:
-            parser = argparse.ArgumentParser(prog=f"wavediff {name}", description=module.__doc__)
+            parser = Parser(prog=f"wavediff {name}", description=module.__doc__)
             module.add_arguments(parser)
             module.run(parser.parse_args(argv[1:]))
         sys.stdout.flush()
     except WavediffError as error:
-        print(f"wavediff {name}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"wavediff {name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"wavediff {name}: interrupted", file=sys.stderr)
