@@ -212,7 +212,8 @@ class Generator(SoundPipeline):
         noise = self._noise(chosen.seed, count)
         other = self._noise([whole(second, "second", 0, MAX_SEED, SamplingError)], 1)
         a, b = noise.normal(values), other.normal(values)
-        chosen = dataclasses.replace(chosen, sampler=chosen.sampler or "ddim")  # noise on the way would lead elsewhere
+        if chosen.sampler is None:
+            chosen = dataclasses.replace(chosen, sampler="ddim")  # noise on the way would lead elsewhere
         # On the sphere, where nearly all of a normal distribution lies in so many dimensions.
         x_T = torch.cos(weight * math.pi / 2) * a + torch.sin(weight * math.pi / 2) * b
         signal = self._walk(self._estimate(chosen, count), x_T, self._plan(chosen), noise, chosen)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from wavediff.arguments import Values, as_list, as_waveform, is_whole, real, whole
+from wavediff.arguments import Values, as_list, as_waveform, is_whole, real, shown, whole
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
@@ -96,10 +96,10 @@ class SoundPipeline(Pipeline):
         Raises:
             ConfigError: the model knows no such label.
         """
-        kinds = self.config.classes.get(label, (label,))
+        kinds = self.config.classes.get(label, (label,)) if isinstance(label, str) else (label,)
         if kinds[0] not in self.config.labels:
             what = f"is none of this model's classes{did_you_mean(str(label), self.labels)}"
-            raise ConfigError(f"label: {label!r} {what}; choose from {', '.join(self.labels)}")
+            raise ConfigError(f"label: {shown(label)} {what}; choose from {', '.join(self.labels)}")
         return kinds[seed % len(kinds)]
 
     @property
@@ -172,10 +172,10 @@ class SoundPipeline(Pipeline):
         if label is None:
             return None
         if not self.labels:
-            raise ConfigError(f"label: {label!r} was given, but this model knows no classes; leave it out")
+            raise ConfigError(f"label: {shown(label)} was given, but this model knows no classes; leave it out")
         names = [label] * count if isinstance(label, str) else as_list(label)
         if names is None:
-            raise ConfigError(f"label: {label!r:.60} is neither a name nor a list of names")
+            raise ConfigError(f"label: {shown(label)} is neither a name nor a list of names")
         if len(names) != count:
             raise ConfigError(f"label: {len(names)} names for {count} sounds; give one name, or one a sound")
         labels = [self.kind(name, one) for name, one in zip(names, self._seeds(seed, count), strict=True)]
