@@ -161,8 +161,9 @@ def of_audio(folder: Path) -> dict[str, Function]:
             {"waveform": SOUND, "from_rate": RATE, "to_rate": 16_000},
             {"waveform": "any waveform", "from_rate": "rate", "to_rate": "rate"},
         ),
-        "trim_end": Function(
-            audio.trim_end, {"waveform": SOUND, "sample_rate": RATE}, {"waveform": "waveform", "sample_rate": "rate"}
+        "with_peak": Function(audio.with_peak, {"waveform": SOUND}, {"waveform": "waveform"}),
+        "trim": Function(
+            audio.trim, {"waveform": SOUND, "sample_rate": RATE}, {"waveform": "waveform", "sample_rate": "rate"}
         ),
     }
 

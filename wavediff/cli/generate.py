@@ -4,23 +4,17 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from wavediff.cli import MODEL_HELP
+from wavediff.cli.jobs import Job
 from wavediff.diffusion import SAMPLERS, SPACINGS
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.files import check_output
 
 BATCH, BATCH_SECONDS = 16, 60.0  # sounds drawn together, and what they last in all: memory grows with it
 MAX_JOBS = 1_000_000
-
-
-class Job(NamedTuple):
-    """One sound: its file, its class, and its seed."""
-
-    target: Path
-    label: str | None
-    seed: int
+MAX_BEST_OF = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("generated"), help="folder (default: generated)")
     parser.add_argument("--checkpoint", type=Path, help=f"{MODEL_HELP} (default: the bundled generator)")
     parser.add_argument("--count", type=int, metavar="N", help="sounds of each class (default 1, of --between 5)")
-    seconds_help = "length of each (default: the model's own, with the silence at the end cut off)"
+    seconds_help = "length of each (default: the model's own, with the silence around it cut off)"
     parser.add_argument("--seconds", type=float, metavar="S", help=seconds_help)
     label_help = (
         "class or kind (laser/retro), several with commas, or 'all'; a folder a class (default: drawn from all)"
@@ -50,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--span", metavar="FROM,TO", help="of --inpaint, in seconds")
     strength_help = "of --vary and --between: near 0 the recording itself, 1 something else (default 0.5)"
     parser.add_argument("--strength", type=float, metavar="T", help=strength_help)
+    parser.add_argument("--best-of", type=int, metavar="N", help="draw each N times, keep the clearest of its class")
+    parser.add_argument("--classifier", type=Path, help="that --best-of goes by (default: the bundled one)")
+    parser.add_argument("--raw", action="store_true", help="neither cut off silence nor bring the peak to -1 dBFS")
     parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav", help="of the files (default wav)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
@@ -61,7 +58,8 @@ def run(args: argparse.Namespace) -> None:
     """Plan the files, draw the sounds, write each as it is done."""
     from tqdm import tqdm
 
-    from wavediff.audio import trim_end, write_audio
+    from wavediff.audio import write_audio
+    from wavediff.cli.candidates import best_of
     from wavediff.pipelines.generator import Generator
 
     count = _check(args)
@@ -76,10 +74,12 @@ def run(args: argparse.Namespace) -> None:
     if len(names) * count > MAX_JOBS:
         raise SamplingError(f"--count: {len(names) * count} sounds in all, at most {MAX_JOBS} are made; lower it")
     jobs = [
-        Job(args.output / _folder(label) / f"{(label or stem).replace('/', '-')}-{seed:03}.{args.format}", label, seed)
+        Job(args.output / _folder(kind) / f"{(kind or stem).replace('/', '-')}-{seed:03}.{args.format}", kind, seed)
         for label in names
         for seed in range(args.seed, args.seed + count)
+        for kind in (label if label is None else generator.kind(label, seed),)
     ]
+    judge = _judge(args, [job.label for job in jobs], generator.sample_rate)
     for job in jobs:
         check_output(job.target, overwrite=args.overwrite)
     # The sounds between two are drawn together.
@@ -93,18 +93,41 @@ def run(args: argparse.Namespace) -> None:
                 bar.set_postfix_str(f"step {step} of {total}")
 
             start = time.perf_counter()
-            sounds = _draw(generator, args, batch, show).cpu()
+
+            def draw(jobs: list[Job], show: Any = show) -> Any:
+                return _draw(generator, args, jobs, show).cpu()
+
+            if args.between or args.inpaint:
+                sounds, made = list(draw(batch)), batch
+            else:
+                sounds, made = best_of(draw, batch, args.best_of or 1, judge)
             elapsed += time.perf_counter() - start
-            drawn += sounds.numel() / generator.sample_rate
-            for job, sound in zip(batch, sounds, strict=True):
-                if not (args.seconds or args.loop or args.inpaint):
-                    sound = trim_end(sound, generator.sample_rate)
+            drawn += sum(len(sound) for sound in sounds) / generator.sample_rate
+            for job, sound in zip(made, sounds, strict=True):
+                sound = _finished(args, sound, generator.sample_rate)
                 write_audio(job.target, sound, generator.sample_rate, overwrite=args.overwrite)
                 bar.update(1)
                 if args.json:
                     print(json.dumps(_row(job, sound, generator.sample_rate)), flush=True)
     if not args.json and not args.quiet:
         print(f"{len(jobs)} sounds in {args.output}, real-time factor {elapsed / drawn:.2f} on {generator.device.type}")
+
+
+def _finished(args: argparse.Namespace, sound: Any, sample_rate: int) -> Any:
+    from wavediff.audio import trim, with_peak
+
+    if args.raw or args.inpaint:  # what lies around a filling stays as it is
+        return sound
+    return with_peak(sound if args.seconds or args.loop else trim(sound, sample_rate))
+
+
+def _judge(args: argparse.Namespace, labels: list[str | None], sample_rate: int) -> Any:
+    from wavediff.cli.candidates import Judge
+    from wavediff.metrics.classifier import load_classifier
+
+    if args.best_of is None:
+        return None
+    return Judge(load_classifier(args.classifier).classifier, sample_rate, list(dict.fromkeys(labels)))
 
 
 def _row(job: Job, sound: Any, sample_rate: int) -> dict[str, Any]:
@@ -123,6 +146,12 @@ def _check(args: argparse.Namespace) -> int:
         raise SamplingError("--inpaint and --span belong together: --inpaint FILE --span 0.2,0.5")
     if args.strength is not None and not (args.vary or (args.between and not _are_seeds(args.between))):
         raise SamplingError("--strength: belongs to --vary and to --between of two recordings; leave it out")
+    if args.best_of is not None and not 1 <= args.best_of <= MAX_BEST_OF:
+        raise SamplingError(f"--best-of: {args.best_of} is not a whole number from 1 to {MAX_BEST_OF}")
+    if args.best_of is not None and (args.inpaint or args.between):
+        raise SamplingError("--best-of: chooses among sounds from nothing or of --vary; leave it out")
+    if args.classifier is not None and args.best_of is None:
+        raise SamplingError("--classifier: judges for --best-of; give --best-of N, or leave it out")
     if args.guidance is not None and args.label is None and not args.list_labels:
         raise SamplingError("--guidance: leads to a class; give --label, or leave --guidance out")
     if args.inpaint:
