@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 from sounds import LABELS, RATE, small_generator
 
@@ -14,6 +16,7 @@ from wavediff.audio import read_audio, read_info, resample, trim, with_peak, wri
 from wavediff.cli.candidates import Judge, drawn_from
 from wavediff.cli.jobs import Job
 from wavediff.cli.main import main
+from wavediff.errors import AudioError
 from wavediff.metrics.classifier import load_classifier
 
 
@@ -218,6 +221,50 @@ def test_the_best_of_several_draws_is_the_one_that_the_classifier_finds_clearest
     assert scores[0] == pytest.approx(heard[classifier.config.labels.index("glass")].item(), abs=1e-5)
 
 
+def test_a_pack_has_names_of_the_trade_and_a_manifest_that_makes_it_again(model: Path, tmp_path: Path) -> None:
+    options = ("--count", "2", "--seconds", "0.2", "--seed", "7", "--overwrite")
+    assert (
+        main(["generate", "--checkpoint", str(model), "--num-steps", "2", "--quiet", "--pack", str(tmp_path), *options])
+        == 0
+    )
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["licence"] == "CC0-1.0"
+    assert {sound["file"] for sound in manifest["sounds"]} == {
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.wav")
+    }
+    glass = manifest["sounds"][1]
+    assert glass["file"] == "glass/GLASImpt_Glass-8_WVDF_wavediff.wav"
+    with soundfile.SoundFile(tmp_path / glass["file"]) as file:
+        assert (file.subtype, file.copyright, file.comment) == ("PCM_24", "CC0-1.0", "label glass, seed 8")
+        samples = torch.from_numpy(file.read(dtype="float32"))
+    again = small_generator("latent").generate(1, 0.2, glass["label"], seed=glass["seed"], num_steps=2)[0]
+    assert (samples - with_peak(again)).abs().max() < 1e-5
+    assert len(samples) == round(glass["seconds"] * RATE)
+
+
+def test_a_loop_says_so_where_samplers_look(tmp_path: Path) -> None:
+    """The `smpl` chunk, found by walking the chunks of the file; the samples are those of a file without it."""
+    sound = 0.1 * torch.randn(801, generator=torch.Generator().manual_seed(0))
+    write_audio(tmp_path / "a.wav", sound, RATE, subtype="PCM_24", loop=True, tags={"title": "hum"})
+    write_audio(tmp_path / "b.wav", sound, RATE, subtype="PCM_24")
+    data = (tmp_path / "a.wav").read_bytes()
+    assert struct.unpack("<4sI4s", data[:12]) == (b"RIFF", len(data) - 8, b"WAVE")
+    chunks, place = {}, 12
+    while place < len(data):
+        name, size = struct.unpack("<4sI", data[place : place + 8])
+        chunks[name] = data[place + 8 : place + 8 + size]
+        place += 8 + size + size % 2
+    assert place == len(data)
+    numbers = struct.unpack("<15I", chunks[b"smpl"])
+    assert (numbers[2], numbers[7]) == (125_000, 1)  # nanoseconds a sample, loops
+    assert numbers[9:] == (0, 0, 0, 800, 0, 0)  # forward, from the first sample to the last, for ever
+    assert torch.equal(read_audio(tmp_path / "a.wav")[0], read_audio(tmp_path / "b.wav")[0])
+    for options, cause in (({"loop": True}, "FLAC marks no loops"), ({"tags": {"mood": "x"}}, "'mood' is unknown")):
+        with pytest.raises(AudioError, match=cause):
+            write_audio(tmp_path / "c.flac", sound, RATE, **options)
+    assert not (tmp_path / "c.flac").exists()
+
+
 def test_raw_sounds_are_left_as_they_were_drawn(model: Path, tmp_path: Path) -> None:
     assert generate(model, tmp_path, "--label", "wood", "--raw") == 0
     sound, _ = read_audio(tmp_path / "wood" / "wood-000.wav")
@@ -229,6 +276,8 @@ def test_raw_sounds_are_left_as_they_were_drawn(model: Path, tmp_path: Path) -> 
     "options",
     [
         ("--classifier", "x.safetensors"),
+        ("--licence", "CC0-1.0"),
+        ("--pack", "x", "--between", "1", "2"),
         ("--best-of", "0"),
         ("--best-of", "2", "--between", "1", "2"),
         ("--strength", "0.3"),

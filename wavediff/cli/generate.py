@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from wavediff.cli import MODEL_HELP
+from wavediff.cli import MODEL_HELP, pack
 from wavediff.cli.jobs import Job
 from wavediff.diffusion import SAMPLERS, SPACINGS
 from wavediff.errors import ConfigError, SamplingError
@@ -15,11 +15,15 @@ from wavediff.files import check_output
 BATCH, BATCH_SECONDS = 16, 60.0  # sounds drawn together, and what they last in all: memory grows with it
 MAX_JOBS = 1_000_000
 MAX_BEST_OF = 100
+LICENCE = "CC0-1.0"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("-o", "--output", type=Path, default=Path("generated"), help="folder (default: generated)")
+    pack_help = "a pack into this folder, all classes by default: 24 bit, UCS names, loop points, manifest.json"
+    parser.add_argument("--pack", type=Path, metavar="DIR", help=pack_help)
+    parser.add_argument("--licence", metavar="NAME", help="that you give the sounds of a pack (default CC0-1.0)")
     parser.add_argument("--checkpoint", type=Path, help=f"{MODEL_HELP} (default: the bundled generator)")
     parser.add_argument("--count", type=int, metavar="N", help="sounds of each class (default 1, of --between 5)")
     seconds_help = "length of each (default: the model's own, with the silence around it cut off)"
@@ -58,11 +62,15 @@ def run(args: argparse.Namespace) -> None:
     """Plan the files, draw the sounds, write each as it is done."""
     from tqdm import tqdm
 
-    from wavediff.audio import write_audio
     from wavediff.cli.candidates import best_of
     from wavediff.pipelines.generator import Generator
 
+    if args.pack:
+        args.label = args.label or "all"
     count = _check(args)
+    output = args.pack or args.output
+    if args.pack:
+        pack.check_manifest(output, overwrite=args.overwrite)
     generator = Generator.from_pretrained(args.checkpoint, args.device)
     if args.list_labels:
         print("\n".join(generator.labels))
@@ -74,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     if len(names) * count > MAX_JOBS:
         raise SamplingError(f"--count: {len(names) * count} sounds in all, at most {MAX_JOBS} are made; lower it")
     jobs = [
-        Job(args.output / _folder(kind) / f"{(kind or stem).replace('/', '-')}-{seed:03}.{args.format}", kind, seed)
+        Job(output / _folder(kind) / f"{_name(args, kind or stem, seed)}.{args.format}", kind, seed)
         for label in names
         for seed in range(args.seed, args.seed + count)
         for kind in (label if label is None else generator.kind(label, seed),)
@@ -85,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
     # The sounds between two are drawn together.
     size = count if args.between else _batch_size(args, generator.seconds)
     batches = [jobs[first : first + size] for first in range(0, len(jobs), size)]
+    rows: list[dict[str, Any]] = []
     drawn = elapsed = 0.0  # seconds of sound, seconds of work
     with tqdm(total=len(jobs), unit="sound", disable=args.quiet) as bar:
         for batch in batches:
@@ -105,12 +114,17 @@ def run(args: argparse.Namespace) -> None:
             drawn += sum(len(sound) for sound in sounds) / generator.sample_rate
             for job, sound in zip(made, sounds, strict=True):
                 sound = _finished(args, sound, generator.sample_rate)
-                write_audio(job.target, sound, generator.sample_rate, overwrite=args.overwrite)
+                _write(args, job, sound, generator.sample_rate)
                 bar.update(1)
+                rows.append(_row(job, sound, generator.sample_rate))
                 if args.json:
-                    print(json.dumps(_row(job, sound, generator.sample_rate)), flush=True)
+                    print(json.dumps(rows[-1]), flush=True)
+    if args.pack:
+        model = str(args.checkpoint or generator.bundled)
+        rows = [row | {"loop": args.loop} for row in rows]
+        pack.write_manifest(output, model, args.licence or LICENCE, rows, overwrite=args.overwrite)
     if not args.json and not args.quiet:
-        print(f"{len(jobs)} sounds in {args.output}, real-time factor {elapsed / drawn:.2f} on {generator.device.type}")
+        print(f"{len(jobs)} sounds in {output}, real-time factor {elapsed / drawn:.2f} on {generator.device.type}")
 
 
 def _finished(args: argparse.Namespace, sound: Any, sample_rate: int) -> Any:
@@ -130,6 +144,21 @@ def _judge(args: argparse.Namespace, labels: list[str | None], sample_rate: int)
     return Judge(load_classifier(args.classifier).classifier, sample_rate, list(dict.fromkeys(labels)))
 
 
+def _name(args: argparse.Namespace, label: str, seed: int) -> str:
+    return pack.name_of(label, seed) if args.pack else f"{label.replace('/', '-')}-{seed:03}"
+
+
+def _write(args: argparse.Namespace, job: Job, sound: Any, sample_rate: int) -> None:
+    from wavediff.audio import write_audio
+
+    options: dict[str, Any] = {"loop": args.loop and args.format == "wav", "overwrite": args.overwrite}
+    if args.pack:
+        options["tags"] = pack.tags_of(job, args.licence or LICENCE)
+    if args.pack and args.format != "ogg":
+        options["subtype"] = "PCM_24"
+    write_audio(job.target, sound, sample_rate, **options)
+
+
 def _row(job: Job, sound: Any, sample_rate: int) -> dict[str, Any]:
     seconds, peak = len(sound) / sample_rate, sound.abs().max().item()
     return {"output": str(job.target), "label": job.label, "seed": job.seed, "seconds": seconds, "peak": peak}
@@ -146,6 +175,10 @@ def _check(args: argparse.Namespace) -> int:
         raise SamplingError("--inpaint and --span belong together: --inpaint FILE --span 0.2,0.5")
     if args.strength is not None and not (args.vary or (args.between and not _are_seeds(args.between))):
         raise SamplingError("--strength: belongs to --vary and to --between of two recordings; leave it out")
+    if args.pack and (args.vary or args.inpaint or args.between):
+        raise SamplingError("--pack: holds sounds from nothing; leave out --vary, --inpaint and --between")
+    if args.licence is not None and not args.pack:
+        raise SamplingError("--licence: is written into a pack; give --pack DIR, or leave it out")
     if args.best_of is not None and not 1 <= args.best_of <= MAX_BEST_OF:
         raise SamplingError(f"--best-of: {args.best_of} is not a whole number from 1 to {MAX_BEST_OF}")
     if args.best_of is not None and (args.inpaint or args.between):
