@@ -158,6 +158,10 @@ def of_audio(folder: Path) -> dict[str, Function]:
         "trim_end": Function(
             audio.trim_end, {"waveform": SOUND, "sample_rate": RATE}, {"waveform": "waveform", "sample_rate": "rate"}
         ),
+        "with_peak": Function(audio.with_peak, {"waveform": SOUND}, {"waveform": "waveform"}),
+        "trim": Function(
+            audio.trim, {"waveform": SOUND, "sample_rate": RATE}, {"waveform": "waveform", "sample_rate": "rate"}
+        ),
     }
 
 
