@@ -155,9 +155,6 @@ def of_audio(folder: Path) -> dict[str, Function]:
             {"waveform": SOUND, "from_rate": RATE, "to_rate": 16_000},
             {"waveform": "any waveform", "from_rate": "rate", "to_rate": "rate"},
         ),
-        "trim_end": Function(
-            audio.trim_end, {"waveform": SOUND, "sample_rate": RATE}, {"waveform": "waveform", "sample_rate": "rate"}
-        ),
         "with_peak": Function(audio.with_peak, {"waveform": SOUND}, {"waveform": "waveform"}),
         "trim": Function(
             audio.trim, {"waveform": SOUND, "sample_rate": RATE}, {"waveform": "waveform", "sample_rate": "rate"}
@@ -171,6 +168,9 @@ def of_mel(folder: Path) -> dict[str, Function]:
     two = {"mel": MEL, "given": SPEC, "wanted": "hifigan"}
     return {
         "check_mel": Function(mel.check_mel, {"mel": MEL, "spec": SPEC}, {"mel": "mel", "spec": "spec"}),
+        "checked_mel": Function(
+            mel.checked_mel, {"mel": MEL, "given": None, "own": SPEC}, {"mel": "mel", "given": "spec", "own": "spec"}
+        ),
         "in_dialect": Function(mel.in_dialect, two, {"mel": "mel", "given": "spec", "wanted": "spec"}),
         "in_dialect_pieces": Function(
             mel.in_dialect_pieces,

@@ -107,6 +107,7 @@ def checked_mel(mel: Values, given: MelSpec | None, own: MelSpec, *, source: str
     Raises:
         MelError: as `check_unnamed` and `in_dialect`.
     """
+    own = as_spec(own, "own")
     if given is None:
         check_unnamed(mel, own, source=source)
     return in_dialect(mel, given or own, own, source=source)
