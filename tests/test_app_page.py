@@ -1,5 +1,6 @@
 """The web page in a browser: upload, run, compare, play, generate, and what it says when something is wrong."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def test_an_uploaded_recording_is_heard_seen_and_compared(page: Page, size: tupl
     page.choose(WEIGHTS / "clip.flac")
     page.wait(f"sides.after.src && {FINISHED}")
     assert page.text("file-name") == "clip.flac"
-    assert "2 evaluations of the network, 22,050 Hz" in page.text("speech-numbers")
+    assert "2 steps, 22,050 Hz" in page.text("speech-numbers")
+    assert page.run("element('steps').max") == "3"  # more would change nothing
+    assert page.run("element('dialect-label').hidden")
     names = page.run("[...document.querySelectorAll('#speech-film .strip button')].map((button) => button.textContent)")
     assert names == ["noise", "guess", "step 1", "step 2"]
     # Both sides play, and a switch goes on where the other was.
@@ -97,11 +100,16 @@ def test_each_step_can_be_looked_at(page: Page) -> None:
 
 def test_a_mel_has_no_original(page: Page, tmp_path: Path) -> None:
     mel = np.random.default_rng(0).uniform(-9, 0, (80, 30)).astype(np.float32)
+    mel[:, 20:] = 0  # padding, which would be noise
     np.save(tmp_path / "mel.npy", mel)
     page.open(DESKTOP)
     page.choose(tmp_path / "mel.npy")
     page.wait(f"sides.after.src && {FINISHED}")
     assert page.run("figures.before.hidden && !figures.after.hidden && heard === 'after'")
+    assert page.run("!element('dialect-label').hidden && element('vocode').disabled === false")
+    # What is wrong stands above the result.
+    assert page.run("element('speech-notes').children.length") > 0
+    assert page.run("element('speech-notes').getBoundingClientRect().bottom < compare.getBoundingClientRect().top")
 
 
 def test_what_is_wrong_is_said(page: Page, tmp_path: Path) -> None:
@@ -140,13 +148,18 @@ def test_sounds_are_made_by_class_and_pile_up(page: Page) -> None:
         page.run("element('generate').click()")
         page.wait(f"document.querySelectorAll('.card').length === {number} && {FINISHED}")
     assert page.run("document.querySelector('.card .save').download") == f"{LABELS[1]}-2.wav"
+    page.run("element('count').value = 2; element('generate').click()")
+    page.wait(f"document.querySelectorAll('.card').length === 4 && {FINISHED}")
+    assert page.run("document.querySelector('.card .save').download") == f"{LABELS[1]}-3.wav"
+    cards = "element('cards').getBoundingClientRect().top"
+    assert page.run(f"{cards} < element('sounds-film').getBoundingClientRect().top")  # the result first
     assert page.run("document.querySelectorAll('#sounds-film .strip button').length") == 10
     assert page.run("document.documentElement.scrollWidth") == PHONE[0]
 
 
 def test_a_run_can_be_stopped_and_another_begun(page: Page) -> None:
     page.open(DESKTOP)
-    page.run("element('steps').value = 16; element('example').click(); element('cancel').click()")
+    page.run("element('steps').value = 3; element('example').click(); element('cancel').click()")
     page.wait(FINISHED)
     assert page.run("element('alert').hidden")
     page.run("element('steps').value = 1; element('vocode').click()")
@@ -158,3 +171,22 @@ def test_the_tabs_answer_to_the_arrow_keys(page: Page) -> None:
     page.run("tabs[0].focus(); tabs[0].dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight' }))")
     assert page.run("document.activeElement.id") == "tab-sounds"
     assert page.run("element('speech').hidden && !element('sounds').hidden")
+
+
+AXE = Path(sys.prefix) / "axe" / "node_modules" / "axe-core" / "axe.min.js"  # npm install --prefix .venv/axe axe-core
+
+
+@pytest.mark.skipif(not AXE.exists(), reason=f"axe-core is absent ({AXE})")
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_has_no_fault_that_axe_finds(page: Page, dark: bool) -> None:
+    page.open(DESKTOP, dark=dark)
+    page.run("element('example').click()")
+    page.wait(f"sides.after.src && {FINISHED}")
+    page.run(AXE.read_text(encoding="utf-8"))
+    for tab in ("tab-speech", "tab-sounds"):
+        page.run(f"element({tab!r}).click()")
+        found = page.run(
+            "axe.run(document).then((results) => results.violations.map((fault) => "
+            "[fault.id, ...fault.nodes.map((node) => node.html)].join(' | ')))"
+        )
+        assert found == []

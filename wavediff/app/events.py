@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wavediff.app.queue import Job, Limits, RequestError
 from wavediff.audio import read_audio, read_info
+from wavediff.audio.resampling import resample
 from wavediff.errors import AudioError, MelError
 from wavediff.mel import PRESETS, MelSpec, can_convert, checked_mel, read_mel, read_mel_info
 from wavediff.models import WEIGHTS
@@ -47,6 +48,7 @@ class Studio:
                 "sample_rate": vocoder.sample_rate,
                 "mel_spec": vocoder.mel_spec.name,
                 "default_steps": vocoder.plan().evaluations,
+                "most_steps": max((vocoder.plan(number).evaluations for number, _ in vocoder.config.plans), default=16),
             },
             "generator": {
                 "sample_rate": generator.sample_rate,
@@ -129,7 +131,10 @@ class Studio:
     def _read_recording(self, job: Job, path: Path) -> Tensor:
         self._check_seconds(read_info(path).seconds)
         waveform, rate = read_audio(path, max_seconds=self.limits.audio_seconds)
-        job.tell(_sound("before", waveform, rate))
+        # Both pictures reach as high, so that the same sound is at the same place in them.
+        own = self.vocoder.sample_rate
+        picture = _encoded(small_spectrogram(resample(waveform, rate, own), own))
+        job.tell(_sound("before", waveform, rate) | {"picture": picture})
         return self.vocoder.mel(waveform, rate)[0]
 
     def _read_mel(self, path: Path, mel_spec: str | None) -> Tensor:

@@ -184,6 +184,7 @@ const setSide = (side, event) => {
 };
 
 let source = null; // a file, or "example"
+const MEL = /\.(npy|safetensors)$/i;
 const KNOWN = /\.(wav|flac|ogg|oga|npy|safetensors)$/i;
 
 // What the service does not read but the browser does (MP3, M4A, ...) goes as 16-bit WAV.
@@ -221,7 +222,7 @@ const vocode = async () => {
   const example = source === "example";
   const query = new URLSearchParams({ steps: element("steps").value, seed: element("seed").value || "0" });
   if (example) query.set("example", "1");
-  if (element("dialect").value) query.set("mel_spec", element("dialect").value);
+  if (!example && MEL.test(source.name) && element("dialect").value) query.set("mel_spec", element("dialect").value);
   let body;
   try {
     body = example ? undefined : await readable(source);
@@ -241,6 +242,7 @@ const vocode = async () => {
       element("speech-result").classList.add("fresh");
       setSide("before", event.event === "before" ? event : null);
       setSide("after", null);
+      element("speech-notes").replaceChildren();
     }
     if (event.event === "before") {
       heard = "before";
@@ -257,7 +259,7 @@ const vocode = async () => {
       const speed = event.seconds / event.elapsed;
       element("speech-numbers").replaceChildren(
         make("strong", {}, duration(event.seconds)), ` of speech in `, make("strong", {}, duration(event.elapsed)),
-        ` (${speed.toFixed(1)} times as fast as it plays), ${event.evaluations} evaluations of the network, ${event.sample_rate.toLocaleString("en")} Hz`,
+        ` (${speed.toFixed(1)} times as fast as it plays), ${event.evaluations} steps, ${event.sample_rate.toLocaleString("en")} Hz`,
       );
       element("speech-notes").replaceChildren(...event.notes.map((note) => make("li", {}, note)));
     }
@@ -269,6 +271,7 @@ const choose = (chosen) => {
   element("file-name").textContent = chosen === "example" ? "The bundled example" : chosen.name;
   element("file-hint").textContent = "drop another, or choose one";
   element("vocode").disabled = false;
+  element("dialect-label").hidden = chosen === "example" || !MEL.test(chosen.name);
   vocode();
 };
 const drop = element("drop");
@@ -295,7 +298,7 @@ const addCard = (event, about) => {
   const image = make("img", { src: picture(event), alt: `Spectrogram: ${about.label}`, width: 480, height: 192 });
   const frame = make("div", { class: "picture" }, image);
   const button = make("button", { type: "button", class: "play", "aria-label": `Play ${about.label}`, "aria-pressed": "false" });
-  const save = make("a", { class: "save", download: `${about.label}-${about.seed}.wav`, href: sound(event) }, "Save");
+  const save = make("a", { class: "save", download: `${about.label}-${about.seed}.wav`, href: sound(event) }, "Save WAV");
   const facts = make("small", {}, `seed ${about.seed}, ${duration(event.seconds)}, made in ${duration(event.elapsed)}`);
   const words = make("div", { class: "about" }, about.label, facts);
   follow(audio, () => {
@@ -313,21 +316,25 @@ const addCard = (event, about) => {
 element("sounds-form").addEventListener("submit", async (submitted) => {
   submitted.preventDefault();
   const chosen = document.querySelector("#labels input:checked");
-  const about = { label: chosen?.value || "any", seed: Number(element("sound-seed").value) || 0 };
+  const [first, count] = [Number(element("sound-seed").value) || 0, Number(element("count").value)];
   const wanted = {
     label: chosen?.value || null,
     seconds: Number(element("seconds").value),
     steps: Number(element("sound-steps").value),
     guidance: chosen?.value ? Number(element("guidance").value) : null,
-    seed: about.seed,
   };
-  let film = null;
-  await ask("/api/generate", { body: JSON.stringify(wanted), headers: { "Content-Type": "application/json" } }, (event) => {
-    film ??= new Film(element("sounds-film"));
-    if (event.event === "progress") showProgress(`Step ${event.done} of ${event.of}`, event.done / event.of);
-    else if (event.event === "step") film.add(event);
-    else if (event.event === "after") addCard(event, about);
-  });
+  for (let number = 0; number < count; number++) {
+    const about = { label: chosen?.value || "any", seed: first + number };
+    const body = JSON.stringify({ ...wanted, seed: about.seed });
+    let [film, made] = [null, false];
+    await ask("/api/generate", { body, headers: { "Content-Type": "application/json" } }, (event) => {
+      film ??= new Film(element("sounds-film"));
+      if (event.event === "progress") showProgress(`Sound ${number + 1} of ${count}`, (number + event.done / event.of) / count);
+      else if (event.event === "step") film.add(event);
+      else if (event.event === "after") made = !addCard(event, about);
+    });
+    if (!made) return; // stopped, or an error that was shown
+  }
 });
 
 // Choices.
@@ -365,6 +372,7 @@ let limits = { max_bytes: Infinity };
 fetch("/api/facts").then((answer) => answer.json()).then((facts) => {
   limits = facts;
   const { vocoder, generator } = facts;
+  element("steps").max = vocoder.most_steps;
   element("steps").value = vocoder.default_steps;
   element("sound-steps").value = generator.default_steps;
   element("seconds").value = generator.default_seconds;
@@ -376,7 +384,7 @@ fetch("/api/facts").then((answer) => answer.json()).then((facts) => {
   const names = ["", ...generator.labels];
   element("labels").append(...names.map((name, index) => {
     const input = make("input", { type: "radio", name: "label", value: name });
-    input.checked = index === Math.min(1, names.length - 1);
+    input.checked = index === Math.max(names.indexOf("glass"), 0);
     return make("label", {}, input, make("span", {}, name || "any"));
   }));
   document.documentElement.dataset.ready = "";

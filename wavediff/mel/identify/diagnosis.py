@@ -97,7 +97,7 @@ def diagnose(mel: Values, own: MelSpec | str | None = None) -> Diagnosis:
     >>> from wavediff.audio import read_audio
     >>> from wavediff.cli.demo import CLIP
     >>> from wavediff.mel import MelTransform
-    >>> mel = MelTransform(MelSpec())(read_audio(CLIP, 22_050)[0][None])  # (1, n_mels, frames)
+    >>> mel = MelTransform(MelSpec())(read_audio(CLIP, 22_050)[0].unsqueeze(0))  # (1, n_mels, frames)
     >>> print(diagnose(mel))
     hifigan, tacotron2 or nemo-hifigan
     >>> diagnose(mel.mT).transposed
