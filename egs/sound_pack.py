@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import wavediff
-from wavediff.audio import trim_end, write_audio
+from wavediff.audio import trim, with_peak, write_audio
 from wavediff.report import write_page
 
 
@@ -23,11 +23,11 @@ def main() -> None:
 
     generator = wavediff.Generator.from_pretrained(args.checkpoint)
     index = []
-    for label in args.labels.split(",") if args.labels else generator.labels:
+    for label in args.labels.split(",") if args.labels else generator.classes:
         sounds = generator.generate(args.count, label=label, seed=args.seed)  # (count, N)
         for number, sound in enumerate(sounds.cpu()):
-            # A model makes sounds of one length; what follows the end of a short one is silence.
-            sound = trim_end(sound, generator.sample_rate)
+            # A model makes sounds of one length; what lies around a short one is silence.
+            sound = with_peak(trim(sound, generator.sample_rate))
             path = args.output / label / f"{label}_{number:03}.wav"
             write_audio(path, sound, generator.sample_rate, overwrite=True)
             # The seed is all it takes to make the same sound again.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wavediff import Generator
-from wavediff.audio import read_audio, trim_end
+from wavediff.audio import read_audio, trim
 from wavediff.audio.faults import find_faults
 from wavediff.metrics import mr_stft
 from wavediff.metrics.classifier import load_classifier
@@ -42,7 +42,7 @@ def sounds(generator: Generator) -> Tensor:
 
 def test_it_is_small_enough_to_come_with_the_package(generator: Generator) -> None:
     assert (WEIGHTS / Generator.bundled).stat().st_size < 20_000_000
-    assert generator.labels == LABELS
+    assert generator.classes == LABELS
     assert generator.seconds == pytest.approx(1.486, abs=0.001)
 
 
@@ -50,7 +50,7 @@ def test_the_classifier_hears_the_classes(sounds: Tensor) -> None:
     """80 % of many; of these few at least two thirds, which by chance would be a twelfth."""
     classifier = load_classifier().classifier
     with torch.inference_mode():
-        found = [int(classifier(trim_end(sound, 22050)[None]).argmax()) for sound in sounds]
+        found = [int(classifier(trim(sound, 22050)[None]).argmax()) for sound in sounds]
     right = sum(index == number % 12 for number, index in enumerate(found))
     assert right >= 16
 

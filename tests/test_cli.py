@@ -87,6 +87,13 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"wavediff {wavediff.__version__}\n"
 
 
+@pytest.mark.parametrize("argv", [["vocode", "", "-o", "x"], ["vocode", "a.wav", "-o", ""], ["prepare", "folder", ""]])
+def test_an_empty_name_is_not_the_current_folder(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+    assert "is empty; name a file or a folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("error", [WavediffError("a.wav: cause;\n  cure"), AudioError("a.wav: cause; cure")])
 def test_an_error_is_one_line_and_status_2(
     error: WavediffError, running: Callable[..., int], capsys: pytest.CaptureFixture[str]

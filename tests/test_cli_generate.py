@@ -2,15 +2,22 @@
 
 import dataclasses
 import json
+import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
+import soundfile
 import torch
 from sounds import LABELS, RATE, small_generator
 
 from wavediff import Generator
-from wavediff.audio import read_audio, read_info, trim_end, write_audio
+from wavediff.audio import read_audio, read_info, resample, trim, with_peak, write_audio
+from wavediff.cli.candidates import Judge, drawn_from
+from wavediff.cli.jobs import Job
 from wavediff.cli.main import main
+from wavediff.errors import AudioError
+from wavediff.metrics.classifier import load_classifier
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +44,19 @@ def test_each_class_gets_a_folder_and_each_sound_its_seed(
     first, other = (read_audio(names[index])[0] for index in (0, 1))
     assert (first - other).abs().max() > 1e-3
     expected = small_generator("latent").generate(2, 0.2, "glass", num_steps=2, seed=7)
-    assert (first - expected[0]).abs().max() < 1e-4
+    expected = with_peak(expected[0])  # to -1 dBFS
+    assert (first - expected).abs().max() < 1e-4
 
 
 def test_a_kind_goes_into_the_folder_of_its_class(tmp_path: Path) -> None:
     generator = small_generator("unet")
     generator.config = dataclasses.replace(generator.config, labels=("laser/retro", "laser/large", "wood"))
     generator.save(tmp_path / "sounds.safetensors")
-    for label in ("laser/retro", "all"):
-        assert generate(tmp_path / "sounds.safetensors", tmp_path / "out", "--label", label, "--seconds", "0.1") == 0
+    for options in (("--label", "laser/large"), ("--label", "all")):
+        options = (*options, "--seconds", "0.1", "--overwrite")
+        assert generate(tmp_path / "sounds.safetensors", tmp_path / "out", *options) == 0
     files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.wav"))
-    assert files == ["laser/laser-000.wav", "laser/laser-retro-000.wav", "wood/wood-000.wav"]
+    assert files == ["laser/laser-large-000.wav", "laser/laser-retro-000.wav", "wood/wood-000.wav"]
 
 
 def test_many_sounds_are_drawn_in_batches_without_a_gap(
@@ -107,10 +116,16 @@ def test_labels_are_listed(model: Path, capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().out.split() == list(LABELS)
 
 
-def test_the_silence_after_a_sound_is_cut_off() -> None:
-    sound = torch.cat([torch.ones(1000), torch.full((3000,), 5e-4)])
-    assert len(trim_end(sound, RATE)) == 1000 + round(0.02 * RATE)
-    assert len(trim_end(torch.zeros(5000), RATE)) == round(0.02 * RATE)
+def test_the_silence_around_a_sound_is_cut_off_by_its_level() -> None:
+    for peak in (1.0, 0.01):  # levels count from the peak
+        sound = peak * torch.cat([torch.full((2000,), 4e-3), torch.ones(1000), torch.full((3000,), 5e-4)])
+        cut = trim(sound, RATE)
+        assert len(cut) == round(0.003 * RATE) + 1000 + round(0.02 * RATE)
+        assert cut[[0, -1]].tolist() == [0, 0]
+        assert torch.equal(cut[24:1024], sound[2000:3000])  # the sound itself, its attack too
+    assert len(trim(torch.zeros(5000), RATE)) == round(0.02 * RATE)
+    whole = torch.ones(1000)
+    assert torch.equal(trim(whole, RATE)[:800], whole[:800])  # what begins at once is not faded in
 
 
 @pytest.mark.parametrize(
@@ -129,6 +144,7 @@ def test_the_silence_after_a_sound_is_cut_off() -> None:
         (["--inpaint", "x.wav"], "--inpaint and --span belong together"),
         (["--inpaint", "x.wav", "--span", "a,b"], "--span: 'a,b' is not two times"),
         (["--vary", "nothing.wav"], "nothing.wav"),
+        (["--best-of", "2"], "not no label; give --label"),
         (["--loop", "--vary", "x.wav"], "--loop makes loops from nothing"),
         (["--num-steps", "0"], "num_steps: 0"),
         (["--device", "cuda:99"], "cuda:99 is not there"),
@@ -153,9 +169,117 @@ def test_nothing_is_overwritten_unless_asked(model: Path, tmp_path: Path, capsys
     assert (tmp_path / "sound-000.wav").read_bytes() == before
 
 
+def silent_for(monkeypatch: pytest.MonkeyPatch, seeds: set[int]) -> list[int]:
+    """Make some seeds silent, and say which were drawn."""
+    drawn: list[int] = []
+    draw = Generator.generate
+
+    def generate(self: Generator, *args: Any, seed: list[int], **options: Any) -> torch.Tensor:
+        drawn.extend(seed)
+        sounds = draw(self, *args, seed=seed, **options)
+        return sounds * torch.tensor([one not in seeds for one in seed])[:, None]
+
+    monkeypatch.setattr(Generator, "generate", generate)
+    return drawn
+
+
+def test_a_silent_sound_is_drawn_again_and_the_others_are_not(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    drawn = silent_for(monkeypatch, {1, drawn_from(1, 1)})
+    assert generate(model, tmp_path, "--label", "wood", "--count", "3", "--seconds", "0.1", "--json") == 0
+    assert drawn == [0, 1, 2, drawn_from(1, 1), drawn_from(1, 2)]
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["seed"] for row in rows] == [0, drawn_from(1, 2), 2]
+    assert all(row["peak"] == pytest.approx(10 ** (-1 / 20), rel=1e-3) for row in rows)
+
+
+def test_what_stays_silent_is_an_error_and_no_file(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    silent_for(monkeypatch, {drawn_from(1, attempt) for attempt in range(4)})
+    assert generate(model, tmp_path, "--label", "wood", "--count", "3", "--seconds", "0.1") == 2
+    assert "--seed: 1 gives silence, as do 3 seeds in its place, for wood" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.wav"))
+
+
+def test_the_best_of_several_draws_is_the_one_that_the_classifier_finds_clearest(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    options = ("--label", "glass", "--count", "2", "--seconds", "0.3", "--raw", "--json")
+    assert generate(model, tmp_path, *options, "--best-of", "3") == 0
+    chosen = [json.loads(line)["seed"] for line in capsys.readouterr().out.splitlines()]
+    classifier = load_classifier().classifier
+    judge = Judge(classifier, RATE, ["glass"])
+    for seed, found in enumerate(chosen):
+        seeds = [drawn_from(seed, attempt) for attempt in range(3)]
+        sounds = small_generator("latent").generate(3, 0.3, "glass", num_steps=2, seed=seeds)
+        scores = [judge(sound, Job(tmp_path, "glass", 0)) for sound in sounds]
+        assert found == seeds[max(range(3), key=scores.__getitem__)]
+    with torch.inference_mode():
+        heard = classifier(resample(trim(sounds[0], RATE), RATE, 22050)[None]).softmax(1)[0]
+    assert scores[0] == pytest.approx(heard[classifier.config.labels.index("glass")].item(), abs=1e-5)
+
+
+def test_a_pack_has_names_of_the_trade_and_a_manifest_that_makes_it_again(model: Path, tmp_path: Path) -> None:
+    options = ("--count", "2", "--seconds", "0.2", "--seed", "7", "--overwrite")
+    assert (
+        main(["generate", "--checkpoint", str(model), "--num-steps", "2", "--quiet", "--pack", str(tmp_path), *options])
+        == 0
+    )
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["licence"] == "CC0-1.0"
+    assert {sound["file"] for sound in manifest["sounds"]} == {
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.wav")
+    }
+    glass = manifest["sounds"][1]
+    assert glass["file"] == "glass/GLASImpt_Glass-8_WVDF_wavediff.wav"
+    with soundfile.SoundFile(tmp_path / glass["file"]) as file:
+        assert (file.subtype, file.copyright, file.comment) == ("PCM_24", "CC0-1.0", "label glass, seed 8")
+        samples = torch.from_numpy(file.read(dtype="float32"))
+    again = small_generator("latent").generate(1, 0.2, glass["label"], seed=glass["seed"], num_steps=2)[0]
+    assert (samples - with_peak(again)).abs().max() < 1e-5
+    assert len(samples) == round(glass["seconds"] * RATE)
+
+
+def test_a_loop_says_so_where_samplers_look(tmp_path: Path) -> None:
+    """The `smpl` chunk, found by walking the chunks of the file; the samples are those of a file without it."""
+    sound = 0.1 * torch.randn(801, generator=torch.Generator().manual_seed(0))
+    write_audio(tmp_path / "a.wav", sound, RATE, subtype="PCM_24", loop=True, tags={"title": "hum"})
+    write_audio(tmp_path / "b.wav", sound, RATE, subtype="PCM_24")
+    data = (tmp_path / "a.wav").read_bytes()
+    assert struct.unpack("<4sI4s", data[:12]) == (b"RIFF", len(data) - 8, b"WAVE")
+    chunks, place = {}, 12
+    while place < len(data):
+        name, size = struct.unpack("<4sI", data[place : place + 8])
+        chunks[name] = data[place + 8 : place + 8 + size]
+        place += 8 + size + size % 2
+    assert place == len(data)
+    numbers = struct.unpack("<15I", chunks[b"smpl"])
+    assert (numbers[2], numbers[7]) == (125_000, 1)  # nanoseconds a sample, loops
+    assert numbers[9:] == (0, 0, 0, 800, 0, 0)  # forward, from the first sample to the last, for ever
+    assert torch.equal(read_audio(tmp_path / "a.wav")[0], read_audio(tmp_path / "b.wav")[0])
+    for options, cause in (({"loop": True}, "FLAC marks no loops"), ({"tags": {"mood": "x"}}, "'mood' is unknown")):
+        with pytest.raises(AudioError, match=cause):
+            write_audio(tmp_path / "c.flac", sound, RATE, **options)
+    assert not (tmp_path / "c.flac").exists()
+
+
+def test_raw_sounds_are_left_as_they_were_drawn(model: Path, tmp_path: Path) -> None:
+    assert generate(model, tmp_path, "--label", "wood", "--raw") == 0
+    sound, _ = read_audio(tmp_path / "wood" / "wood-000.wav")
+    expected = small_generator("latent").generate(1, label="wood", num_steps=2)[0]
+    assert (sound - expected).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize(
     "options",
     [
+        ("--classifier", "x.safetensors"),
+        ("--licence", "CC0-1.0"),
+        ("--pack", "x", "--between", "1", "2"),
+        ("--best-of", "0"),
+        ("--best-of", "2", "--between", "1", "2"),
         ("--strength", "0.3"),
         ("--strength", "0.3", "--between", "1", "2"),
         ("--strength", "0.3", "--inpaint", "a.wav", "--span", "0,1"),

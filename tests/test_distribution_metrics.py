@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.errors import DataError
-from wavediff.metrics import frechet_distance, kernel_distance, nearest_distances, pairwise_diversity
+from wavediff.metrics import frechet_distance, kernel_distance, nearest_distances, overlap, pairwise_diversity
 from wavediff.metrics.copies import best_matches, coarse_spectrogram
 
 
@@ -54,6 +54,28 @@ def test_equal_sets_have_no_frechet_distance_even_with_fewer_clips_than_dimensio
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-5)
     assert frechet_distance(a, a + 2) == pytest.approx(64 * 4, rel=1e-6)
     assert frechet_distance(a.float(), a.flip(0).float()) == pytest.approx(0, abs=1e-5)
+
+
+def test_overlap_counts_the_rows_in_the_balls_of_the_other_set() -> None:
+    made, real = normal(30, 3) * 0.7, normal(40, 3, seed=1)
+
+    def inside(row: Tensor, of: Tensor) -> list[bool]:
+        radii = [sorted((centre - other).norm().item() for other in of)[5] for centre in of]  # 0 is itself
+        return [(row - centre).norm().item() <= radius for centre, radius in zip(of, radii, strict=True)]
+
+    precision = sum(any(inside(row, real)) for row in made) / 30
+    recall = sum(any(inside(row, made)) for row in real) / 40
+    coverage = sum(any(hits) for hits in zip(*(inside(row, real) for row in made), strict=True)) / 40
+    assert overlap(made, real) == pytest.approx((precision, recall, coverage))
+    assert len({precision, recall, coverage}) == 3
+
+
+def test_what_is_all_alike_is_precise_and_recalls_little() -> None:
+    real = normal(200, 4)
+    alike = overlap(real[:1] + 1e-3 * normal(50, 4, seed=1), real)
+    assert (alike.precision, alike.recall < 0.05, alike.coverage < 0.2) == (1, True, True)
+    assert overlap(real, real) == (1, 1, 1)
+    assert overlap(real + 100, real) == (0, 0, 0)
 
 
 def test_kernel_distance_is_the_mean_over_pairs() -> None:

@@ -1,6 +1,7 @@
 """Sounds from nothing, on small untrained models and on ideal denoisers whose answer is known."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from pathlib import Path
@@ -18,6 +19,7 @@ from wavediff.errors import AudioError, ConfigError, SamplingError, WavediffErro
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Denoiser, Guided
 from wavediff.pipelines.circular import Circular, close_loop, wrap
+from wavediff.pipelines.filling import fill
 
 STEPS = 3
 
@@ -240,7 +242,10 @@ def test_the_network_sees_a_loop_go_on_where_it_closes(kind: str, monkeypatch: p
     generator, seen = small_generator(kind), []
     walk = generator._walk
 
-    def spy(estimate: Circular, x_t: Tensor, *rest: Any) -> Tensor:
+    def spy(estimate: Any, x_t: Tensor, *rest: Any) -> Tensor:
+        if not isinstance(estimate, Circular):  # whether the sound goes on at all
+            return walk(estimate, x_t, *rest)
+
         def record(x: Tensor, t: Tensor) -> Tensor:
             seen.append(x)
             return estimate.estimate(x, t)
@@ -341,6 +346,40 @@ def test_impossible_edits_are_refused(latent: Generator) -> None:
     ):
         with pytest.raises((SamplingError, AudioError), match=cause):
             call()
+
+
+def test_a_filling_gets_the_level_of_what_is_around_it() -> None:
+    """Whatever the level at which a decoder made the sound anew; by 12 dB at most."""
+    sound, made = tone(0.5), 1 + torch.arange(4000.0)[None]
+    sound[3000:] = 0
+    for gain, left in ((0.5, 1), (2, 1), (0.1, 0.4)):
+        filled = fill(sound, gain * sound[None].repeat(2, 1), 1000, 2000, RATE)
+        assert torch.equal(filled[:, :1000], sound[:1000].expand(2, -1))
+        assert torch.equal(filled[:, 2000:], sound[2000:].expand(2, -1))
+        torch.testing.assert_close(filled[:, 1050:1950], left * sound[1050:1950].expand(2, -1))
+    assert fill(torch.zeros(4000), made, 3500, 4000, RATE)[0, 3900] == made[0, 3900]  # silence has no level to match
+
+
+def test_what_ends_by_itself_is_no_loop() -> None:
+    """A model whose every sound is one click at its start is refused, one that hums on is not."""
+    click = torch.zeros(20_000)
+    click[:100] = 0.5
+    generator = ideal()
+    generator.config = dataclasses.replace(generator.config, default_length=2000)
+    for sound in (tone(2.5), click):
+        always = functools.partial(lambda sound, output, x_t, t: sound[: x_t.shape[1]].expand_as(x_t), sound)
+        generator.denoiser.x0_from = always  # type: ignore[method-assign]
+        if sound is click:
+            with pytest.raises(SamplingError, match="loop: what seed 7 makes ends by itself"):
+                generator.generate(1, 0.1, loop=True, seed=7, num_steps=2)
+        else:
+            assert generator.generate(1, 0.1, loop=True, seed=7, num_steps=2).shape == (1, 800)
+
+
+def test_a_variation_has_the_level_of_the_sound(latent: Generator) -> None:
+    """The model sees both at one level, so that one variation is the other, fainter."""
+    loud, faint = latent.vary(tone(), RATE, num_steps=2), latent.vary(tone() / 10, RATE, num_steps=2)
+    torch.testing.assert_close(loud / 10, faint, rtol=1e-3, atol=1e-4)
 
 
 def test_a_step_that_gives_nan_is_named() -> None:

@@ -86,7 +86,7 @@ def test_the_envelope_follows_gain_by_its_power_and_is_flat_above_the_mel(speech
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"bands": 4}, "bands 4 .* must be odd"),
+        ({"bands": 4}, "bands: 4 .* must be odd"),
         ({"frames": 0}, "frames: 0 is not"),
         ({"power": 1.5}, "power: 1.5 is not"),
     ],

@@ -105,9 +105,8 @@ def test_the_recipes_have_the_sizes_they_are_named_for(name: str, channels: int,
     import yaml
 
     model = yaml.safe_load((SMALL.parent / f"{name}.yaml").read_text())["model"]["init_args"]
-    assert model["backbone"]["channels"] == channels
-    assert model["backbone"]["layers"] == layers
-    assert model["schedule"]["num_steps"] == num_steps
+    backbone, schedule = (model[part]["init_args"] for part in ("backbone", "schedule"))
+    assert (backbone["channels"], backbone["layers"], schedule["num_steps"]) == (channels, layers, num_steps)
 
 
 def test_the_loss_falls_and_the_exported_model_vocodes(

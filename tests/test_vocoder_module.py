@@ -1,5 +1,6 @@
 """One training module: any network with any process, prior and objective that fit together."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,12 @@ from wavediff.diffusion import (
     ItemNoise,
     MelLoss,
     NoiseRegression,
+    Objective,
     PriorConfig,
     SignalRegression,
 )
+from wavediff.diffusion.losses import Distance, Loss
+from wavediff.diffusion.losses.noise_regression import Process
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec
 from wavediff.models.checkpoint import load_checkpoint
@@ -84,6 +88,36 @@ def test_a_mel_distance_is_the_mean_of_its_resolutions(batch: dict[str, Tensor])
     loss, (one, other) = MelLoss(MelSpec.preset("hifigan")), batch["waveform"].chunk(2)
     alone = [loss(one, other, resolution) for resolution in range(loss.resolutions)]
     torch.testing.assert_close(loss(one, other), torch.stack(alone).mean(0))
+
+
+@dataclasses.dataclass(frozen=True)
+class CleanRegression(Objective):
+    """An objective from outside: the absolute error of x_0 at one time."""
+
+    time: float = 0.5
+
+    def __call__(
+        self, process: Process, x_0: Tensor, lengths: Tensor, noise: ItemNoise, distance: Distance | None = None
+    ) -> Loss:
+        t = torch.full((len(x_0),), self.time, dtype=torch.float64)
+        alpha, sigma = (level.float()[:, None] for level in (process.schedule.alpha(t), process.schedule.sigma(t)))
+        x_t = alpha * x_0 + sigma * process.noise(noise.normal(x_0.shape[1]))
+        per_item = (process(x_t, t) - x_0).abs().mean(1)
+        return Loss(per_item.mean(), per_item.detach(), t)
+
+
+def test_an_objective_from_outside_trains(batch: dict[str, Tensor]) -> None:
+    torch.manual_seed(0)
+    module = VocoderModule("hifigan", SAMPLES, DiscreteSchedule(), "v", objective=CleanRegression(0.7))
+    optimizer, losses = torch.optim.Adam(module.parameters(), 3e-3), []
+    for _ in range(4):
+        loss = module.loss(batch).mean
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert set(module.validation_losses(batch)) == {"loss_of_1_steps", "loss_of_4_steps"}
 
 
 def test_white_noise_makes_no_guesses() -> None:

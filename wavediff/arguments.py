@@ -71,11 +71,16 @@ def as_path(path: Any, name: str, error: type[WavediffError]) -> Path:
     Raises:
         WavediffError: of the kind `error`: neither.
     """
-    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
-        raise error(f"{name}: expected the name of a file or folder, got {_shown(path)}; give text or a Path")
-    if "\0" in os.fspath(path):
-        raise error(f"{name}: {os.fspath(path)!r} holds the character NUL, which no file's name does; correct it")
-    return Path(path)
+    try:
+        text = os.fspath(path)
+        known = isinstance(text, str) and bool(os.fsencode(text))
+    except Exception:  # no path, an object whose own method fails, or characters that no file's name has
+        known = False
+    if not known:
+        raise error(f"{name}: expected the name of a file or folder, got {shown(path)}; give text or a Path")
+    if "\0" in text:
+        raise error(f"{name}: {text!r} holds the character NUL, which no file's name does; correct it")
+    return Path(text)
 
 
 def as_waveform(
@@ -138,7 +143,7 @@ def whole(
     if number is None or number < least or (most is not None and number > most):
         bounds = f"from {least} to {most}" if most is not None else f"of at least {least}"
         ending = f"; {cure}" if cure else ""
-        raise error(f"{name}: {_shown(value)} is not a whole number {bounds}{unit and f' {unit}'}{ending}")
+        raise error(f"{name}: {shown(value)} is not a whole number {bounds}{unit and f' {unit}'}{ending}")
     return number
 
 
@@ -178,8 +183,18 @@ def real(
     """
     number = _real(value)
     if number is None or (finite and not math.isfinite(number)) or not fits(number):
-        raise error(f"{name}: {_shown(value)} is not a number {allowed}")
+        raise error(f"{name}: {shown(value)} is not a number {allowed}")
     return number
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: in one line of 60 characters at most."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = type(value).__name__
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _usable(tensor: Tensor, name: str, error: type[WavediffError]) -> Tensor:
@@ -218,12 +233,3 @@ def _real(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError, RuntimeError):  # complex, huge, or without a value
         return None
     return None if math.isnan(number) else number
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception:
-        text = type(value).__name__
-    text = " ".join(text.split())
-    return text if len(text) <= 60 else f"{text[:57]}..."

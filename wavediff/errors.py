@@ -6,12 +6,22 @@ that line and exits with status 2; anything that is not a `WavediffError` is a b
 
 import difflib
 import importlib.util
+import re
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
 
 class WavediffError(Exception):
-    """Base of every error raised on purpose."""
+    """Base of every error raised on purpose.
+
+    Args:
+        message: line ends in it, of names of files or of values that are shown, become spaces; other control characters
+            are escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = re.sub(r"\s*[\r\n]\s*", " ", str(message))
+        super().__init__(re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", line))
 
 
 class AudioError(WavediffError):

@@ -61,6 +61,7 @@ def _never(condition: str) -> str:
 
 def all_mutations() -> list[Mutation]:
     """The whole table."""
+    import kinds
     import reading
     import working
 
@@ -69,6 +70,7 @@ def all_mutations() -> list[Mutation]:
         reading.ARGUMENTS,
         reading.MEL,
         reading.MODELS,
+        kinds.KINDS,
         working.FILES,
         working.CORPORA,
         working.BULK,

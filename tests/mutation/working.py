@@ -257,16 +257,6 @@ SAMPLING = [
         {"if len(seeds) != count:": "test_impossible_sampling_is_refused"},
     ),
     Guards(
-        "diffusion/plan.py",
-        "test_vocoder.py",
-        {
-            'whole(self.num_steps, "num_steps", 1, most, SamplingError)': (
-                "test_impossible_sampling_is_refused",
-                "self.num_steps",
-            ),
-        },
-    ),
-    Guards(
         "diffusion/grids.py",
         "test_grids.py",
         {

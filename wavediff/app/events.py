@@ -13,9 +13,8 @@ from torch import Tensor
 from wavediff.app.queue import Job, Limits, RequestError
 from wavediff.audio import read_audio, read_info
 from wavediff.audio.resampling import resample
-from wavediff.bulk.mel_pieces import checked_mel
 from wavediff.errors import AudioError, MelError
-from wavediff.mel import PRESETS, MelSpec, can_convert, read_mel, read_mel_info
+from wavediff.mel import PRESETS, MelSpec, can_convert, checked_mel, read_mel, read_mel_info
 from wavediff.models import WEIGHTS
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.generator import Generator
@@ -143,7 +142,7 @@ class Studio:
         info = read_mel_info(path)
         given = MelSpec.preset(mel_spec) if mel_spec is not None else info.spec
         self._check_seconds(info.frames * (given or own).hop_length / (given or own).sample_rate)
-        return checked_mel(read_mel(path)[0], given, own, path)
+        return checked_mel(read_mel(path)[0], given, own, source=str(path))[0]
 
     def _check_seconds(self, seconds: float) -> None:
         most = self.limits.audio_seconds

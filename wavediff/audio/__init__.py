@@ -16,8 +16,8 @@ from torch import Tensor
 
 from wavediff.arguments import as_path, real, whole
 from wavediff.audio.containers import EXTENSIONS, AudioInfo, opened
+from wavediff.audio.finish import trim, with_peak
 from wavediff.audio.resampling import check_sample_rate, resample
-from wavediff.audio.trim import trim_end
 from wavediff.audio.writing import SUBTYPES, AudioWriter, write_audio
 from wavediff.errors import AudioError
 from wavediff.files import is_leftover
@@ -30,7 +30,8 @@ __all__ = [
     "read_audio",
     "read_info",
     "resample",
-    "trim_end",
+    "trim",
+    "with_peak",
     "write_audio",
 ]
 

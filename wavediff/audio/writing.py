@@ -3,8 +3,9 @@
 import contextlib
 import io
 import os
+import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +28,7 @@ SUBTYPES = {
     "FLAC": ("PCM_S8", "PCM_16", "PCM_24"),
     "OGG": ("VORBIS",),
 }
+TAGS = ("title", "copyright", "software", "artist", "comment", "date", "album", "tracknumber", "genre")
 _PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
@@ -36,6 +38,8 @@ def write_audio(
     sample_rate: int,
     *,
     subtype: str = "PCM_16",
+    loop: bool = False,
+    tags: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a waveform in the format its extension names: .wav, .flac, .ogg.
@@ -53,16 +57,21 @@ def write_audio(
         waveform: (N,) or (channels, N), a tensor, array or list of floats, full scale ±1.
         sample_rate: 4,000 to 384,000 Hz.
         subtype: One of `SUBTYPES` of the format; OGG is always VORBIS.
+        loop: Mark the whole as a loop, for samplers and game engines; WAV only (its `smpl` chunk).
+        tags: What the file says of itself: title, copyright, software, artist, comment, date, album,
+            tracknumber or genre.
         overwrite: Replace an existing file.
 
     Raises:
-        AudioError: Another extension or subtype, a wrong shape, no samples, NaN or infinite samples.
+        AudioError: Another extension or subtype, a loop that is no WAV, an unknown tag, a wrong shape, no samples, NaN
+            or infinite samples.
         OutputError: The file exists or cannot be written.
     """
     # Before the writer opens its file, or a folder would be made for nothing.
     samples = _checked(waveform, as_path(path, "path", AudioError), 0)
     channels = len(samples) if samples.ndim == 2 else 1
-    with AudioWriter(path, sample_rate, channels=channels, subtype=subtype, overwrite=overwrite) as writer:
+    options: dict[str, Any] = {"subtype": subtype, "loop": loop, "tags": tags, "overwrite": overwrite}
+    with AudioWriter(path, sample_rate, channels=channels, **options) as writer:
         writer.write(samples)
 
 
@@ -78,7 +87,7 @@ class AudioWriter:
     The file is there once the block is left; an exception in it leaves none, and an existing one as it was.
 
     Args:
-        path, sample_rate, subtype, overwrite: As of `write_audio`.
+        path, sample_rate, subtype, loop, tags, overwrite: As of `write_audio`.
         channels: How many the pieces have.
 
     Raises:
@@ -92,12 +101,19 @@ class AudioWriter:
         *,
         channels: int = 1,
         subtype: str = "PCM_16",
+        loop: bool = False,
+        tags: Mapping[str, str] | None = None,
         overwrite: bool = False,
     ) -> None:
         self.path, self.overwrite = as_path(path, "path", AudioError), overwrite
         self.channels = whole(channels, "channels", 1, MAX_CHANNELS, AudioError)
         self.sample_rate = check_sample_rate(sample_rate)
         self.format, self.subtype = _format(self.path, self.sample_rate, subtype)
+        self.loop, self.tags = loop, dict(tags or {})
+        if loop and self.format != "WAV":
+            raise AudioError(f"{self.path}: {self.format} marks no loops; name it .wav, or leave loop out")
+        if unknown := sorted(set(self.tags) - set(TAGS)):
+            raise AudioError(f"{self.path}: the tag {unknown[0]!r} is unknown; choose from {', '.join(TAGS)}")
         self.frames = 0
         """Samples written so far, of each channel."""
         self._clipped = 0
@@ -139,7 +155,11 @@ class AudioWriter:
                 with soundfile.SoundFile(
                     self._file, "w", self.sample_rate, self.channels, self.subtype, format=self.format
                 ) as self._sound:
+                    for name, text in self.tags.items():
+                        setattr(self._sound, name, text)
                     yield
+                if self.loop:
+                    _mark_loop(self._file, self.sample_rate, self.frames)
             except soundfile.LibsndfileError as error:
                 self._file.check()
                 what = f"{self.format} cannot hold this at {self.sample_rate} Hz ({error.error_string})"
@@ -149,6 +169,17 @@ class AudioWriter:
         if self._clipped:
             total = self.frames * self.channels
             warnings.warn(f"{self.path}: clipped {self._clipped} of {total} samples, they were beyond ±1", stacklevel=4)
+
+
+def _mark_loop(file: io.FileIO, sample_rate: int, frames: int) -> None:
+    """Append the `smpl` chunk of a WAV file: one loop, from the first sample to the last, for ever."""
+    header = struct.pack("<9I", 0, 0, round(1e9 / sample_rate), 60, 0, 0, 0, 1, 0)  # at MIDI note 60
+    loop = struct.pack("<6I", 0, 0, 0, frames - 1, 0, 0)
+    end = file.seek(0, os.SEEK_END)
+    file.write(b"\0" * (end % 2) + b"smpl" + struct.pack("<I", len(header + loop)) + header + loop)
+    size = file.seek(0, os.SEEK_END) - 8
+    file.seek(4)
+    file.write(struct.pack("<I", size))
 
 
 class _Checked(io.FileIO):

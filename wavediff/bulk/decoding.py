@@ -12,11 +12,11 @@ from torch import Tensor
 
 from wavediff.audio import AudioWriter, write_audio
 from wavediff.bulk.batches import Item
-from wavediff.bulk.mel_pieces import checked_mel, mel_file_pieces, recording_pieces
+from wavediff.bulk.mel_pieces import mel_file_pieces, recording_pieces
 from wavediff.bulk.reading import Fault, Loaded
 from wavediff.diffusion import ItemNoise, SamplingOptions
 from wavediff.errors import ClippingWarning, OutputError, WavediffError
-from wavediff.mel import MelSpec
+from wavediff.mel import MelSpec, checked_mel
 from wavediff.models.sampling import check_seeds
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.vocoder import Vocoder
@@ -87,12 +87,12 @@ class Decoder:
         source, own = loaded.item.job.source, self.vocoder.mel_spec
         values = torch.from_numpy(loaded.values)
         if loaded.sample_rate is None:
-            return checked_mel(values, self.settings.mel_spec or loaded.spec, own, source)
+            return checked_mel(values, self.settings.mel_spec or loaded.spec, own, source=str(source))[0]
         try:
             mel = self.vocoder.mel(values, loaded.sample_rate)[0]
         except WavediffError as error:
             raise type(error)(f"{source}: {error}") from error
-        return checked_mel(mel, None, own, source)
+        return checked_mel(mel, own, own, source=str(source))[0]
 
     def _together(self, mels: list[tuple[Item, Tensor]]) -> Iterator[Outcome]:
         if all(item.done for item, _ in mels):

@@ -9,22 +9,10 @@ import torch
 from torch import Tensor
 
 from wavediff.audio import read_audio, resample
-from wavediff.mel import MelSpec, MelTransform, in_dialect, in_dialect_pieces, read_mel_pieces
+from wavediff.mel import MelSpec, MelTransform, in_dialect_pieces, read_mel_pieces
 from wavediff.mel.identify import check_unnamed
 
 FRAMES = 2048  # of a piece: half a minute, enough to tell whether it can be of its dialect
-
-
-def checked_mel(mel: Tensor, given: MelSpec | None, wanted: MelSpec, source: Path) -> Tensor:
-    """A mel (n_mels, frames), taken for one of dialect `given`, in the dialect `wanted` (as if None was given).
-
-    Raises:
-        MelError: it cannot be of that dialect, or not be converted, or surely is of another where none was given; names
-            `source`.
-    """
-    if given is None:
-        check_unnamed(mel, wanted, source=str(source))
-    return in_dialect(mel, given or wanted, wanted, source=str(source))[0]
 
 
 def mel_file_pieces(path: Path, given: MelSpec | None, wanted: MelSpec) -> Iterator[Tensor]:

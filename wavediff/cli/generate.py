@@ -4,8 +4,10 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from wavediff.cli import pack
+from wavediff.cli.jobs import Job
 from wavediff.cli.options import (
     SAMPLER_HELP,
     add_checkpoint,
@@ -23,22 +25,19 @@ from wavediff.files import check_output
 
 BATCH, BATCH_SECONDS = 16, 60.0  # sounds drawn together, and what they last in all: memory grows with it
 MAX_JOBS = 1_000_000
-
-
-class Job(NamedTuple):
-    """One sound: its file, its class, and its seed."""
-
-    target: Path
-    label: str | None
-    seed: int
+MAX_BEST_OF = 100
+LICENCE = "CC0-1.0"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("-o", "--output", type=Path, default=Path("generated"), help="folder (default: generated)")
+    pack_help = "a pack into this folder, all classes by default: 24 bit, UCS names, loop points, manifest.json"
+    parser.add_argument("--pack", type=Path, metavar="DIR", help=pack_help)
+    parser.add_argument("--licence", metavar="NAME", help="that you give the sounds of a pack (default CC0-1.0)")
     add_checkpoint(parser, "the bundled generator")
     parser.add_argument("--count", type=int, metavar="N", help="sounds of each class (default 1, of --between 5)")
-    seconds_help = "length of each (default: the model's own, with the silence at the end cut off)"
+    seconds_help = "length of each (default: the model's own, with the silence around it cut off)"
     parser.add_argument("--seconds", type=float, metavar="S", help=seconds_help)
     label_help = (
         "class or kind (laser/retro), several with commas, or 'all'; a folder a class (default: drawn from all)"
@@ -58,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--span", metavar="FROM,TO", help="of --inpaint, in seconds")
     strength_help = "of --vary and --between: near 0 the recording itself, 1 something else (default 0.5)"
     parser.add_argument("--strength", type=float, metavar="T", help=strength_help)
+    parser.add_argument("--best-of", type=int, metavar="N", help="draw each N times, keep the clearest of its class")
+    parser.add_argument("--classifier", type=Path, help="that --best-of goes by (default: the bundled one)")
+    parser.add_argument("--raw", action="store_true", help="neither cut off silence nor bring the peak to -1 dBFS")
     parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav", help="of the files (default wav)")
     add_device(parser)
     add_overwrite(parser)
@@ -67,10 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Plan the files, draw the sounds, write each as it is done."""
-    from wavediff.audio import trim_end, write_audio
+    from wavediff.cli.candidates import best_of
     from wavediff.pipelines.generator import Generator
 
+    if args.pack:
+        args.label = args.label or "all"
     count = _check(args)
+    output = args.pack or args.output
+    if args.pack:
+        pack.check_manifest(output, overwrite=args.overwrite)
     generator = Generator.from_pretrained(args.checkpoint, args.device)
     if args.list_labels:
         print("\n".join(generator.labels))
@@ -82,31 +89,79 @@ def run(args: argparse.Namespace) -> None:
     if len(names) * count > MAX_JOBS:
         raise SamplingError(f"--count: {len(names) * count} sounds in all, at most {MAX_JOBS} are made; lower it")
     jobs = [
-        Job(args.output / _folder(label) / f"{(label or stem).replace('/', '-')}-{seed:03}.{args.format}", label, seed)
+        Job(output / _folder(kind) / f"{_name(args, kind or stem, seed)}.{args.format}", kind, seed)
         for label in names
         for seed in range(args.seed, args.seed + count)
+        for kind in (label if label is None else generator.kind(label, seed),)
     ]
+    judge = _judge(args, [job.label for job in jobs], generator.sample_rate)
     for job in jobs:
         check_output(job.target, overwrite=args.overwrite)
     # The sounds between two are drawn together.
     size = count if args.between else _batch_size(args, generator.seconds)
     batches = [jobs[first : first + size] for first in range(0, len(jobs), size)]
+    rows: list[dict[str, Any]] = []
     drawn = elapsed = 0.0  # seconds of sound, seconds of work
     with Progress("generate", len(jobs), "sounds", quiet=args.quiet) as progress:
         for batch in batches:
             start = time.perf_counter()
-            sounds = _draw(generator, args, batch, progress.steps_of(len(batch))).cpu()
+
+            def draw(jobs: list[Job]) -> Any:
+                share = len(jobs) / (args.best_of or 1)
+                return _draw(generator, args, jobs, progress.steps_of(share)).cpu()
+
+            if args.between or args.inpaint:
+                sounds, made = list(draw(batch)), batch
+            else:
+                sounds, made = best_of(draw, batch, args.best_of or 1, judge)
             elapsed += time.perf_counter() - start
-            drawn += sounds.numel() / generator.sample_rate
-            for job, sound in zip(batch, sounds, strict=True):
-                if not (args.seconds or args.loop or args.inpaint):
-                    sound = trim_end(sound, generator.sample_rate)
-                write_audio(job.target, sound, generator.sample_rate, overwrite=args.overwrite)
+            drawn += sum(len(sound) for sound in sounds) / generator.sample_rate
+            for job, sound in zip(made, sounds, strict=True):
+                sound = _finished(args, sound, generator.sample_rate)
+                _write(args, job, sound, generator.sample_rate)
+                rows.append(_row(job, sound, generator.sample_rate))
                 if args.json:
-                    print(json.dumps(_row(job, sound, generator.sample_rate)), flush=True)
+                    print(json.dumps(rows[-1]), flush=True)
+            progress.to(len(rows))
+    if args.pack:
+        model = str(args.checkpoint or generator.bundled)
+        rows = [row | {"loop": args.loop} for row in rows]
+        pack.write_manifest(output, model, args.licence or LICENCE, rows, overwrite=args.overwrite)
     if not args.json and not args.quiet:
-        made, speed = counted(len(jobs), "sound"), f"real-time factor {elapsed / drawn:.2f}"
-        print(f"{made} in {args.output}, {speed} on {generator.device.type}")
+        many, speed = counted(len(jobs), "sound"), f"real-time factor {elapsed / drawn:.2f}"
+        print(f"{many} in {output}, {speed} on {generator.device.type}")
+
+
+def _finished(args: argparse.Namespace, sound: Any, sample_rate: int) -> Any:
+    from wavediff.audio import trim, with_peak
+
+    if args.raw or args.inpaint:  # what lies around a filling stays as it is
+        return sound
+    return with_peak(sound if args.seconds or args.loop else trim(sound, sample_rate))
+
+
+def _judge(args: argparse.Namespace, labels: list[str | None], sample_rate: int) -> Any:
+    from wavediff.cli.candidates import Judge
+    from wavediff.metrics.classifier import load_classifier
+
+    if args.best_of is None:
+        return None
+    return Judge(load_classifier(args.classifier).classifier, sample_rate, list(dict.fromkeys(labels)))
+
+
+def _name(args: argparse.Namespace, label: str, seed: int) -> str:
+    return pack.name_of(label, seed) if args.pack else f"{label.replace('/', '-')}-{seed:03}"
+
+
+def _write(args: argparse.Namespace, job: Job, sound: Any, sample_rate: int) -> None:
+    from wavediff.audio import write_audio
+
+    options: dict[str, Any] = {"loop": args.loop and args.format == "wav", "overwrite": args.overwrite}
+    if args.pack:
+        options["tags"] = pack.tags_of(job, args.licence or LICENCE)
+    if args.pack and args.format != "ogg":
+        options["subtype"] = "PCM_24"
+    write_audio(job.target, sound, sample_rate, **options)
 
 
 def _row(job: Job, sound: Any, sample_rate: int) -> dict[str, Any]:
@@ -125,6 +180,16 @@ def _check(args: argparse.Namespace) -> int:
         raise SamplingError("--inpaint and --span belong together: --inpaint FILE --span 0.2,0.5")
     if args.strength is not None and not (args.vary or (args.between and not _are_seeds(args.between))):
         raise SamplingError("--strength: belongs to --vary and to --between of two recordings; leave it out")
+    if args.pack and (args.vary or args.inpaint or args.between):
+        raise SamplingError("--pack: holds sounds from nothing; leave out --vary, --inpaint and --between")
+    if args.licence is not None and not args.pack:
+        raise SamplingError("--licence: is written into a pack; give --pack DIR, or leave it out")
+    if args.best_of is not None and not 1 <= args.best_of <= MAX_BEST_OF:
+        raise SamplingError(f"--best-of: {args.best_of} is not a whole number from 1 to {MAX_BEST_OF}")
+    if args.best_of is not None and (args.inpaint or args.between):
+        raise SamplingError("--best-of: chooses among sounds from nothing or of --vary; leave it out")
+    if args.classifier is not None and args.best_of is None:
+        raise SamplingError("--classifier: judges for --best-of; give --best-of N, or leave it out")
     if args.guidance is not None and args.label is None and not args.list_labels:
         raise SamplingError("--guidance: leads to a class; give --label, or leave --guidance out")
     if args.inpaint:

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from pathlib import Path
 from typing import NoReturn
 
 from wavediff.errors import did_you_mean
@@ -19,6 +20,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: object, example: str | None = None, **options: object) -> None:
         options.setdefault("formatter_class", _Formatter)
         super().__init__(*args, **options)  # type: ignore[arg-type]
+        self.register("type", Path, _path)
         self.example = example
         if example is not None:
             self.epilog = f"example:\n  {example}"
@@ -45,6 +47,13 @@ class Parser(argparse.ArgumentParser):
         if found := re.match(r"argument (.*): invalid (int|float) value: (.*)", message):
             return f"{found[1]}: {found[3]} is not {_KINDS[found[2]]}; give one"
         return f"{message.removeprefix('argument ')}; {see}"
+
+
+def _path(text: str) -> Path:
+    """Takes no empty name: a variable of the shell that is not set would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a file or a folder")
+    return Path(text)
 
 
 class _Formatter(argparse.HelpFormatter):

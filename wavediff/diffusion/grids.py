@@ -13,7 +13,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from wavediff.arguments import as_list, is_real, whole
+from wavediff.arguments import as_list, is_real, shown, whole
 from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, Schedule
 from wavediff.errors import SamplingError, did_you_mean
 
@@ -94,7 +94,7 @@ def spaced_grid(
     spacing = spacing or schedule.default_spacing
     if spacing not in SPACINGS:
         meant = did_you_mean(str(spacing), SPACINGS)
-        raise SamplingError(f"schedule: {spacing!r} is unknown{meant}; choose from {', '.join(SPACINGS)}")
+        raise SamplingError(f"schedule: {shown(spacing)} is unknown{meant}; choose from {', '.join(SPACINGS)}")
     end = schedule.last_time(start / num_steps, spacing) if end is None else end
     if not 0 < start <= 1 or (num_steps > 1 and not 0 < end < start):
         raise SamplingError(f"schedule: starts at t = {start:g} and ends at {end:g}; need 0 < end < start <= 1")
@@ -148,7 +148,9 @@ def _published_grid(schedule: Schedule, name: str) -> Tensor:
     if name not in PUBLISHED:
         known = [*SPACINGS, *PUBLISHED, "full"]
         meant = did_you_mean(name, known)
-        raise SamplingError(f"schedule: {name!r} is unknown{meant}; choose {', '.join(known)}, or give ascending betas")
+        raise SamplingError(
+            f"schedule: {shown(name)} is unknown{meant}; choose {', '.join(known)}, or give ascending betas"
+        )
     return align(schedule, published_betas(name, schedule))
 
 
@@ -177,7 +179,7 @@ def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
             first = schedule.beta_min
         return (first, *others)
     if name not in PUBLISHED:
-        raise SamplingError(f"schedule: {name!r} was not published; choose from {', '.join(PUBLISHED)}")
+        raise SamplingError(f"schedule: {shown(name)} was not published; choose from {', '.join(PUBLISHED)}")
     if schedule.trained_steps is None:
         raise SamplingError("schedule: 'fast6' is for models of discrete steps; give num_steps")
     if schedule.fast_betas is None:
@@ -249,11 +251,11 @@ def _check_num_steps(num_steps: int, most: int) -> int:
 def _check_betas(given: Sequence[float] | None) -> list[float]:
     betas = as_list(given)
     if betas is None:
-        raise SamplingError(f"schedule: {given!r:.60} is neither a name nor a list of betas")
+        raise SamplingError(f"schedule: {shown(given)} is neither a name nor a list of betas")
     if len(betas) == 0:
         raise SamplingError("schedule: is empty; give ascending betas such as 0.0001,0.001,0.01,0.05,0.2,0.5")
     if not all(is_real(beta) and 0 < beta < 1 for beta in betas):
-        raise SamplingError(f"schedule: {betas!r:.200} holds a beta that is not a number inside (0, 1)")
+        raise SamplingError(f"schedule: {shown(betas)} holds a beta that is not a number inside (0, 1)")
     if any(later < earlier for earlier, later in itertools.pairwise(betas)):
-        raise SamplingError(f"schedule: {betas!r:.200} is not ascending; sort the betas")
+        raise SamplingError(f"schedule: {shown(betas)} is not ascending; sort the betas")
     return [float(beta) for beta in betas]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wavediff.arguments import whole
+from wavediff.arguments import shown, whole
 from wavediff.diffusion.grids import make_grid, needs_num_steps
 from wavediff.diffusion.samplers import Sampler, make_sampler
 from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, Schedule
@@ -70,7 +70,7 @@ class Plan:
             SamplingError: not a positive number.
         """
         if type(evaluations) is not int or evaluations < 1:
-            raise SamplingError(f"num_steps: {evaluations!r} is not a whole number above 0")
+            raise SamplingError(f"num_steps: {shown(evaluations)} is not a whole number above 0")
         steps = min(self.make().steps(evaluations), MAX_DISCRETE_STEPS)
         before_data = self.grid[:-1]
         if len(before_data) == 1:
@@ -131,7 +131,7 @@ class SamplingOptions:
             SamplingError: steps, schedule or sampler are not possible.
         """
         default, schedule, plans = trained.default_steps, self.schedule, list(plans)
-        sampler, fast = self.sampler or trained.default_sampler, trained.fast_betas
+        sampler, fast = self._sampler(trained.default_sampler), trained.fast_betas
         evaluations = self._evaluations(trained, sampler, max((number for number, _ in plans), default=0))
         if schedule is None and self.sampler is None:
             known = plan_for(plans, default if evaluations is None else evaluations)
@@ -154,12 +154,15 @@ class SamplingOptions:
         Raises:
             SamplingError: steps, schedule or sampler are not possible.
         """
-        sampler = self.sampler or default_sampler
+        sampler = self._sampler(default_sampler)
         evaluations = self._evaluations(trained, sampler)
         if evaluations is None and needs_num_steps(self.schedule):
             evaluations = default_steps
         steps = None if evaluations is None else make_sampler(sampler).steps(evaluations)
         return Plan.along(sampler, make_grid(trained, steps, self.schedule, start=start))
+
+    def _sampler(self, default: str) -> str:
+        return default if self.sampler is None else self.sampler
 
     def _evaluations(self, trained: Schedule, sampler: str, searched: int = 0) -> int | None:
         """`num_steps`, checked: at most what the longest grid or the longest searched plan takes."""

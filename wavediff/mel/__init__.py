@@ -6,7 +6,7 @@ model could not use, and `diagnose` says what it looks like;
 `read_mel`, `read_mel_pieces` and `write_mel` keep mels in files.
 """
 
-from wavediff.mel.check import check_mel, in_dialect
+from wavediff.mel.check import check_mel, checked_mel, in_dialect
 from wavediff.mel.dialects import Conversion, can_convert, convert
 from wavediff.mel.envelope import SpectralEnvelope
 from wavediff.mel.identify import Advice, Diagnosis, advise, diagnose, likely_dialects
@@ -29,6 +29,7 @@ __all__ = [
     "advise",
     "can_convert",
     "check_mel",
+    "checked_mel",
     "convert",
     "diagnose",
     "in_dialect",

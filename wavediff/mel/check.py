@@ -13,7 +13,7 @@ from torch import Tensor
 from wavediff.arguments import Values
 from wavediff.errors import MelError
 from wavediff.mel.dialects import convert, lowest
-from wavediff.mel.identify import diagnose
+from wavediff.mel.identify import check_unnamed, diagnose
 from wavediff.mel.identify.limits import MARGIN, padded_frames, span_of, value_fault
 from wavediff.mel.shape import check_shape
 from wavediff.mel.spec import MelSpec, as_spec
@@ -91,3 +91,23 @@ def in_dialect(
     except MelError as error:
         raise MelError(f"{source}: {str(error).removeprefix('mel: ')}") from error
     return check_mel(converted, wanted, source=source, warn=warn)
+
+
+def checked_mel(mel: Values, given: MelSpec | None, own: MelSpec, *, source: str = "mel") -> Tensor:
+    """A mel in the dialect `own`: taken for one of dialect `given`, or of `own` unless it surely is of another.
+
+    Args:
+        mel, source: as of `check_mel`.
+        given: the mel's dialect; None where nothing names it.
+        own: the dialect of a model.
+
+    Returns:
+        (B, n_mels, frames) in float32.
+
+    Raises:
+        MelError: as `check_unnamed` and `in_dialect`.
+    """
+    own = as_spec(own, "own")
+    if given is None:
+        check_unnamed(mel, own, source=source)
+    return in_dialect(mel, given or own, own, source=source)

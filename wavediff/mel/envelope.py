@@ -37,13 +37,8 @@ class SpectralEnvelope(nn.Module):
     def __init__(self, spec: MelSpec | str, bands: int = 5, frames: int = 3, power: float = 0.5) -> None:
         super().__init__()
         spec = as_spec(spec, "spec")
-        bands, frames = (
-            whole(bands, "bands", 1, MAX_WIDTH, ConfigError),
-            whole(frames, "frames", 1, MAX_WIDTH, ConfigError),
-        )
+        bands, frames = (_odd(number, name) for number, name in ((bands, "bands"), (frames, "frames")))
         power = real(power, "power", "from 0 to 1", lambda value: 0 <= value <= 1, ConfigError)
-        if bands % 2 == 0 or frames % 2 == 0:
-            raise ConfigError(f"prior: bands {bands} and frames {frames} must be odd; take the next number")
         self.spec, self.bands, self.frames, self.power = spec, bands, frames, power
         triangles = filterbank(spec)  # (n_mels, bins)
         self.register_buffer("area", triangles.sum(1).clamp(min=1e-6).log()[:, None], persistent=False)
@@ -81,3 +76,10 @@ def _interpolation(triangles: Tensor) -> Tensor:
     matrix[above] = 0.0
     matrix[above, bands - top :] = 1 / top
     return matrix
+
+
+def _odd(value: int, name: str) -> int:
+    number = whole(value, name, 1, MAX_WIDTH, ConfigError)
+    if number % 2 == 0:
+        raise ConfigError(f"{name}: {number} is even, it must be odd; take the next number")
+    return number

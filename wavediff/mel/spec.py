@@ -8,7 +8,7 @@ import typing
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from wavediff.arguments import is_real, whole
+from wavediff.arguments import is_real, shown, whole
 from wavediff.errors import AudioError, ConfigError, did_you_mean
 
 # Inclusive bounds: wide enough for any real dialect, narrow enough that no stored value can exhaust memory.
@@ -150,7 +150,7 @@ class MelSpec:
         """
         if not isinstance(name, str) or name not in PRESETS:
             meant = did_you_mean(str(name), PRESETS)
-            raise ConfigError(f"mel spec: no preset is named {name!r}{meant}; there are {', '.join(PRESETS)}")
+            raise ConfigError(f"mel spec: no preset is named {shown(name)}{meant}; there are {', '.join(PRESETS)}")
         return PRESETS[name]
 
     @property
@@ -177,7 +177,7 @@ class MelSpec:
         """
         if num_samples < self.min_samples:
             raise AudioError(
-                f"waveform of {num_samples} samples is too short for a {self.name} mel: it needs at least "
+                f"waveform: {num_samples} samples are too short for a {self.name} mel, which needs at least "
                 f"{self.min_samples}; pad it with zeros"
             )
         return num_samples // self.hop_length + (self.framing == "center")
@@ -245,7 +245,7 @@ _CHOICES = {
 
 
 def _out_of_bounds(name: str, value: object, allowed: str) -> ConfigError:
-    return ConfigError(f"mel spec: {name} is {str(value)[:60]!r}, it must be {allowed}")
+    return ConfigError(f"mel spec: {name} is {shown(value)}, it must be {allowed}")
 
 
 _TACOTRON2 = MelSpec(framing="center", magnitude_eps=0.0)

@@ -3,7 +3,13 @@
 Every figure is defined in its function's docstring.
 """
 
-from wavediff.metrics.distribution import frechet_distance, kernel_distance, nearest_distances, pairwise_diversity
+from wavediff.metrics.distribution import (
+    frechet_distance,
+    kernel_distance,
+    nearest_distances,
+    overlap,
+    pairwise_diversity,
+)
 from wavediff.metrics.evaluation import Summary, evaluate_pair, evaluate_signal, summarise
 from wavediff.metrics.generated import GeneratedReport, evaluate_generated
 from wavediff.metrics.high_band import high_band_unvoiced, high_band_voiced
@@ -51,6 +57,7 @@ __all__ = [
     "mr_stft",
     "nearest_distances",
     "noise_floor",
+    "overlap",
     "pairwise_diversity",
     "peak",
     "pesq",

@@ -1,5 +1,7 @@
 """How far apart two sets of embeddings are, how varied one is, and how near it comes to another."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from wavediff.arguments import Values, as_floats
 from wavediff.errors import DataError
 
 BLOCK = 1024  # rows of a distance matrix that are held at once
+NEIGHBOURS = 5  # whose distance is the radius of a row
 
 
 def frechet_distance(a: Values, b: Values) -> float:
@@ -63,6 +66,40 @@ def kernel_distance(a: Values, b: Values) -> float:
         return kernel.mean()
 
     return (mean_kernel(a, a, True) + mean_kernel(b, b, True) - 2 * mean_kernel(a, b, False)).item()
+
+
+class Overlap(NamedTuple):
+    """Shares, 0 to 1: of what was made that is like what is real, of what is real that is like something made, and of
+    what is real that has something made within its own radius. The last bears outliers among what was made.
+    """
+
+    precision: float
+    recall: float
+    coverage: float
+
+
+def overlap(generated: Values, real: Values) -> Overlap:
+    """How far the supports of two sets overlap: each row stands for the ball that reaches to its fifth neighbour.
+
+    Args:
+        generated: embeddings (n, d).
+        real: embeddings (m, d).
+
+    Raises:
+        DataError: fewer than two rows, other widths, or values that are NaN or infinite.
+
+    Source: precision and recall, Kynkaanniemi et al. 2019 (arXiv 1904.06991), eq. 1 and 2; coverage, Naeem et al. 2020
+    (arXiv 2002.09797), eq. 4.
+    """
+    a, b = _checked(generated, real)
+
+    def radii(rows: Tensor) -> Tensor:
+        return _distances(rows, rows).kthvalue(min(NEIGHBOURS + 1, len(rows)), dim=1).values  # itself is the first
+
+    distances = _distances(a, b)  # (n, m)
+    in_real, in_made = distances <= radii(b), distances <= radii(a)[:, None]
+    shares = (in_real.any(1), in_made.any(0), in_real.any(0))
+    return Overlap(*(share.double().mean().item() for share in shares))
 
 
 def nearest_distances(a: Values, b: Values | None = None) -> Tensor:

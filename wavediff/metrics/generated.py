@@ -18,7 +18,13 @@ from wavediff.errors import DataError
 from wavediff.metrics.classifier import SoundClassifier, load_classifier
 from wavediff.metrics.clip_sets import UNREADABLE, ClipSet, labelled_clips, measure_clips
 from wavediff.metrics.copies import best_matches
-from wavediff.metrics.distribution import frechet_distance, kernel_distance, nearest_distances, pairwise_diversity
+from wavediff.metrics.distribution import (
+    frechet_distance,
+    kernel_distance,
+    nearest_distances,
+    overlap,
+    pairwise_diversity,
+)
 
 SPLITS = 20  # random halves of the real set that the distances are averaged over
 NEAR_QUANTILE = 0.05  # of the real clips' nearest distances; what is generated nearer than that may be a copy
@@ -61,6 +67,7 @@ class GeneratedReport:
         distance_size: clips on each side of the two distances that follow, as many of each class on both.
         frechet: squared Frechet distance to real clips, of generated ones and of other real ones.
         kernel: kernel distance likewise.
+        precision, recall, coverage: how far the sets overlap, likewise; see `overlap`.
         nearest: median distance to the nearest real clip, another one for real clips.
         nearest_ratio: generated over real; far below 1, the generator copies, far above, it strays.
         near: share of clips nearer to a real one than `NEAR_QUANTILE` of the real clips are.
@@ -78,6 +85,9 @@ class GeneratedReport:
     distance_size: int
     frechet: Both
     kernel: Both
+    precision: Both
+    recall: Both
+    coverage: Both
     nearest: Both
     nearest_ratio: float | None
     near: Both
@@ -135,7 +145,7 @@ def compare_sets(
     """The figures of two measured sets; see `evaluate_generated`."""
     centre, spread = real.embeddings.mean(0), real.embeddings.std(0).clamp(min=1e-6)
     ours, theirs = (generated.embeddings - centre) / spread, (real.embeddings - centre) / spread
-    size, frechet, kernel = _distances(ours, generated.labels, theirs, real.labels, seed)
+    size, distances = _distances(ours, generated.labels, theirs, real.labels, seed)
     nearest, nearest_real = nearest_distances(ours, theirs), nearest_distances(theirs)
     near = nearest_real.quantile(NEAR_QUANTILE)
     match, match_real = best_matches(generated.spectrograms, real.spectrograms), best_matches(real.spectrograms)
@@ -150,8 +160,7 @@ def compare_sets(
         accuracy=Both(_mean(_right(generated)), _mean(_right(real))),
         confidence=Both(_mean(_confidence(generated)), _mean(_confidence(real))),
         distance_size=size,
-        frechet=frechet,
-        kernel=kernel,
+        **distances,
         nearest=Both(median, median_real),
         nearest_ratio=median / median_real if median_real > 0 else None,
         near=Both(_mean(nearest <= near), _mean(nearest_real <= near)),
@@ -201,9 +210,11 @@ def _check_sizes(
         )
 
 
-def _distances(ours: Tensor, labels: Tensor, theirs: Tensor, real_labels: Tensor, seed: int) -> tuple[int, Both, Both]:
-    """Size of the sets, Frechet and kernel distance: of random halves of the real set, and of generated clips to the
-    same halves. Sets of one size and one mixture of classes, because both move the distances.
+def _distances(
+    ours: Tensor, labels: Tensor, theirs: Tensor, real_labels: Tensor, seed: int
+) -> tuple[int, dict[str, Both]]:
+    """Size of the sets; name -> figure: of random halves of the real set, and of generated clips to the same halves.
+    Sets of one size and one mixture of classes, because both move the distances.
     """
     generator = torch.Generator().manual_seed(seed)
     figures = []
@@ -217,9 +228,11 @@ def _distances(ours: Tensor, labels: Tensor, theirs: Tensor, real_labels: Tensor
         clips, half, other = (torch.cat(parts) for parts in zip(*chosen, strict=True))
         size = len(clips)
         a, b, c = ours[clips], theirs[half], theirs[other]
-        figures.append([f(x, b) for f in (frechet_distance, kernel_distance) for x in (a, c)])
-    means = [math.fsum(column) / SPLITS for column in zip(*figures, strict=True)]
-    return size, Both(*means[:2]), Both(*means[2:])
+        figures.append([(frechet_distance(x, b), kernel_distance(x, b), *overlap(x, b)) for x in (a, c)])
+    names = ("frechet", "kernel", "precision", "recall", "coverage")
+    columns = zip(*(zip(*pair, strict=True) for pair in figures), strict=True)  # of one figure, pairs of each split
+    means = [[math.fsum(values) / SPLITS for values in zip(*column, strict=True)] for column in columns]
+    return size, {name: Both(*pair) for name, pair in zip(names, means, strict=True)}
 
 
 def _shuffled(mask: Tensor, generator: torch.Generator) -> Tensor:

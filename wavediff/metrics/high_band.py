@@ -50,7 +50,7 @@ def high_band_unvoiced(reference: Tensor, synthesised: Tensor, sample_rate: int)
 def _error(reference: Tensor, synthesised: Tensor, sample_rate: int, *, voiced: bool) -> float | None:
     if sample_rate < LOWEST_RATE:
         raise AudioError(
-            f"high_band_voiced, high_band_unvoiced: {sample_rate} Hz leaves too little above 8 kHz; "
+            f"sample_rate: {sample_rate} Hz leaves too little above 8 kHz for high_band_voiced and high_band_unvoiced; "
             f"compare recordings of at least {LOWEST_RATE} Hz, or leave these metrics out"
         )
     _, decisions = pitch_track(reference, sample_rate)

@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wavediff.arguments import as_list
+from wavediff.arguments import as_list, shown
 from wavediff.errors import ConfigError, MissingExtraError, did_you_mean
 from wavediff.metrics.high_band import LOWEST_RATE, high_band_unvoiced, high_band_voiced
 from wavediff.metrics.level import clipped, dc_offset, noise_floor, peak
@@ -85,7 +85,7 @@ def select_metrics(
         return tuple(name for name in known if name not in missing), missing
     given = as_list(names)
     if given is None:
-        raise ConfigError(f"metrics: {names!r:.60} is no list of names; choose from {', '.join(METRICS)}")
+        raise ConfigError(f"metrics: {shown(names)} is no list of names; choose from {', '.join(METRICS)}")
     names = [str(name) for name in given]
     unknown = [name for name in names if name not in METRICS]
     if unknown or not names:

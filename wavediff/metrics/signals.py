@@ -39,7 +39,7 @@ def check_lengths(reference: int, synthesised: int, sample_rate: int) -> int:
     difference, longest = abs(reference - synthesised), max(reference, synthesised)
     if difference > max(LENGTH_TOLERANCE_SECONDS * sample_rate, LENGTH_TOLERANCE_SHARE * longest):
         raise DataError(
-            f"reference has {reference} samples and synthesised {synthesised}, more than 25 ms and 1 % apart; "
+            f"reference, synthesised: have {reference} and {synthesised} samples, more than 25 ms and 1 % apart; "
             "compare recordings of the same utterance, unpadded"
         )
     common = min(reference, synthesised)

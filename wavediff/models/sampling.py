@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wavediff.arguments import as_list, is_whole, whole
+from wavediff.arguments import as_list, is_whole, shown, whole
 from wavediff.diffusion import ItemNoise, Plan
 from wavediff.diffusion.noise import MAX_SEED
 from wavediff.diffusion.walk import OnStep, diffuse, levels, states
@@ -108,8 +108,8 @@ def _seeds(seed: int | Sequence[int]) -> int | list[int]:
     if is_whole(seed):
         return whole(seed, "seed", 0, MAX_SEED, SamplingError)
     items = as_list(seed)
-    if items is None:
-        raise SamplingError(f"seed: {seed!r:.60} is neither a whole number from 0 to 2^63 - 1 nor a list of them")
+    if not items:
+        raise SamplingError(f"seed: {shown(seed)} is neither a whole number from 0 to 2^63 - 1 nor a list of them")
     return [whole(item, "seed", 0, MAX_SEED, SamplingError) for item in items]
 
 
@@ -123,7 +123,7 @@ def check_lengths(lengths: Sequence[int] | Tensor, mel: Tensor) -> Tensor:
         raise SamplingError(f"lengths: are those of a batch (B, n_mels, frames), not of shape {tuple(mel.shape)}")
     items, frames = as_list(lengths), mel.shape[-1]
     if items is None:
-        raise SamplingError(f"lengths: {lengths!r:.60} is no list of whole numbers; give one number an item")
+        raise SamplingError(f"lengths: {shown(lengths)} is no list of whole numbers; give one number an item")
     counts = [whole(item, "lengths", 1, frames, SamplingError, unit="frames") for item in items]
     if len(counts) != len(mel):
         raise SamplingError(

@@ -57,9 +57,9 @@ class Chunks:
             frames = check_shape(values, self.spec)
             first = shape[:-2] if first is None else first
             if shape[:-2] != first:
+                before = f"a batch of {first[0]}" if first else "one mel"
                 raise MelError(
-                    f"mel: chunk {number} has shape {shape}, the first one had {(*first, self.spec.n_mels, 'n')}; "
-                    "give all chunks of a stream the same batch size"
+                    f"mel: chunk {number} has shape {shape}, those before are of {before}; give all the same"
                 )
             self.batched = len(shape) == 3
             yield torch.clone(frames.detach())

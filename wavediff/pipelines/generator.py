@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from wavediff.arguments import Values, is_whole, real, whole
+from wavediff.arguments import Values, is_whole, whole
 from wavediff.diffusion.noise import MAX_SEED
 from wavediff.diffusion.walk import OnStep, states
 from wavediff.errors import SamplingError
 from wavediff.models.sampling import check_seeds
 from wavediff.pipelines.circular import Circular
+from wavediff.pipelines.filling import fill, span_of
 from wavediff.pipelines.pipeline import exact
-from wavediff.pipelines.sounds import LOOP_CONTEXT_SECONDS, Labels, Options, SoundPipeline
+from wavediff.pipelines.sounds import LOOP_CONTEXT_SECONDS, Labels, Options, SoundPipeline, scale_of, within
 
 DEFAULT_STRENGTH = 0.5
-EDGE_SECONDS = 0.005  # at the edges of what was inpainted
 
 
 class Generator(SoundPipeline):
@@ -73,7 +73,7 @@ class Generator(SoundPipeline):
             schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.
             seed: of the first sound; the others follow with seed + 1, seed + 2, ... Or one seed a sound. A sound
                 depends on its own seed alone, not on the rest of the batch.
-            loop: the end goes over into the beginning.
+            loop: the end goes over into the beginning; for what goes on and on, such as engines. Takes twice the time.
             on_step: called with (steps done, steps in all) after each.
 
         Returns:
@@ -82,13 +82,16 @@ class Generator(SoundPipeline):
 
         Raises:
             ConfigError: a label is unknown, or the model knows no classes.
-            SamplingError: count, seconds, steps, sampler, guidance or seed are not possible, or a step gave NaN.
+            SamplingError: count, seconds, steps, sampler, guidance or seed are not possible, a step gave NaN, or what
+                is to be a loop ends by itself.
         """
         options = Options(num_steps, schedule, sampler, seed, label, guidance, on_step)
         count = self._count(count)
         length = self._length(self.seconds if seconds is None else seconds)
         noise = self._noise(options.seed, count)
         guided = self._estimate(options, count)
+        if loop:
+            self._check_sustained(guided, options, count)
         # A loop is not filled up: its last frame is followed by its first.
         x_T = noise.normal(self._frames_length(length) if loop else self._signal_length(length))
         margin = self._signal_length(round(LOOP_CONTEXT_SECONDS * self.sample_rate))
@@ -144,7 +147,7 @@ class Generator(SoundPipeline):
             options: label, guidance, num_steps, sampler, schedule, seed, on_step as `generate` takes them.
 
         Returns:
-            (count, N') as long as the sound, in [-1, 1].
+            (count, N') as long as the sound and at its level, in [-1, 1].
 
         Raises:
             AudioError: the waveform is not one, or longer than 600 s.
@@ -154,7 +157,8 @@ class Generator(SoundPipeline):
         waveform = self._checked(waveform, sample_rate)
         x_0 = self._encode(waveform)
         noise = self._fresh_noise(chosen.seed, count)
-        return self._from_guess(x_0.expand(count, -1), strength, len(waveform), noise, chosen)
+        varied = self._from_guess(x_0.expand(count, -1), strength, len(waveform), noise, chosen)
+        return within(varied * scale_of(waveform))
 
     @exact
     def interpolate(
@@ -205,14 +209,17 @@ class Generator(SoundPipeline):
             seeds = check_seeds(chosen.seed, count, "sounds")  # one for all: the noise is shared, and the kind
             chosen = dataclasses.replace(chosen, seed=seeds)
             noise = self._fresh_noise(seeds, count)
-            return self._from_guess(torch.lerp(a, b, weight), strength, length, noise, chosen)
+            scales = torch.stack([scale_of(end) for end in ends])
+            sounds = self._from_guess(torch.lerp(a, b, weight), strength, length, noise, chosen)
+            return within(sounds * scales[0] ** (1 - weight) * scales[1] ** weight)
         length = self._length(self.seconds if seconds is None else seconds)
         values = self._signal_length(length)
         chosen = dataclasses.replace(chosen, seed=[whole(first, "first", 0, MAX_SEED, SamplingError)] * count)
         noise = self._noise(chosen.seed, count)
         other = self._noise([whole(second, "second", 0, MAX_SEED, SamplingError)], 1)
         a, b = noise.normal(values), other.normal(values)
-        chosen = dataclasses.replace(chosen, sampler=chosen.sampler or "ddim")  # noise on the way would lead elsewhere
+        if chosen.sampler is None:
+            chosen = dataclasses.replace(chosen, sampler="ddim")  # noise on the way would lead elsewhere
         # On the sphere, where nearly all of a normal distribution lies in so many dimensions.
         x_T = torch.cos(weight * math.pi / 2) * a + torch.sin(weight * math.pi / 2) * b
         signal = self._walk(self._estimate(chosen, count), x_T, self._plan(chosen), noise, chosen)
@@ -234,7 +241,8 @@ class Generator(SoundPipeline):
             options: label, guidance, num_steps, sampler, schedule, seed, on_step as `generate` takes them.
 
         Returns:
-            (count, N') as long as the sound; inside the span, 5 ms at either edge go over from one to the other.
+            (count, N') as long as the sound; inside the span, 5 ms at either edge go over from one to the other. The
+            filling has the level that fits the 0.25 s around it.
 
         Raises:
             AudioError: the waveform is not one, or longer than 600 s.
@@ -243,17 +251,7 @@ class Generator(SoundPipeline):
         chosen, count = Options(**options), self._count(count)
         waveform = self._checked(waveform, sample_rate)
         length = len(waveform)
-        start, end = (
-            real(t, name, "of seconds", lambda _: True, SamplingError) for t, name in ((start, "start"), (end, "end"))
-        )
-        if not 0 <= start < end <= length / self.sample_rate + 1e-6:
-            raise SamplingError(
-                f"start, end: the span {start} to {end} s does not lie in the sound, which is "
-                f"{length / self.sample_rate:.3f} s long; choose one inside"
-            )
-        first, last = round(start * self.sample_rate), min(round(end * self.sample_rate), length)
-        if first == last:
-            raise SamplingError(f"start, end: the span {start} to {end} s holds no sample; make it longer")
+        first, last = span_of(start, end, length, self.sample_rate)
         known = self._encode(waveform)
         noise = self._fresh_noise(chosen.seed, count)
         unknown = torch.zeros(known.shape[1], dtype=torch.bool, device=self.device)
@@ -266,14 +264,7 @@ class Generator(SoundPipeline):
         x_T = noise.normal(known.shape[1])
         signal = self._walk(estimate, x_T, self._plan(chosen), noise, chosen)
         filled = self._finish(signal, length, noise, fade=False)
-        inside = torch.zeros(length, dtype=torch.float32, device=self.device)
-        ramp = min(round(EDGE_SECONDS * self.sample_rate), (last - first) // 2)
-        inside[first:last] = 1
-        if first > 0:
-            inside[first : first + ramp] = torch.linspace(0, 1, ramp, dtype=torch.float32, device=self.device)
-        if last < length:
-            inside[last - ramp : last] = torch.linspace(1, 0, ramp, dtype=torch.float32, device=self.device)
-        return torch.lerp(waveform.expand_as(filled), filled, inside)
+        return fill(waveform, scale_of(waveform) * filled, first, last, self.sample_rate)
 
 
 def _refuse_unused(given: dict[str, Any], kind: str) -> None:

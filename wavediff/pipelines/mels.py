@@ -9,8 +9,8 @@ from wavediff.arguments import Values, as_waveform
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.errors import ConfigError, MelError
-from wavediff.mel import MelSpec, MelTransform, can_convert, in_dialect
-from wavediff.mel.identify import check_unnamed, dialect_of
+from wavediff.mel import MelSpec, MelTransform, can_convert, checked_mel
+from wavediff.mel.identify import dialect_of
 from wavediff.mel.spec import as_spec
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser
@@ -86,9 +86,7 @@ class MelPipeline(Pipeline):
         """A mel (B, n_mels, frames), checked, in the model's dialect."""
         if mel_spec == "auto":
             mel_spec = dialect_of(mel, self.mel_spec)
-        elif mel_spec is None:
-            check_unnamed(mel, self.mel_spec)
-        return in_dialect(mel, self._dialect(mel_spec), self.mel_spec)
+        return checked_mel(mel, None if mel_spec is None else self._dialect(mel_spec), self.mel_spec)
 
     def _dialect(self, mel_spec: MelSpec | str | None) -> MelSpec:
         """The dialect of that name, if its mels can be converted.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 
 import torch
 
-from wavediff.arguments import as_path
+from wavediff.arguments import as_path, shown
 from wavediff.engine.gradients import without_gradients
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.models import WEIGHTS
@@ -205,12 +205,12 @@ def pick_device(device: str | torch.device) -> torch.device:
     Raises:
         ConfigError: no such device.
     """
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         target = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ConfigError(f"device: {device!r} is not a device; choose auto, cpu or cuda") from error
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"device: {shown(device)} is not a device; choose auto, cpu or cuda") from error
     if target.type not in ("cpu", "cuda"):  # others have no float64, which schedules are computed in, or no data
         raise ConfigError(f"device: {device} is not supported; choose auto, cpu or cuda")
     if target.type == "cuda" and (not torch.cuda.is_available() or (target.index or 0) >= torch.cuda.device_count()):

@@ -1,5 +1,6 @@
 """What every way to make a sound shares: lengths, seeds, classes, guidance, latents."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from wavediff.arguments import Values, as_list, as_waveform, is_whole, real, whole
+from wavediff.arguments import Values, as_list, as_waveform, is_whole, real, shown, whole
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
@@ -96,10 +97,10 @@ class SoundPipeline(Pipeline):
         Raises:
             ConfigError: the model knows no such label.
         """
-        kinds = self.config.classes.get(label, (label,))
+        kinds = self.config.classes.get(label, (label,)) if isinstance(label, str) else (label,)
         if kinds[0] not in self.config.labels:
             what = f"is none of this model's classes{did_you_mean(str(label), self.labels)}"
-            raise ConfigError(f"label: {label!r} {what}; choose from {', '.join(self.labels)}")
+            raise ConfigError(f"label: {shown(label)} {what}; choose from {', '.join(self.labels)}")
         return kinds[seed % len(kinds)]
 
     @property
@@ -172,10 +173,10 @@ class SoundPipeline(Pipeline):
         if label is None:
             return None
         if not self.labels:
-            raise ConfigError(f"label: {label!r} was given, but this model knows no classes; leave it out")
+            raise ConfigError(f"label: {shown(label)} was given, but this model knows no classes; leave it out")
         names = [label] * count if isinstance(label, str) else as_list(label)
         if names is None:
-            raise ConfigError(f"label: {label!r:.60} is neither a name nor a list of names")
+            raise ConfigError(f"label: {shown(label)} is neither a name nor a list of names")
         if len(names) != count:
             raise ConfigError(f"label: {len(names)} names for {count} sounds; give one name, or one a sound")
         labels = [self.kind(name, one) for name, one in zip(names, self._seeds(seed, count), strict=True)]
@@ -208,10 +209,30 @@ class SoundPipeline(Pipeline):
 
     @exact
     def _encode(self, waveform: Tensor) -> Tensor:
-        """(N,) -> (1, values of the signal), what fills it up being silence."""
+        """(N,) -> (1, values of the signal), at the level of most recordings; what fills it up is silence."""
+        waveform = waveform / scale_of(waveform)
         values = self._signal_length(len(waveform))
         filled = pad(waveform, (0, values // self._frame * self._hop - len(waveform)))[None]
         return filled if self.autoencoder is None else self.autoencoder.encode(filled)
+
+    @exact
+    def _check_sustained(self, estimate: Estimate, options: Options, count: int) -> None:
+        """Raise SamplingError where a sound of these seeds ends within the usual length: 30 dB below its loudest."""
+        noise, quiet = self._noise(options.seed, count), dataclasses.replace(options, on_step=None)
+        x_T = noise.normal(self._signal_length(self._length(self.seconds)))
+        signal = self._walk(estimate, x_T, self._plan(quiet), noise, quiet)
+        if self.autoencoder is None:
+            frames = max(round(0.02 * self.sample_rate), 1)
+            power = signal[:, : signal.shape[1] // frames * frames].unflatten(1, (-1, frames)).square().mean(2)
+        else:
+            power = self.autoencoder.mel(signal).exp().square().mean(1)  # (B, frames)
+        last = power[:, -max(power.shape[1] // 4, 1) :].mean(1)
+        for seed, ends in zip(self._seeds(options.seed, count), last < 10 ** (-30 / 10) * power.amax(1), strict=True):
+            if ends:
+                raise SamplingError(
+                    f"loop: what seed {seed} makes ends by itself, there is nothing to loop; choose a class that "
+                    "goes on, such as engine"
+                )
 
     @exact
     def _finish(
@@ -229,9 +250,20 @@ class SoundPipeline(Pipeline):
             sounds = close_loop(wrapped, margin * self.autoencoder.spec.hop_length, length, overlap)
         else:
             sounds = self.autoencoder.decode(signal, seeds)[:, :length]
-        sounds = sounds / (sounds.abs().amax(dim=1, keepdim=True) / MAX_PEAK).clamp(min=1)
+        sounds = within(sounds)
         if fade and not loop:
             rise, fall = (min(round(seconds * self.sample_rate), length) for seconds in (RISE_SECONDS, FADE_SECONDS))
             sounds[:, :rise] *= torch.linspace(0, 1, rise, dtype=torch.float32, device=sounds.device)
             sounds[:, length - fall :] *= torch.linspace(1, 0, fall, dtype=torch.float32, device=sounds.device)
         return sounds
+
+
+def within(sounds: Tensor) -> Tensor:
+    """Sounds (B, N), those that exceed the highest peak scaled down to it."""
+    return sounds / (sounds.abs().amax(dim=1, keepdim=True) / MAX_PEAK).clamp(min=1)
+
+
+def scale_of(waveform: Tensor) -> Tensor:
+    """What a waveform is divided by to peak at -1 dBFS, as most recordings do; 1 for silence."""
+    peak = waveform.abs().max() / 10 ** (-1 / 20)
+    return torch.where(peak > 0, peak, torch.ones_like(peak))

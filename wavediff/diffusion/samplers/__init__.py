@@ -16,6 +16,7 @@ generator `states`, which yields x after each step; and `evaluations(S)`, how of
 import dataclasses
 from collections.abc import Callable
 
+from wavediff.arguments import shown
 from wavediff.diffusion.samplers.ddim import DDIM
 from wavediff.diffusion.samplers.ddpm import DDPM
 from wavediff.diffusion.samplers.dpmpp import DPMpp2M
@@ -48,19 +49,19 @@ def make_sampler(name: str) -> Sampler:
         SamplingError: no sampler is called so, or it has no such option, or the option's value is out of bounds.
     """
     if not isinstance(name, str):
-        raise SamplingError(f"sampler: {name!r} is no name; choose from {', '.join(SAMPLERS)}")
+        raise SamplingError(f"sampler: {shown(name)} is no name; choose from {', '.join(SAMPLERS)}")
     kind, _, settings = name.partition(":")
     if kind not in SAMPLERS:
         meant = did_you_mean(kind, SAMPLERS)
-        raise SamplingError(f"sampler: {kind!r} is unknown{meant}; choose from {', '.join(SAMPLERS)}")
+        raise SamplingError(f"sampler: {shown(kind)} is unknown{meant}; choose from {', '.join(SAMPLERS)}")
     options = {}
     for setting in filter(None, settings.split(",")):
         key, _, value = setting.partition("=")
         if key.strip() not in _OPTIONS[kind]:
             known = ", ".join(_OPTIONS[kind]) or "none"
-            raise SamplingError(f"sampler: {kind} has no option {key.strip()!r}, only: {known}")
+            raise SamplingError(f"sampler: {kind} has no option {shown(key.strip())}, only: {known}")
         try:
             options[key.strip()] = float(value)
         except ValueError:
-            raise SamplingError(f"sampler: {key.strip()} of {kind} is {value!r}, not a number") from None
+            raise SamplingError(f"sampler: {key.strip()} of {kind} is {shown(value)}, not a number") from None
     return SAMPLERS[kind](**options)

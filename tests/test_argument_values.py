@@ -1,0 +1,70 @@
+"""The cells of the table of arguments, filled at random: whatever is given, a result or an error that names it."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from odd_values import ODD, RIGHT, WRONG
+from properties import examples
+from public_functions import MEL, Function, functions, vocoder
+from test_argument_table import LIKE, outcome
+
+from wavediff.audio import read_info
+from wavediff.compat import HiFiGANVocoder
+from wavediff.errors import AudioError, SamplingError
+from wavediff.models.hub import is_hub_id
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@cache
+def table() -> dict[str, Function]:
+    return functions(Path(mkdtemp()))
+
+
+@st.composite
+def cells(draw: st.DrawFn) -> tuple[str, str]:
+    """A function and one of its arguments."""
+    name = draw(st.sampled_from(sorted(table())))
+    return name, draw(st.sampled_from(sorted(table()[name].kinds)))
+
+
+def check(cell: tuple[str, str], data: st.DataObject) -> None:
+    """A right value is taken, a wrong one refused by the argument's name; nothing else is ever raised."""
+    name, argument = cell
+    function = table()[name]
+    kind = function.kinds[argument].rstrip("?!")
+    known = LIKE.get(kind, kind)
+    if known == "other object":
+        return
+    value, right = data.draw(ODD[known], label=f"{name}({argument}=...)")
+    if known == "path" and isinstance(value, str) and is_hub_id(value):
+        return  # would be looked for on the Hub
+    fault = outcome(function, argument, value)
+    allowed = {RIGHT: ["is accepted"], WRONG: [""]}.get(right, ["", "is accepted"])
+    assert fault in (allowed if kind == known else ["", "is accepted"]), fault or "is refused"
+
+
+@pytest.mark.parametrize("count", [600, pytest.param(30_000, marks=pytest.mark.long)])
+def test_any_value_in_any_cell(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings(examples, max_examples=count, suppress_health_check=list(HealthCheck))(
+        given(cell=cells(), data=st.data())(check)
+    )()
+
+
+def test_a_message_is_one_line_without_control_characters() -> None:
+    with pytest.raises(AudioError) as caught:
+        read_info("new\nline \x1b[31m.wav")
+    assert str(caught.value).startswith("new line \\x1b[31m.wav: ")
+    with pytest.raises(SamplingError, match=r"^seed: tensor.*\.\.\. is neither [^\n]*$"):
+        vocoder().decode(MEL, 1, seed=torch.ones(20, 20))  # type: ignore[arg-type]
+
+
+def test_a_list_of_no_seeds_is_refused_where_it_is_given() -> None:
+    with pytest.raises(SamplingError, match=r"^seed: \[\] is neither"):
+        HiFiGANVocoder(vocoder(), seed=[])  # type: ignore[arg-type]

@@ -1,0 +1,63 @@
+"""What makes a sound ready for use: where it begins and ends, and how loud it is."""
+
+import torch
+from torch import Tensor
+
+from wavediff.arguments import Values, as_waveform, real
+from wavediff.audio.resampling import check_sample_rate
+from wavediff.errors import AudioError
+
+ONSET_LEVEL = 10 ** (-45 / 20)  # of the peak
+END_LEVEL = 10 ** (-60 / 20)
+PRE_ROLL_SECONDS = 0.003  # before the onset
+TAIL_SECONDS = 0.02  # after the end
+PEAK_LEVEL = -1.0  # [dBFS]
+
+
+def trim(waveform: Values, sample_rate: int) -> Tensor:
+    """(N,) without the silence around a sound.
+
+    It begins 3 ms before the first sample above -45 dB of the peak, or where the waveform does, and ends 20 ms after
+    the last one above -60 dB of it, or where the waveform does. The edges are faded over these spans. Of silence 20 ms
+    are left.
+
+    >>> sound = torch.cat([torch.zeros(500), torch.ones(1_000), torch.zeros(9_000)])
+    >>> len(trim(sound, 16_000))  # 48 samples before, 320 behind
+    1368
+
+    Raises:
+        AudioError: `waveform` is not (N,) of finite floats, or `sample_rate` no rate of audio.
+    """
+    waveform, sample_rate = as_waveform(waveform, dimensions=(1,)), check_sample_rate(sample_rate)
+    before, behind = (round(seconds * sample_rate) for seconds in (PRE_ROLL_SECONDS, TAIL_SECONDS))
+    magnitude = waveform.abs()
+    peak = magnitude.max()
+    if not peak:
+        return waveform[:behind]
+    start = max(int((magnitude > ONSET_LEVEL * peak).nonzero()[0]) - before, 0)
+    end = int((magnitude > END_LEVEL * peak).nonzero()[-1]) + 1 + behind
+    sound = waveform[start:end].clone()
+    rise = min(before, len(sound)) if start else 0
+    fall = min(behind, len(sound))
+    sound[:rise] *= torch.linspace(0, 1, rise, dtype=sound.dtype, device=sound.device)
+    sound[len(sound) - fall :] *= torch.linspace(1, 0, fall, dtype=sound.dtype, device=sound.device)
+    return sound
+
+
+def with_peak(waveform: Values, level: float = PEAK_LEVEL) -> Tensor:
+    """(N,) or (channels, N) scaled to a peak, all channels alike; silence stays silence.
+
+    >>> round(with_peak(torch.tensor([0.1, -0.2]), -6.0).abs().max().item(), 3)
+    0.501
+
+    Args:
+        waveform: a tensor, array or list of floats, full scale 1.
+        level: the peak, -100 to 0 dBFS.
+
+    Raises:
+        AudioError: `waveform` is none, or `level` out of bounds.
+    """
+    waveform = as_waveform(waveform)
+    level = real(level, "level", "from -100 to 0 dBFS", lambda value: -100 <= value <= 0, AudioError)
+    peak = waveform.abs().max()
+    return waveform * (10 ** (level / 20) / peak) if peak else waveform
