@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 from handmade import saved, wav
 
 import wavediff
@@ -80,6 +82,24 @@ def test_each_subcommand_explains_itself(name: str, capsys: pytest.CaptureFixtur
     assert printed.out.rstrip().endswith(f"example:\n  {SUBCOMMANDS[name].example}")
     assert len(printed.out.splitlines()) < 75
     assert printed.err == ""
+
+
+def test_info_without_a_file_says_what_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["wavediff"] == wavediff.__version__
+    assert facts["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert f"{torch.get_num_threads()} threads" in facts["devices"]["cpu"]
+    assert set(facts["extras"]) == {"serve", "onnx", "hub", "eval"}
+    for state in facts["extras"].values():
+        assert state == "installed" or "pip install 'wavediff[" in state
+
+
+@pytest.mark.parametrize("name", ["demo", "vocode", "generate", "train", "search", "export", "import", "report"])
+def test_what_makes_something_prints_json_and_overwrites_only_when_told(name: str) -> None:
+    options = parser_of(name)._option_string_actions
+    assert {"--json", "--quiet"} <= options.keys()
+    assert "--overwrite" in options or name == "train"  # whose folder is a run, to be resumed or left alone
 
 
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """What a run says where no progress bar can be drawn."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -31,6 +32,17 @@ def test_each_validation_is_a_line_with_its_loss(tmp_path: Path, capsys: pytest.
     assert "to go" not in second
     loss = load_checkpoint(tmp_path / "run" / "last.safetensors").facts["valid_loss"]
     assert f"valid/loss {loss:.4f}" in second
+
+
+def test_a_run_ends_with_its_model_and_what_to_do_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = recipe(tmp_path)
+    assert main(arguments(config, "--trainer.max_steps=2")) == 0
+    done, following = capsys.readouterr().out.splitlines()
+    model = done.removeprefix("done after 2 steps; the model is ")
+    assert Path(model).is_file()
+    assert following == f"next: wavediff vocode recording.wav -o speech.wav --checkpoint {model}"
+    assert main(arguments(config, "--resume", "--json")) == 0
+    assert json.loads(capsys.readouterr().out) == {"steps": 4, "folder": str(tmp_path / "run"), "model": model}
 
 
 def test_without_a_validation_time_brings_a_line(
