@@ -12,11 +12,12 @@ from torch import Tensor
 from wavediff.backbones import SpectralConfig
 from wavediff.cli.main import main
 from wavediff.diffusion import CosineSchedule, PriorConfig
-from wavediff.errors import ConfigError
+from wavediff.errors import CheckpointError, ConfigError
 from wavediff.mel import MelSpec
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.training import AdversarialModule
+from wavediff.training.checkpoint_io import load_training_checkpoint
 from wavediff.training.critics import CriticConfig, Critics, SpectrumCritic
 
 SMALL = CriticConfig(windows=(256, 128), high_windows=(128,), high_from=1000.0, channels=4)
@@ -158,4 +159,20 @@ def test_a_model_that_starts_from_noise_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "noise.safetensors"
     save_checkpoint(path, config, build_denoiser(config).state_dict(), {})
     with pytest.raises(ConfigError, match="needs guesses alone"):
+        AdversarialModule(str(path))
+
+
+def test_critics_of_an_earlier_run_go_on(model: Path, tmp_path: Path) -> None:
+    assert train(model, tmp_path / "run", 3) == 0
+    path = tmp_path / "run" / "critics.safetensors"
+    torch.manual_seed(1)
+    module = AdversarialModule(str(model), critics=SMALL, critics_from=str(path))
+    state = load_training_checkpoint(tmp_path / "run" / "last.ckpt")["current_model_state"]
+    for name, weight in module.critics.state_dict().items():
+        trained = state[f"critics.{name}"]
+        torch.testing.assert_close(weight, trained.half().float(), atol=2e-2, rtol=0)  # the average, or the last ones
+        assert not any(parameter.requires_grad for parameter in module.critics.parameters())
+    with pytest.raises(CheckpointError, match=r"critics\.safetensors: .*check critics"):
+        AdversarialModule(str(model), critics=CriticConfig((256, 128), (128,), 1000.0, 8), critics_from=str(path))
+    with pytest.raises(CheckpointError, match="set of critics"):
         AdversarialModule(str(path))

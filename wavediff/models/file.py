@@ -26,11 +26,12 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 10_000
 
 Config = TypeVar("Config")
-Kind = Literal["diffusion", "classifier"]
+Kind = Literal["diffusion", "classifier", "critics"]
 # What a file of each kind is, and the commands that take it.
 KINDS: dict[str, tuple[str, str]] = {
     "diffusion": ("diffusion model", "`wavediff vocode` and `wavediff generate` take it as --checkpoint"),
     "classifier": ("sound classifier", "`wavediff evaluate --generated` takes it as --classifier"),
+    "critics": ("set of critics", "`wavediff train` takes it as model.critics_from"),
 }
 
 

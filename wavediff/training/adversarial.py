@@ -1,6 +1,7 @@
 """A trained vocoder goes on learning, against critics that tell its speech from recordings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -10,11 +11,12 @@ from wavediff.diffusion import SignalRegression, SpectralLoss
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
 from wavediff.models.checkpoint import load_checkpoint
-from wavediff.training.critics import CriticConfig, Critics
+from wavediff.training.critics import CriticConfig, Critics, load_critics, save_critics
 from wavediff.training.dialects import Dialects
 from wavediff.training.module import LRScheduler, MelDenoiserModule
 from wavediff.training.vocoder_module import DISTANCES, sampled_losses
 
+CRITICS_FILE = "critics.safetensors"
 OPTIMIZER_KEY = "wavediff_critic_optimizer"  # in a training checkpoint
 
 
@@ -30,6 +32,8 @@ class AdversarialModule(MelDenoiserModule):
         start: the items that are trained: times, Griffin-Lim iterations, share of second evaluations; all of them
             start from a guess.
         critics: which spectra the critics hear.
+        critics_from: `critics.safetensors` of an earlier run, which it writes beside its model. Fresh critics, the
+            default, cost the vocoder some hundred steps in which it sounds worse than before.
         adversarial_weight: of the critics' scores, beside the spectral loss.
         feature_weight: of the critics' features.
         critic_learning_rate: of AdamW, for the critics.
@@ -41,7 +45,7 @@ class AdversarialModule(MelDenoiserModule):
         learning_rate, weight_decay, warmup_steps, lr_scheduler, compile: see `MelDenoiserModule`.
 
     Raises:
-        CheckpointError: `init_from` is not a sound model file.
+        CheckpointError: `init_from` is not a sound model file, or `critics_from` none of such critics.
         ConfigError: it starts from noise alone, or a value is out of bounds; and what `MelDenoiserModule` raises.
     """
 
@@ -57,6 +61,7 @@ class AdversarialModule(MelDenoiserModule):
             second_step_share=0.4,
         ),
         critics: CriticConfig = CriticConfig(),  # noqa: B008  frozen
+        critics_from: str | None = None,
         adversarial_weight: float = 0.1,
         feature_weight: float = 0.3,
         critic_learning_rate: float = 3e-4,
@@ -86,7 +91,10 @@ class AdversarialModule(MelDenoiserModule):
         self.adversarial_weight, self.feature_weight, self.critic_lead = adversarial_weight, feature_weight, critic_lead
         self.dialects = Dialects(config, self.denoiser, dialects, predicted_share, DISTANCES[anchor])
         # The trainer's optimiser takes what asks for gradients; the critics have one of their own.
-        self.critics = Critics(critics, config.sample_rate).requires_grad_(False)
+        self.critics = Critics(critics, config.sample_rate)
+        if critics_from is not None:
+            load_critics(critics_from, self.critics)
+        self.critics.requires_grad_(False)
         self._critic_optimizer = torch.optim.AdamW(self.critics.parameters(), critic_learning_rate, (0.8, 0.99))
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
@@ -125,6 +133,11 @@ class AdversarialModule(MelDenoiserModule):
     def validation_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Spectral loss of sampled speech. It watches the anchor; how it sounds is for `wavediff evaluate` to say."""
         return sampled_losses(self, batch, self.spectral_loss)
+
+    def export(self, path: Path, weights: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
+        """A model file of the vocoder, and `critics.safetensors` beside it."""
+        super().export(path, weights, facts)
+        save_critics(path.with_name(CRITICS_FILE), self.critics)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The critics' optimiser goes on, too."""
