@@ -97,7 +97,7 @@ class SoundPipeline(Pipeline):
         Raises:
             ConfigError: the model knows no such label.
         """
-        kinds = self.config.classes.get(label, (label,))
+        kinds = self.config.classes.get(label, (label,)) if isinstance(label, str) else (label,)
         if kinds[0] not in self.config.labels:
             raise ConfigError(f"label: {label!r} is none of this model's classes, {', '.join(self.labels)}")
         return kinds[seed % len(kinds)]
