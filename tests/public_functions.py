@@ -246,7 +246,7 @@ def of_metrics() -> dict[str, Function]:
         ),
         "select_metrics": Function(metrics.select_metrics, {"names": ["peak"]}, {"names": "metrics"}),
         "frechet_distance": Function(metrics.frechet_distance, {"a": MEL, "b": MEL}, {"a": "table", "b": "table"}),
-        "overlap": Function(metrics.overlap, {"generated": MEL, "real": MEL}, {"generated": "table", "real": "table"}),
+        "overlap": Function(metrics.overlap, {"a": MEL, "b": MEL}, {"a": "table", "b": "table"}),
         "kernel_distance": Function(metrics.kernel_distance, {"a": MEL, "b": MEL}, {"a": "table", "b": "table"}),
         "nearest_distances": Function(metrics.nearest_distances, {"a": MEL, "b": MEL}, {"a": "table"}),
         "pairwise_diversity": Function(metrics.pairwise_diversity, {"a": MEL}, {"a": "table"}),

@@ -34,7 +34,7 @@ def results(vocoder, generator, folder):
     yield from vocoder.states(mel, 2)
     yield HiFiGANVocoder(vocoder)(mel)
     yield generator.generate(2, 0.2, num_steps=1)
-    yield generator.generate(1, 0.2, "glass", num_steps=1, sampler="heun", schedule="karras", loop=True)
+    yield generator.generate(1, 0.2, "engine", num_steps=1, sampler="heun", schedule="karras", loop=True)
     yield generator.vary(x, 22050, num_steps=1)
     yield generator.interpolate(1, 2, count=2, seconds=0.2, num_steps=1)
     yield generator.interpolate(x, -x, 22050, 2, num_steps=1)

@@ -78,12 +78,12 @@ class Overlap(NamedTuple):
     coverage: float
 
 
-def overlap(generated: Values, real: Values) -> Overlap:
+def overlap(a: Values, b: Values) -> Overlap:
     """How far the supports of two sets overlap: each row stands for the ball that reaches to its fifth neighbour.
 
     Args:
-        generated: embeddings (n, d).
-        real: embeddings (m, d).
+        a: embeddings (n, d) of what was made.
+        b: embeddings (m, d) of what is real.
 
     Raises:
         DataError: fewer than two rows, other widths, or values that are NaN or infinite.
@@ -91,7 +91,7 @@ def overlap(generated: Values, real: Values) -> Overlap:
     Source: precision and recall, Kynkaanniemi et al. 2019 (arXiv 1904.06991), eq. 1 and 2; coverage, Naeem et al. 2020
     (arXiv 2002.09797), eq. 4.
     """
-    a, b = _checked(generated, real)
+    a, b = _checked(a, b)
 
     def radii(rows: Tensor) -> Tensor:
         return _distances(rows, rows).kthvalue(min(NEIGHBOURS + 1, len(rows)), dim=1).values  # itself is the first
