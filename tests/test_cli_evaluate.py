@@ -125,8 +125,7 @@ def test_different_lengths_are_refused_before_anything_is_computed(
     monkeypatch.setattr("wavediff.metrics.evaluate_files", lambda *_: pytest.fail("computed"))
     line = refusal([*folders], capsys)
     assert "c.wav" in line
-    assert "22050 samples" in line
-    assert "21050" in line
+    assert "22050 and 21050 samples" in line
 
 
 def test_a_clip_too_short_for_a_metric_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
