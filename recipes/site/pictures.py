@@ -1,4 +1,4 @@
-"""Make the pictures of the README from what is bundled: `python docs/pictures.py`, from the root of a checkout."""
+"""Make the pictures of the README from what is bundled: `python recipes/site/pictures.py`, from the root of a checkout."""
 
 import sys
 import tempfile
@@ -8,7 +8,7 @@ from PIL import Image
 
 from wavediff.cli.main import main
 
-DOCS = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 WIDTH, COLOURS = 1000, 96  # so that a picture stays below 200 kB
 
 
@@ -21,7 +21,7 @@ def spectrogram(target: Path) -> None:
 
 def page(target: Path) -> None:
     """What `wavediff serve` shows after the example was vocoded; needs chromium, and the extras test and serve."""
-    sys.path.insert(0, str(DOCS.parent / "tests"))
+    sys.path.insert(0, str(FOLDER.parents[1] / "tests"))
     from browser import browser
     from services import served
     from test_app_page import DESKTOP, FINISHED, Page
@@ -48,5 +48,5 @@ def save(picture: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    spectrogram(DOCS / "spectrogram.png")
-    page(DOCS / "page.png")
+    spectrogram(FOLDER / "pictures" / "spectrogram.png")
+    page(FOLDER / "pictures" / "page.png")

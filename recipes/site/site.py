@@ -6,9 +6,9 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SHOWN = (".md", ".png", ".yaml", ".ipynb", ".cff")
-LINKED = ("LICENSE", "docs/", "egs/", "recipes/", "wavediff/")
+LINKED = ("LICENSE", "egs/", "recipes/", "wavediff/")
 REFERENCE = {
     "Models to use": ["wavediff.Vocoder", "wavediff.Generator"],
     "Audio": ["wavediff.audio.read_audio", "wavediff.audio.write_audio"],
