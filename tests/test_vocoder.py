@@ -166,6 +166,7 @@ def test_where_no_fast_schedule_was_published_the_default_is_an_even_grid(
         ({"num_steps": 0}, "1 to 50"),  # fault 63
         ({"num_steps": -1}, "1 to 50"),
         ({"num_steps": 51}, "1 to 50"),
+        ({"num_steps": "2", "sampler": "heun"}, "num_steps: '2' is not"),
         ({"schedule": []}, "empty"),  # fault 64
         ({"schedule": [0.5, 0.1]}, "ascending"),
         ({"schedule": [0.1, 0.99]}, "trained on"),
