@@ -49,11 +49,6 @@ KINDS = [
         {'with torch.device("cpu"):': ("test_defaults_of_torch", "if True:")},
     ),
     Guards(
-        "audio/resampling.py",
-        "test_global_state.py",
-        {'with torch.device("cpu"):': ("test_defaults_of_torch", "if True:")},
-    ),
-    Guards(
         "cli/main.py",
         "test_cli_streams.py",
         {
