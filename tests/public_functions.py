@@ -11,7 +11,7 @@ from sounds import small_generator
 from torch import Tensor
 from vocoders import untrained
 
-from wavediff import Generator, MelSpec, Vocoder, audio, compat, mel, metrics
+from wavediff import Generator, MelSpec, StreamPool, Vocoder, audio, compat, mel, metrics
 from wavediff.backbones import SpectralConfig
 from wavediff.diffusion import CosineSchedule, PriorConfig
 from wavediff.models.config import ModelConfig
@@ -81,6 +81,8 @@ def of_vocoder(v: Vocoder) -> dict[str, Function]:
         "Vocoder.delay": Function(v.delay, {"num_steps": 1}, sampling),
         "Vocoder.plan": Function(v.plan, {"num_steps": 1}, sampling),
         "Vocoder.for_mels": Function(v.for_mels, {"mel_spec": "tacotron2"}, {"mel_spec": "spec"}),
+        "StreamPool": Function(StreamPool, {"vocoder": v, "num_steps": 1}, sampling | {"mel_spec": "spec"}),
+        "StreamPool.open": Function(StreamPool(v, 1).open, {}, {"seed": "seed"}),
         "Vocoder.to": Function(v.to, {"device": "cpu"}, {"device": "device"}),
         "Vocoder.from_pretrained": Function(
             Vocoder.from_pretrained, {"source": None, "device": "cpu"}, {"source": "path?", "device": "device"}

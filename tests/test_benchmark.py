@@ -70,8 +70,11 @@ def test_bench_by_itself_tells_growth_latency_and_roofline(capsys: pytest.Captur
     assert [row["batch"] for row in results["batches"]] == [2]
     assert 0 < results["roofline"]["share_of_gemm_rate_whole"] < results["roofline"]["share_of_gemm_rate_network"]
     assert results["latency"]["gathered"]["late_milliseconds"] > results["latency"]["low latency"]["late_milliseconds"]
+    assert [row["streams"] for row in results["streams"]] == [2]
     assert main(["bench", *size]) == 0
-    assert "besides the speech" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "besides the speech" in out
+    assert "2 streams at once: " in out
     assert main(["bench", "--against=itself", "--batches", "0"]) == 2
 
 

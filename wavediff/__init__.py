@@ -24,7 +24,8 @@ torch.Size([2, 11025])
 from wavediff.errors import WavediffError
 from wavediff.mel import MelSpec
 from wavediff.pipelines.generator import Generator
+from wavediff.pipelines.stream_pool import StreamPool
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.version import __version__
 
-__all__ = ["Generator", "MelSpec", "Vocoder", "WavediffError", "__version__"]
+__all__ = ["Generator", "MelSpec", "StreamPool", "Vocoder", "WavediffError", "__version__"]

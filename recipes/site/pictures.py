@@ -1,4 +1,4 @@
-"""Make the pictures of the README from what is bundled: `python recipes/site/pictures.py`, from the root of a checkout."""
+"""Make the pictures of the README from what is bundled: `python recipes/site/pictures.py`, in a checkout."""
 
 import sys
 import tempfile

@@ -49,16 +49,9 @@ KINDS = [
         {'with torch.device("cpu"):': ("test_defaults_of_torch", "if True:")},
     ),
     Guards(
-        "audio/resampling.py",
-        "test_global_state.py",
-        {'with torch.device("cpu"):': ("test_defaults_of_torch", "if True:")},
-    ),
-    Guards(
         "cli/main.py",
         "test_cli_streams.py",
         {
-            "os.open(os.devnull, os.O_RDWR)": ("test_a_closed_stream_does_not_stop", "pass"),
-            "if stream is None or stream.closed:": "test_an_error_keeps_its_status",
             'stream.reconfigure(errors="backslashreplace")': ("test_a_name_that_the_encoding_lacks", "pass"),
         },
     ),
@@ -87,15 +80,32 @@ KINDS = [
         {"if not counts:": ("test_a_folder_of_other_formats", "if True:")},
     ),
     Guards(
+        "engine/company.py",
+        "test_stream_pool.py",
+        {
+            "return value[index : index + 1]": ("test_streams_of_unlike_progress", "return value[:1]"),
+            "return tuple(value.shape[1:])": ("test_streams_that_are_under_way", "return id(value)"),
+        },
+    ),
+    Guards(
         "errors.py",
         "test_argument_values.py",
         {r'"\s*[\r\n]\s*", " "': ("test_a_message_is_one_line", r'"\0", ""')},
     ),
     Guards(
         "diffusion/plan.py",
+        "test_vocoder.py",
+        {
+            'whole(self.num_steps, "num_steps", 1, most, SamplingError)': (
+                "test_impossible_sampling_is_refused",
+                "self.num_steps",
+            )
+        },
+    ),
+    Guards(
+        "diffusion/plan.py",
         "test_argument_values.py",
         {
-            'whole(self.num_steps, "num_steps", 1, most, SamplingError)': ("test_any_value", "self.num_steps"),
             "return default if self.sampler is None else": (
                 "test_any_value_in_any_cell",
                 "return default if not self.sampler else",

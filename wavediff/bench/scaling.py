@@ -1,5 +1,6 @@
 """One vocoder's speed: how it grows with length and batch, what its stream costs, how near it is to the machine."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -11,9 +12,11 @@ from torch import Tensor
 from wavediff.backbones import Condition
 from wavediff.bench.machine import copy_rate, operations, peak_memory
 from wavediff.engine.precision import gemm_rate
+from wavediff.pipelines.stream_pool import StreamPool
 from wavediff.pipelines.vocoder import Vocoder
 
 PIECE = 64  # frames of a mel of any length are these, repeated
+PUSHED = 8  # frames that each of many streams is given at once
 
 
 def measure(
@@ -23,18 +26,19 @@ def measure(
     repeats: int,
     on_turn: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Growth, latency and share of the roofline.
+    """Growth, latency, many streams at once and share of the roofline.
 
     Args:
         vocoder: on its device.
         lengths: of the speech [s].
-        batches: items of five seconds.
+        batches: items of five seconds, and streams at once.
         repeats: timed turns each.
         on_turn: called after each row.
 
     Returns:
         `growth` and `batches`: rows of seconds, rtf, peak memory besides the speech; `latency`: medians of the compute
-        before the first chunk [s], and how late the stream is [ms]; `roofline`: operations, rates and shares.
+        before the first chunk [s], and how late the stream is [ms]; `streams`: rows of seconds that a push of all
+        together takes, and of one alone; `roofline`: operations, rates and shares.
     """
     rate = vocoder.sample_rate / vocoder.hop_length
     growth = []
@@ -47,7 +51,13 @@ def measure(
         mel = example_mel(vocoder, round(5 * rate)).expand(batch, -1, -1)
         wide.append({"batch": batch, **_row(vocoder, mel, repeats)})
         on_turn()
-    return {"growth": growth, "batches": wide, "latency": _latency(vocoder, repeats), "roofline": _roofline(vocoder)}
+    return {
+        "growth": growth,
+        "batches": wide,
+        "latency": _latency(vocoder, repeats),
+        "streams": [_streams(vocoder, count, repeats) for count in batches],
+        "roofline": _roofline(vocoder),
+    }
 
 
 def example_mel(vocoder: Vocoder, frames: int) -> Tensor:
@@ -90,6 +100,30 @@ def _latency(vocoder: Vocoder, repeats: int) -> dict[str, Any]:
             "late_milliseconds": vocoder.delay(low_latency=low),
         }
     return rows
+
+
+def _streams(vocoder: Vocoder, count: int, repeats: int) -> dict[str, Any]:
+    """Streams that began one after another, pushed as one batch, and one of them alone, in turn."""
+    frames, seconds = example_mel(vocoder, PUSHED), PUSHED * vocoder.hop_length / vocoder.sample_rate
+    together, alone = StreamPool(vocoder), StreamPool(vocoder)
+    one, streams = alone.open(), list[int]()
+    for _ in range(count):
+        streams.append(together.open())
+        together.push(dict.fromkeys(streams, frames))
+    for _ in range(math.ceil(vocoder.delay(low_latency=True) / 1000 / seconds) + 2):  # all are under way
+        together.push(dict.fromkeys(streams, frames))
+        alone.push({one: frames})
+    pairs = [
+        (
+            _timed(vocoder, lambda: together.push(dict.fromkeys(streams, frames))),
+            _timed(vocoder, lambda: alone.push({one: frames})),
+        )
+        for _ in range(repeats)
+    ]
+    row = dict(
+        zip(("seconds_together", "seconds_alone"), map(statistics.median, zip(*pairs, strict=True)), strict=True)
+    )
+    return {"streams": count, "audio_seconds": seconds, **row}
 
 
 def _roofline(vocoder: Vocoder) -> dict[str, Any]:

@@ -98,6 +98,12 @@ def _run_itself(args: argparse.Namespace) -> None:
     for name, row in results["latency"].items():
         compute = 1000 * row["compute_seconds_to_first_chunk"]
         print(f"stream, {name}: {compute:.0f} ms of compute to the first chunk, {row['late_milliseconds']:.0f} ms late")
+    for row in results["streams"]:
+        each, share = 1000 * row["seconds_together"], row["seconds_together"] / row["seconds_alone"] / row["streams"]
+        print(
+            f"{row['streams']} streams at once: {each:.1f} ms for {1000 * row['audio_seconds']:.0f} ms of each, "
+            f"{share:.2f} of what they cost one by one"
+        )
     roof = results["roofline"]
     print(
         f"matrix products {roof['gemm_rate'] / 1e9:.0f} GFLOP/s, copies {roof['copy_rate'] / 1e9:.0f} GB/s; network "

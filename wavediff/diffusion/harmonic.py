@@ -22,6 +22,8 @@ class HarmonicSource:
         hop_length: samples a frame becomes.
     """
 
+    STATE = ("_phase",)
+
     def __init__(self, n_fft: int, hop_length: int) -> None:
         self.n_fft, self.hop_length = n_fft, hop_length
         self._phase: Tensor | None = None  # [cycles] (B, 1), where the next frame starts

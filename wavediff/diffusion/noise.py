@@ -82,24 +82,32 @@ class Draw:
         device: where it is drawn.
     """
 
+    STATE_OF_EACH = ("generators", "_rests")
+
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
         self.device = device
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        self._rest: Tensor | None = None
+        # Of each item, what is drawn and not taken.
+        self._rests = [torch.empty(0, dtype=torch.float32, device=device)] * len(self.generators)
 
     def take(self, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """The next (B, count) values, in pieces of one type."""
+        items = len(self.generators)
+        alike = len({len(rest) for rest in self._rests}) == 1  # not of streams that began at different times
+        groups = [slice(items)] if alike else [slice(item, item + 1) for item in range(items)]
+        return torch.cat([self._taken(group, count, dtype) for group in groups])
+
+    def _taken(self, group: slice, count: int, dtype: torch.dtype) -> Tensor:
+        """The next values of items that hold equally many."""
+        generators, held = self.generators[group], torch.stack(self._rests[group]).to(dtype)
         # Drawn in blocks of one size, because what a generator gives depends on how much is asked for at once.
-        held = 0 if self._rest is None else self._rest.shape[1]
-        blocks = -(-max(count - held, 0) // BLOCK)
-        fresh = torch.empty(len(self.generators), blocks, BLOCK, dtype=dtype, device=self.device)
-        for row, generator in zip(fresh, self.generators, strict=True):
+        blocks = -(-max(count - held.shape[1], 0) // BLOCK)
+        fresh = torch.empty(len(generators), blocks, BLOCK, dtype=dtype, device=self.device)
+        for row, generator in zip(fresh, generators, strict=True):
             for block in row:
                 block.normal_(generator=generator)
-        values = fresh.flatten(1)
-        if self._rest is not None:
-            values = torch.cat([self._rest, values], 1)
-        self._rest = values[:, count:].clone()
+        values = torch.cat([held, fresh.flatten(1)], 1)
+        self._rests[group] = values[:, count:].clone().unbind()
         return values[:, :count]
 
 

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 class DelayLine:
     """Holds pieces (B, n, ...) until they are taken, in other lengths, along dimension 1."""
 
+    STATE = ("_pieces", "held")
+
     def __init__(self) -> None:
         self._pieces: deque[Tensor] = deque()
         self.held = 0
@@ -37,11 +39,12 @@ class DelayLine:
 
 
 class Window:
-    """Pieces (B, n, ...) that several look at, each at its own place, along dimension 1."""
+    """Pieces (B, n, ...) that several look at, each at its own place, along dimension 1; places count what is held."""
+
+    STATE = ("_held",)
 
     def __init__(self) -> None:
         self._held: list[Tensor] = []  # one, or none before the first
-        self._first = 0
 
     def push(self, piece: Tensor | None) -> None:
         """Append a piece; None is no piece."""
@@ -49,13 +52,12 @@ class Window:
             self._held = [torch.cat([*self._held, piece], 1)]
 
     def look(self, first: int, count: int) -> Tensor:
-        """`count` positions of the signal from `first` on, which must be held."""
-        return self._held[0].narrow(1, first - self._first, count)
+        """`count` positions from `first` on, which must be held."""
+        return self._held[0].narrow(1, first, count)
 
-    def forget(self, first: int) -> None:
-        """Let go of what lies before position `first`."""
-        self._held = [held[:, first - self._first :] for held in self._held]
-        self._first = first
+    def forget(self, count: int) -> None:
+        """Let go of the first `count` positions; what lay behind them lies so many before."""
+        self._held = [held[:, count:] for held in self._held]
 
 
 class Context:
@@ -65,6 +67,8 @@ class Context:
         left, right: neighbours a position needs.
         mode: what lies beyond the ends of the signal: zeros, or its outermost value repeated.
     """
+
+    STATE = ("_kept",)
 
     def __init__(self, left: int, right: int, mode: Literal["zeros", "replicate"] = "zeros") -> None:
         self.left, self.right, self.mode = left, right, mode

@@ -73,6 +73,8 @@ class VoiceStream(SpectrumStream):
 class GuessStream:
     """`ShapedNormal.guess` from noise: white noise (B, n * hop_length) -> a guess at the speech."""
 
+    STATE = ("_given",)
+
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
         self._shape, self._analysis = ShapeStream(prior, ends), Analysis(prior.stft, ends)
         self._magnitudes, self._given = Window(), 0
@@ -91,5 +93,9 @@ class GuessStream:
         signal: Tensor | None = None
         for step in self._steps:
             spectra, signal = step.push(spectra, self._magnitudes, signal, last)
-        self._magnitudes.forget(self._steps[-1].given if self._steps else self._given)
+        done = self._steps[-1].given if self._steps else self._given
+        self._magnitudes.forget(done)
+        self._given -= done
+        for step in self._steps:
+            step.given -= done
         return self._synthesis.push(spectra, last)

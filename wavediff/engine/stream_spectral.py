@@ -72,6 +72,8 @@ class StreamedSpectral:
 class SpectralStreams(Streams):
     """What all evaluations of a `SpectralNet` on one signal share."""
 
+    joins = True
+
     def __init__(self, network: SpectralNet, ends: Ends | None = None, dtype: torch.dtype = torch.float32) -> None:
         self.network, self.ends = network, ends
         self._workspace = Workspace(network.band_offset.device)

@@ -26,6 +26,8 @@ def phase_look_ahead(stft: FrameSTFT) -> int:
 class Analysis:
     """Samples (B, n * hop_length) -> spectra (B, m, bins)."""
 
+    STATE = ("_kept",)
+
     def __init__(self, stft: FrameSTFT, ends: Ends | None = None) -> None:
         self.stft, self.ends = stft, ends
         self._kept: Tensor | None = None
@@ -57,6 +59,8 @@ class OverlapAdd:
     The least squares signal of `FrameSTFT.synthesis`, but not cut where its first frame is centred. Frames are added
     in the same order whatever the pieces are, so that pieces change no bit: Griffin-Lim would make much of little.
     """
+
+    STATE = ("_kept",)
 
     def __init__(self, stft: FrameSTFT, ends: Ends | None = None) -> None:
         self.stft, self.ends = stft, ends
@@ -112,23 +116,25 @@ class OverlapAdd:
 class Synthesis:
     """Spectra (B, n, bins) -> samples (B, m * hop_length)."""
 
+    STATE = ("_skip", "_owed")
+
     def __init__(self, stft: FrameSTFT, ends: Ends | None = None) -> None:
         self.stft, self._overlap_add = stft, OverlapAdd(stft, ends)
         self._line = DelayLine()
-        self._skip, self._frames, self._given = stft.before, 0, 0
+        self._skip, self._owed = stft.before, 0  # samples to leave out, frames whose samples are to come
 
     def push(self, spectra: Tensor | None, last: bool) -> Tensor | None:
         """The samples that are settled, in whole frames."""
         hop = self.stft.hop_length
-        self._frames += 0 if spectra is None else spectra.shape[1]
+        self._owed += positions(spectra)
         self._line.push(self._overlap_add.push(spectra, last))
         if self._skip:  # what lies before the first sample
             skipped = min(self._skip, self._line.held)
             self._skip -= skipped
             if skipped:
                 self._line.take(skipped)
-        ready = self._frames - self._given if last else self._line.held // hop
-        self._given += ready
+        ready = self._owed if last else self._line.held // hop
+        self._owed -= ready
         return self._line.take(ready * hop) if ready > 0 else None
 
 
@@ -138,13 +144,16 @@ class PhaseStep:
     From spectrum to spectrum without cutting the samples between into frames, which would delay them by one more.
     """
 
+    STATE = ("_kept", "_blank", "_owed", "given")
+
     def __init__(self, stft: FrameSTFT, first: bool, ends: Ends | None = None) -> None:
         self.stft, self.first, self.ends = stft, first, ends
         self._overlap_add, self._before = OverlapAdd(stft, ends), DelayLine()
         self._kept: Tensor | None = None
-        self._samples = self._frames = 0
+        self._blank = self._owed = stft.before  # samples before the signal, and up to the end of what has arrived
+        self._samples = 0
         self.given = 0
-        """Frames that are done."""
+        """Frames of `magnitudes` that are done."""
 
     def push(
         self, spectra: Tensor | None, magnitudes: Window, previous: Tensor | None, last: bool
@@ -153,7 +162,7 @@ class PhaseStep:
 
         Args:
             spectra: of this iteration.
-            magnitudes: wanted, of all frames from `given` on.
+            magnitudes: wanted, of all frames from that of `given` on.
             previous: the signal of the last iteration, from the first sample of the first window on; None in the first.
             last: whether the signal ends here.
 
@@ -162,12 +171,11 @@ class PhaseStep:
         """
         stft, hop = self.stft, self.stft.hop_length
         self._before.push(previous)
-        self._frames += positions(spectra)
+        self._owed += positions(spectra) * hop
         signal = self._overlap_add.push(spectra, last)
         if signal is None:
             return None, None
         signal = self._inside(signal, last)
-        self._samples += signal.shape[1]
         step = signal if self.first else torch.sub(signal, self._before.take(signal.shape[1]), alpha=STEP_BACK)
         joined = step if self._kept is None else torch.cat([self._kept, step], 1)
         count = max((joined.shape[1] - stft.n_fft) // hop + 1, 0)
@@ -179,13 +187,14 @@ class PhaseStep:
 
     def _inside(self, samples: Tensor, last: bool) -> Tensor:
         """Zeros where the windows of the outermost frames reach beyond the signal."""
-        before, hop = self.stft.before, self.stft.hop_length
-        if self._samples < before:
-            samples[:, : before - self._samples] = 0
+        if self._blank:
+            samples[:, : self._blank] = 0
         if last:
-            samples[:, max(before + self._frames * hop - self._samples, 0) :] = 0
+            samples[:, max(self._owed, 0) :] = 0
         if self.ends is not None:
-            samples = self.ends.clear(samples, self._samples, hop, before)
+            samples = self.ends.clear(samples, self._samples, self.stft.hop_length, self.stft.before)
+        self._blank, self._owed = max(self._blank - samples.shape[1], 0), self._owed - samples.shape[1]
+        self._samples += samples.shape[1]
         return samples
 
 

@@ -1,0 +1,158 @@
+"""Many streams of speech, each at its own place, computed as one batch."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from wavediff.arguments import Values, whole
+from wavediff.diffusion.noise import MAX_SEED
+from wavediff.engine import StreamedVocoder, twin_of
+from wavediff.engine.company import Company, standing
+from wavediff.errors import MelError, SamplingError
+from wavediff.mel import MelSpec, in_dialect
+from wavediff.pipelines.clipping import Clipping
+from wavediff.pipelines.vocoder import Vocoder
+
+
+class StreamPool:
+    """Streams of one vocoder that begin and end when they like, and are pushed together.
+
+    The speech of each is that of `Vocoder.stream` with `low_latency`, which computes every stream by itself; company
+    changes less than 1e-4. Streams that are given equally many frames are one batch from a few frames after their
+    beginning on.
+
+    >>> from wavediff import StreamPool, Vocoder
+    >>> vocoder = Vocoder.from_pretrained(device="cpu")
+    >>> mel = vocoder.mel(0.1 * torch.randn(7680), 22_050)[0]
+    >>> pool = StreamPool(vocoder, num_steps=1)
+    >>> one, other = pool.open(seed=1), pool.open(seed=2)
+    >>> pieces = [pool.push({one: frames, other: frames})[one] for frames in mel.split(10, dim=-1)]
+    >>> torch.cat([*pieces, pool.close(one)]).shape
+    torch.Size([7680])
+
+    Args:
+        vocoder: whose network `streams`.
+        num_steps, schedule, sampler, mel_spec: as `Vocoder.decode` takes them; of all streams.
+
+    Raises:
+        ConfigError: the network does not stream.
+        MelError: the mels are of another framing than the model's.
+        SamplingError: steps, schedule or sampler are not possible.
+    """
+
+    def __init__(
+        self,
+        vocoder: Vocoder,
+        num_steps: int | None = None,
+        *,
+        schedule: str | Sequence[float] | None = None,
+        sampler: str | None = None,
+        mel_spec: MelSpec | str | None = None,
+    ) -> None:
+        self.vocoder, self.plan = vocoder, vocoder.plan(num_steps, schedule, sampler)
+        self._joins, self._given = twin_of(vocoder.denoiser).joins, vocoder._dialect(mel_spec)
+        if self._given.framing != vocoder.mel_spec.framing:
+            raise MelError(
+                f"mel_spec: {self._given.name} is of framing {self._given.framing}, the model of "
+                f"{vocoder.mel_spec.framing}; use Vocoder.stream, which holds a frame back"
+            )
+        self._streams: dict[int, StreamedVocoder] = {}
+        self._clipping: dict[int, Clipping] = {}
+        self._companies: dict[tuple[int, ...], Company] = {}
+        self._opened = 0
+
+    def open(self, seed: int = 0) -> int:
+        """Begin a stream whose noise `seed` decides.
+
+        Returns:
+            What it is called in `push` and `close`.
+
+        Raises:
+            SamplingError: the seed is not possible.
+        """
+        seed = whole(seed, "seed", 0, MAX_SEED, SamplingError)
+        self._opened += 1
+        self._streams[self._opened] = self.vocoder._streamed(self.plan, [seed], None)
+        self._clipping[self._opened] = Clipping()
+        return self._opened
+
+    def push(self, mels: Mapping[int, Values]) -> dict[int, Tensor]:
+        """The next frames (n_mels, n) of some of the streams -> the speech (m,) of each that is settled.
+
+        Raises:
+            MelError: there is no such stream, or its frames are no mel of the dialect; then nothing was pushed.
+            SamplingError: an evaluation gave NaN.
+        """
+        frames = {stream: self._checked(stream, mel) for stream, mel in mels.items()}
+        groups: dict[Hashable, list[tuple[int, ...]]] = defaultdict(list)
+        for members, streamed in self._units(frames):
+            sizes = [frames[stream].shape[-1] for stream in members]
+            groups[(standing(streamed), sizes[0]) if self._joins else members].append(members)
+        speech: dict[int, Tensor] = {}
+        for units in groups.values():
+            members, streamed = self._together(units)
+            part = self.vocoder._push(streamed, torch.cat([frames[stream] for stream in members]), False)
+            part = torch.empty(len(members), 0) if part is None else part
+            for stream, samples in zip(members, part, strict=True):
+                self._clipping[stream].count(samples)
+                speech[stream] = samples
+        return speech
+
+    def close(self, stream: int) -> Tensor:
+        """End a stream: the rest of its speech (n,).
+
+        Raises:
+            MelError: there is no such stream, or it had no frames.
+        """
+        self._known(stream)
+        self._leave(stream)
+        part = self.vocoder._push(self._streams.pop(stream), None, True)
+        clipping = self._clipping.pop(stream)
+        if part is None:
+            raise MelError(f"stream {stream}: ended without a frame; a mel needs at least one")
+        clipping.count(part)
+        clipping.warn()
+        return part[0]
+
+    def _units(self, frames: Mapping[int, Tensor]) -> list[tuple[tuple[int, ...], StreamedVocoder]]:
+        """The companies and single streams that are to be pushed; companies whose members are not all are parted."""
+        for members in list(self._companies):
+            sizes = {frames[stream].shape[-1] if stream in frames else 0 for stream in members}
+            if len(sizes) > 1:
+                self._leave(members[0])
+        units = [(members, company.machine) for members, company in self._companies.items() if members[0] in frames]
+        taken = {stream for members, _ in units for stream in members}
+        return units + [((stream,), self._streams[stream]) for stream in frames if stream not in taken]
+
+    def _together(self, units: list[tuple[int, ...]]) -> tuple[tuple[int, ...], StreamedVocoder]:
+        """One company of several units, or the unit that there is."""
+        if len(units) > 1:
+            members = tuple(stream for unit in units for stream in unit)
+            for unit in units:
+                self._leave(unit[0])
+            machine = self.vocoder._streamed(self.plan, [0] * len(members), None)
+            self._companies[members] = Company(machine, [self._streams[stream] for stream in members])
+        else:
+            members = units[0]
+        company = self._companies.get(members)
+        return members, self._streams[members[0]] if company is None else company.machine
+
+    def _leave(self, stream: int) -> None:
+        """Part the company that a stream is in, if it is in one."""
+        for members in [members for members in self._companies if stream in members]:
+            self._companies.pop(members).part()
+
+    def _checked(self, stream: int, mel: Values) -> Tensor:
+        self._known(stream)
+        frames = in_dialect(mel, self._given, self.vocoder.mel_spec, source=f"stream {stream}", warn=False)
+        if len(frames) != 1:
+            raise MelError(f"stream {stream}: a batch of {len(frames)} mels; open a stream for each")
+        return torch.clone(frames.detach())
+
+    def _known(self, stream: int) -> None:
+        if stream not in self._streams:
+            raise MelError(
+                f"stream {stream}: there is none of that name; take what `open` returned, before its `close`"
+            )
