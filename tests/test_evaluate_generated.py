@@ -239,7 +239,7 @@ def test_tables_show_classes_distances_and_faults(
         assert any(line.startswith(row) for line in lines), row
     assert err == ""
     _, err = run([real, good, "--classifier", classifier_file], capsys)
-    assert "36/36" in err
+    assert err == ""  # no terminal, and too short for a line of progress
 
 
 def test_json_goes_to_stdout_and_to_a_file_that_is_not_overwritten(

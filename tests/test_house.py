@@ -272,4 +272,4 @@ def test_the_readme_lists_every_mel_preset() -> None:
 def test_the_recipe_tests_find_every_recipe() -> None:
     recipes = REPOSITORY / "recipes"
     found = set(recipes.glob("*/*.yaml"))  # as tests/test_training.py, which runs a step of each
-    assert set(recipes.rglob("*.y*ml")) == found
+    assert {path for path in recipes.rglob("*.y*ml") if path.parent.name != "site"} == found

@@ -30,7 +30,7 @@ def outputs(vocoder: Vocoder) -> Iterator[Tensor]:
     yield from vocoder.states(mel, 1)
     generator = Generator.from_pretrained(device="cpu")
     yield generator.generate(**SHORT)
-    yield generator.generate(loop=True, **SHORT)
+    yield generator.generate(loop=True, **SHORT | {"label": "engine"})
     yield generator.vary(waveform[:2000], 22_050, num_steps=1)
     yield generator.inpaint(waveform[:2000], 22_050, 0.02, 0.04, num_steps=1)
     yield generator.interpolate(0, 1, count=2, **SHORT)

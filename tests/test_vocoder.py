@@ -336,7 +336,8 @@ def test_demo_leaves_sound_and_a_picture(
     out = tmp_path / "demo"
     arguments = ["demo", "-o", str(out), "--clip", str(clip), "--checkpoint", str(model_file), "--quiet"]
     assert main(arguments) == 0
-    assert main(arguments) == 0  # a second run replaces the first
+    assert main(arguments) == 2  # a second run replaces the first only if it is told to
+    assert main([*arguments, "--overwrite"]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["original.wav", "spectrogram.png", "vocoded.wav"]
     assert (out / "spectrogram.png").read_bytes()[:4] == b"\x89PNG"
     captured = capsys.readouterr().out

@@ -219,7 +219,7 @@ def _one_line_errors(batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, An
     try:
         yield from batches
     except DataError as error:  # from a worker it arrives with a traceback in its message
-        raise DataError(str(error).splitlines()[-1].removeprefix("wavediff.errors.DataError: ")) from error
+        raise DataError(str(error).rpartition("wavediff.errors.DataError: ")[2].strip()) from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         if "DataLoader timed out" in reason:

@@ -52,6 +52,8 @@ class Diagnosis:
         form: What else the values look like than a preset's mel; then `dialects` are those of the mel behind it.
         transposed: Whether the axes look swapped; the rest is said of the mel with its axes put right.
         unlike: Whether the values are possible, but unlike speech in any preset, so that `dialects` is a guess.
+        deviation: Mean square deviation of the likeliest from speech, 1 for speech like that of the tables; infinite
+            where nothing was compared.
         chances: Probability of each preset that was compared, in [0, 1], under the same condition as `certainty`.
     """
 
@@ -61,6 +63,7 @@ class Diagnosis:
     form: Form = ""
     transposed: bool = False
     unlike: bool = False
+    deviation: float = math.inf
     chances: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -220,8 +223,8 @@ def _judge(mel: Tensor, specs: dict[str, MelSpec], own: MelSpec | None) -> Diagn
     chances = dict(zip(ranked, evidence.softmax(0).tolist(), strict=True))
     certainty = sum(chances[name] for name in tied)
     others = [name for name in ranked if name not in tied] + [name for name in fitting if name not in fits]
-    unlike = min(fit.deviation for fit in fits.values()) > _UNLIKE
-    return Diagnosis(tuple(tied), tuple(others), certainty, unlike=unlike, chances=chances)
+    unlike, deviation = min(fit.deviation for fit in fits.values()) > _UNLIKE, fits[ranked[0]].deviation
+    return Diagnosis(tuple(tied), tuple(others), certainty, unlike=unlike, deviation=deviation, chances=chances)
 
 
 def _plain_form(mel: Tensor) -> Form:
