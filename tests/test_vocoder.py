@@ -334,7 +334,7 @@ def test_demo_leaves_sound_and_a_picture(
     model_file: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     out = tmp_path / "demo"
-    arguments = ["demo", "-o", str(out), "--clip", str(clip), "--checkpoint", str(model_file), "--quiet"]
+    arguments = ["demo", "-o", str(out), "--clip", str(clip), "--checkpoint", str(model_file)]
     assert main(arguments) == 0
     assert main(arguments) == 2  # a second run replaces the first only if it is told to
     assert main([*arguments, "--overwrite"]) == 0
