@@ -31,6 +31,24 @@ def test_a_closed_stream_does_not_stop_the_work(closed: str, tmp_path: Path) -> 
     assert (tmp_path / "b.wav").read_bytes()[:4] == b"RIFF"
 
 
+CLOSED = """
+import os, sys
+os.close(0), os.close(1), os.close(2)
+sys.stdout = sys.stderr = None
+from wavediff.cli.main import _mend_streams
+_mend_streams()
+if os.open(os.devnull, os.O_RDONLY) < 3:
+    os._exit(3)
+print("to nobody"), print("to nobody", file=sys.stderr), sys.stdout.flush(), sys.stderr.flush()
+os._exit(7)
+"""
+
+
+def test_a_closed_descriptor_is_filled_and_what_is_said_goes_to_nobody() -> None:
+    """Else the next file that is opened would be standard output, and a library's print would be in it."""
+    assert subprocess.run([sys.executable, "-c", CLOSED], check=False).returncode == 7
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 @pytest.mark.parametrize("arguments", ["info missing.wav", "frobnicate", "vocode"])
 def test_an_error_keeps_its_status_where_a_stream_is_closed(arguments: str, closed: str, tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ KINDS = [
         "cli/main.py",
         "test_cli_streams.py",
         {
+            "os.open(os.devnull, os.O_RDWR)": ("test_a_closed_descriptor_is_filled", "pass"),
+            "if stream is None or stream.closed:": "test_a_closed_descriptor_is_filled",
             'stream.reconfigure(errors="backslashreplace")': ("test_a_name_that_the_encoding_lacks", "pass"),
         },
     ),
