@@ -5,7 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from clips import RATE, write_manifests
+from torch import Tensor
+
+from wavediff.training import TrainingModule
 
 MEL = {"sample_rate": RATE, "n_fft": 256, "win_length": 256, "hop_length": 64, "n_mels": 20, "f_max": 4000.0}
 
@@ -55,3 +59,17 @@ def arguments(config: Path, *options: str) -> list[str]:
 def command(config: Path, *options: str) -> list[str]:
     """The same as a process."""
     return [sys.executable, "-m", "wavediff.cli.main", *arguments(config, *options)]
+
+
+def losses_of_steps(
+    module: TrainingModule, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer, steps: int
+) -> list[float]:
+    """The losses of a batch, each before the step that lowers it."""
+    losses = []
+    for _ in range(steps):
+        loss = module.loss(batch).mean
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from runs import losses_of_steps
 from torch import Tensor, nn
 
 from wavediff import Vocoder
@@ -81,13 +82,7 @@ def test_it_trains_a_step(config: ModelConfig) -> None:
     module = VocoderModule(SPEC, config.backbone, config.schedule, "v", objective=objective)
     waveform = read_audio(CLIP)[0][8192:24576].reshape(2, 8192)
     batch = {"waveform": waveform, "length": torch.tensor([8192, 8192]), "seed": torch.tensor([0, 1])}
-    optimizer, losses = torch.optim.SGD(module.parameters(), 1e-3), []
-    for _ in range(2):
-        loss = module.loss(batch).mean
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = losses_of_steps(module, batch, torch.optim.SGD(module.parameters(), 1e-3), 2)
     assert losses[1] < losses[0]
 
 

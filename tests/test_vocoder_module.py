@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from runs import arguments, recipe
+from runs import arguments, losses_of_steps, recipe
 from torch import Tensor
 
 from wavediff import Vocoder
@@ -59,13 +59,7 @@ def test_any_network_trains_and_decodes_with_any_process(parts: tuple[Any, ...],
     torch.manual_seed(0)
     backbone, schedule, prediction, prior, objective = parts
     module = VocoderModule("hifigan", backbone, schedule, prediction, prior, objective)
-    optimizer, losses = torch.optim.Adam(module.parameters(), 3e-3), []
-    for _ in range(6):
-        loss = module.loss(batch)
-        optimizer.zero_grad()
-        loss.mean.backward()
-        optimizer.step()
-        losses.append(loss.mean.item())
+    losses = losses_of_steps(module, batch, torch.optim.Adam(module.parameters(), 3e-3), 6)
     assert losses[-1] < losses[0]
     validation = module.validation_losses(batch)
     assert validation == module.validation_losses(batch)
@@ -109,13 +103,7 @@ class CleanRegression(Objective):
 def test_an_objective_from_outside_trains(batch: dict[str, Tensor]) -> None:
     torch.manual_seed(0)
     module = VocoderModule("hifigan", SAMPLES, DiscreteSchedule(), "v", objective=CleanRegression(0.7))
-    optimizer, losses = torch.optim.Adam(module.parameters(), 3e-3), []
-    for _ in range(4):
-        loss = module.loss(batch).mean
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = losses_of_steps(module, batch, torch.optim.Adam(module.parameters(), 3e-3), 4)
     assert losses[-1] < losses[0]
     assert set(module.validation_losses(batch)) == {"loss_of_1_steps", "loss_of_4_steps"}
 
