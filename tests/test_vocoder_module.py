@@ -28,8 +28,8 @@ from wavediff.diffusion import (
 )
 from wavediff.diffusion.losses import Distance, Loss
 from wavediff.diffusion.losses.noise_regression import Process
-from wavediff.errors import ConfigError
-from wavediff.mel import MelSpec
+from wavediff.errors import ConfigError, MelError
+from wavediff.mel import MelSpec, MelTransform
 from wavediff.models.checkpoint import load_checkpoint
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.training import VocoderModule
@@ -106,6 +106,17 @@ def test_an_objective_from_outside_trains(batch: dict[str, Tensor]) -> None:
     losses = losses_of_steps(module, batch, torch.optim.Adam(module.parameters(), 3e-3), 4)
     assert losses[-1] < losses[0]
     assert set(module.validation_losses(batch)) == {"loss_of_1_steps", "loss_of_4_steps"}
+
+
+def test_validation_takes_every_mel_of_a_batch_as_its_own(batch: dict[str, Tensor]) -> None:
+    """Also one that looks like another dialect's, which a user is asked about: a run must not end at it."""
+    module = VocoderModule("hifigan", FRAMES, CosineSchedule(), "v", GUESS, REGRESSION)
+    waveform = read_audio(CLIP)[0][None, : 384 * 256]
+    mel = MelTransform(MelSpec.preset("espnet"))(waveform)[..., :384]
+    with pytest.raises(MelError, match="not of hifigan"):
+        Vocoder(module.config, module.denoiser).decode(mel, 1)
+    foreign = {"waveform": waveform, "mel": mel, "length": torch.tensor([384 * 256]), "seed": torch.tensor([0])}
+    assert all(loss.isfinite() for loss in module.validation_losses(foreign).values())
 
 
 def test_white_noise_makes_no_guesses() -> None:

@@ -56,7 +56,7 @@ def main() -> None:
         systems["Griffin-Lim, 60 iterations"] = lambda mel: griffin_lim(mel, vocoder.mel_spec)
     for steps in args.steps:
         systems[f"wavediff, {steps}"] = functools.partial(
-            vocoder.decode, num_steps=steps, sampler=args.sampler, seed=args.seed
+            vocoder.decode, num_steps=steps, sampler=args.sampler, seed=args.seed, mel_spec=vocoder.mel_spec
         )
     utterances = read_manifest(args.manifest)
     print(

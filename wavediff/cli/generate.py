@@ -141,11 +141,11 @@ def _finished(args: argparse.Namespace, sound: Any, sample_rate: int) -> Any:
 
 
 def _judge(args: argparse.Namespace, labels: list[str | None], sample_rate: int) -> Any:
+    if args.best_of is None:
+        return None
     from wavediff.cli.candidates import Judge
     from wavediff.metrics.classifier import load_classifier
 
-    if args.best_of is None:
-        return None
     return Judge(load_classifier(args.classifier).classifier, sample_rate, list(dict.fromkeys(labels)))
 
 

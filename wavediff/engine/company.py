@@ -24,17 +24,13 @@ class Company:
     """
 
     def __init__(self, machine: StreamedVocoder, members: Sequence[StreamedVocoder]) -> None:
-        self.machine, self.members = machine, members
+        self.machine = machine
         self._parts = list(zip(_parts(machine), *map(_parts, members), strict=True))
         for whole, *each in self._parts:
             for name in _names(whole):
                 setattr(whole, name, _joined([getattr(part, name) for part in each]))
             for name in _names_of_each(whole):
                 setattr(whole, name, [item for part in each for item in getattr(part, name)])
-
-    def push(self, mels: Tensor, last: bool) -> Tensor | None:
-        """As `StreamedVocoder.push`, a row for each member."""
-        return self.machine.push(mels, last)
 
     def part(self) -> None:
         """Give every member what is its own; before one of them is pushed in other company."""

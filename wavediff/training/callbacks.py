@@ -98,7 +98,7 @@ class AudioLogger(Callback):
         vocoder = Vocoder(module.config, module.denoiser)
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ClippingWarning)  # a network at its beginning is loud
-            speech = vocoder.decode(module.mel(batch)[: self.count], seed=0)
+            speech = vocoder.decode(module.mel(batch)[: self.count], seed=0, mel_spec=vocoder.mel_spec)
         for index, (reference, synthesised) in enumerate(zip(waveform.cpu(), speech.cpu(), strict=True)):
             writer.add_audio(f"clip{index}/reference", reference, step, rate)
             writer.add_audio(f"clip{index}/synthesised", synthesised, step, rate)

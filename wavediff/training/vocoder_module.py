@@ -97,6 +97,6 @@ def sampled_losses(module: MelDenoiserModule, batch: dict[str, Tensor], distance
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ClippingWarning)  # a network at its beginning is loud
         for steps in VALIDATION_STEPS:
-            speech = vocoder.decode(mel, steps, seed=batch["seed"].tolist())
+            speech = vocoder.decode(mel, steps, seed=batch["seed"].tolist(), mel_spec=vocoder.mel_spec)
             losses[f"loss_of_{steps}_steps"] = distance(speech * valid, waveform * valid).mean()
     return losses
