@@ -18,6 +18,8 @@ from wavediff.backbones.diffwave import DiffWave, ResidualLayer
 from wavediff.backbones.embeddings import SQRT_HALF
 from wavediff.engine.lines import DelayLine, Ends
 from wavediff.engine.sampled_mels import MEL_REACH, SampledMels
+from wavediff.engine.stream_prior import Whitening
+from wavediff.engine.stream_stft import analysis_look_ahead, synthesis_look_ahead
 from wavediff.engine.streams import Streams
 from wavediff.engine.workspace import Workspace
 
@@ -96,14 +98,25 @@ class StreamedDiffWave:
             for index, (layer, part) in enumerate(zip(network.layers, weights, strict=True))
         ]
         self._line, self._samples, self._given = DelayLine(), 0, 0
+        self._whitening = None if network.stft is None else Whitening(network.stft, ends)
 
     @property
     def position(self) -> int:
         """The first position whose mel will be read again."""
         return self._layers[-1].given
 
+    def condition(self, conditions: Sequence[Condition]) -> None:
+        """Of the next pieces of frames, before the samples that need them."""
+        if self._whitening is not None:
+            self._whitening.conditions.extend(conditions)
+
     def push(self, x_t: Tensor | None, last: bool) -> Tensor | None:
         """Noisy samples (B, n) -> the prediction that is settled."""
+        if self._whitening is None:
+            return self._layered(x_t, last)
+        return self._whitening.push(x_t, self._layered, last)
+
+    def _layered(self, x_t: Tensor | None, last: bool) -> Tensor | None:
         network = self.network
         self._line.push(x_t)
         self._samples += 0 if x_t is None else x_t.shape[1]
@@ -260,11 +273,17 @@ class DiffWaveStreams(Streams):
         """Conditions of the next pieces of frames."""
         self.mels.forget(min(evaluation.position for evaluation in self._evaluations))
         self.mels.push(prepared, last)
+        for evaluation in self._evaluations:
+            evaluation.condition(prepared)
 
     @staticmethod
     def look_ahead(network: DiffWave) -> int:
-        """The reach of its convolutions."""
-        return network.frame * sum(layer.dilation for layer in network.layers)  # type: ignore[misc]
+        """The reach of its convolutions, and of the transforms around them."""
+        reach = network.frame * sum(layer.dilation for layer in network.layers)  # type: ignore[misc]
+        if network.stft is not None:
+            frames = analysis_look_ahead(network.stft) + synthesis_look_ahead(network.stft)
+            reach += 2 * frames * network.stft.hop_length
+        return reach
 
     @staticmethod
     def piece(network: DiffWave, batch: int) -> int:
