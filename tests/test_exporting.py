@@ -37,7 +37,9 @@ CENTRED = dataclasses.replace(MelSpec.preset("tacotron2"), hop_length=200)  # ho
 TINY = DiffWaveConfig(channels=4, layers=2, dilation_cycle=2)
 CONFIGS = {
     "white": ModelConfig(TINY, mel=SPEC),
-    "shaped": ModelConfig(DiffWaveConfig(4, layers=1, dilation_cycle=1), mel=SPEC, prior=PriorConfig(power=0.5)),
+    "whitened": ModelConfig(
+        DiffWaveConfig(4, 1, 1, whitened=True), prediction="v", mel=SPEC, prior=PriorConfig(power=0.5)
+    ),
     "guessing": ModelConfig(
         SpectralConfig(bands=16, channels=4, layers=1),
         CosineSchedule(),
@@ -104,7 +106,7 @@ def exported(vocoder: Vocoder, path: Path, what: What, plan: Plan | None) -> Exp
 
 SAMPLERS = {
     "white, ddpm": ("white", "ddpm", 3, ".onnx"),
-    "shaped, dpmpp-2m-sde": ("shaped", "dpmpp-2m-sde", 2, ".onnx"),
+    "whitened, dpmpp-2m-sde": ("whitened", "dpmpp-2m-sde", 2, ".onnx"),
     "guessing, ddim": ("guessing", "ddim", 1, ".pt2"),
     "voice, ddim": ("voice", "ddim", 1, ".onnx"),
     "bundled": ("bundled", None, 1, ".onnx"),
