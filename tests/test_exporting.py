@@ -151,6 +151,12 @@ def test_the_sampler_is_decode_of_the_same_noise(sampler: Exported, items: int, 
     torch.testing.assert_close(speech, expected, rtol=0, atol=2e-3 if vocoder.config.prior.harmonic else 1e-4)
 
 
+def test_spectra_of_nothing_become_no_nan(sampler: Exported) -> None:
+    frames, draws = 9, int(sampler.read["draws"])
+    nothing = torch.zeros(1, draws, frames * sampler.vocoder.hop_length)
+    assert sampler.run(mel=mels(sampler.vocoder, 1, frames), noise=nothing).isfinite().all()
+
+
 @pytest.mark.parametrize(("items", "frames"), BATCHES)
 def test_the_step_is_the_denoiser(step: Exported, items: int, frames: int) -> None:
     mel = mels(step.vocoder, items, frames)
