@@ -15,8 +15,9 @@ from vocoders import untrained
 
 from wavediff import Vocoder, arguments
 from wavediff.backbones import DiffWaveConfig, SpectralConfig
-from wavediff.diffusion import CosineSchedule, DiscreteSchedule, NoiseRegression, PriorConfig, SignalRegression
+from wavediff.diffusion import CosineSchedule, DiscreteSchedule, NoiseRegression, PriorConfig, SignalRegression, noise
 from wavediff.engine.lines import Ends
+from wavediff.errors import SamplingError
 from wavediff.mel import MelSpec
 from wavediff.models.config import ModelConfig
 from wavediff.training import AdversarialModule, AutoencoderModule, ClassifierModule, SoundModule, VocoderModule
@@ -62,9 +63,10 @@ def gpu() -> Iterator[Counts]:
 
 
 @pytest.fixture(autouse=True)
-def one_thread(two_threads: None) -> None:
-    """Thousands of tiny operations gain nothing by a second one."""
+def one_thread(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of tiny operations gain nothing by a second one. The CPU draws the noise of a GPU, to be compared."""
     torch.set_num_threads(1)
+    monkeypatch.setattr(noise, "counts_on", lambda device: True)
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
@@ -153,6 +155,59 @@ def test_a_training_step_computes_on_its_device_alone_what_it_computes_on_a_cpu(
             return
         for ours, theirs in zip(found, expected[1], strict=True):
             torch.testing.assert_close(host(ours), theirs, atol=1e-5, rtol=1e-3)
+
+
+LAUNCHES = {"frames": 500, "voice": 550, "samples": 950, "folded": 850}  # of a decode in the default steps
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_decode_launches_little_whatever_the_number_of_items_and_waits_after_the_walk(name: str, gpu: Counts) -> None:
+    vocoder = untrained(CONFIGS[name]).to("cuda")
+    found = []
+    for lengths in (None, [24, 10, 17, 20, 11]):
+        for items in (2, 5):
+            mel = mels(SPEC, items).to("cuda")
+            vocoder.decode(mel)  # tables are copied at the first time
+            gpu.clear()
+            vocoder.decode(mel, lengths=lengths and lengths[:items])
+            found.append(gpu.launches.total())
+            # The mel is checked on the CPU; then one look for NaN and one for clipping.
+            assert [line.split(":")[0] for line in gpu.waits] == [
+                "pipelines/vocoder.py",
+                "diffusion/walk.py",
+                "pipelines/clipping.py",
+            ]
+            assert (gpu.waits.total(), gpu.copies.total()) == (3, 0)
+    assert found[0] == found[1] <= LAUNCHES[name]
+    assert found[2] == found[3] <= 1.5 * LAUNCHES[name]
+
+
+def test_lengths_that_do_not_differ_cost_nothing(gpu: Counts) -> None:
+    vocoder, mel = untrained(CONFIGS["frames"]).to("cuda"), mels(SPEC)
+    counts = []
+    for lengths in (None, None, [24, 24, 24]):
+        gpu.clear()
+        vocoder.decode(mel, lengths=lengths)
+        counts.append(gpu.launches.total())
+    assert counts[1] == counts[2]
+
+
+def test_what_does_not_fit_the_memory_is_computed_in_pieces(gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
+    vocoder, mel = untrained(CONFIGS["frames"]).to("cuda"), mels(SPEC, 1, 200)
+    whole, told = vocoder.decode(mel), []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (1 << 20, 1 << 30))
+    pieces = vocoder.decode(mel, on_step=lambda _, total: told.append(total))
+    torch.testing.assert_close(host(pieces), host(whole), atol=1e-4, rtol=0)
+    assert told == [7] * 7
+
+
+def test_a_step_that_gives_nan_is_named_after_the_walk(gpu: Counts) -> None:
+    vocoder = untrained(CONFIGS["frames"]).to("cuda")
+    for way in ("decode", "stream"):
+        with torch.no_grad():
+            vocoder.denoiser.backbone.band_offset.fill_(torch.nan)  # type: ignore[union-attr,operator]
+        with pytest.raises(SamplingError, match="step 1 of 2 gave NaN"):
+            WAYS[way](vocoder, mels(SPEC))
 
 
 def left_on_the_cpu(self: Ends, start: int, count: int, unit: int = 1, offset: int = 0) -> Tensor:

@@ -42,6 +42,44 @@ def combined(terms: Terms, signals: Mapping[int, Tensor]) -> Tensor:
     return functools.reduce(torch.add, (value * signals[i] if value != 1 else signals[i] for i, value in terms))
 
 
+class Steps:
+    """Notices the step that gave NaN or infinite samples: on a CPU at once, on a GPU where it is asked, since every
+    look at a value waits for the device.
+
+    Args:
+        total: steps in all.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._seen: list[tuple[int, Tensor]] = []
+
+    def see(self, number: int, x: Tensor) -> None:
+        """What step `number` of 1 ... total gave.
+
+        Raises:
+            SamplingError: on a CPU, as `check`.
+        """
+        self._seen.append((number, x.sum()))  # finite if all of it is
+        if x.device.type == "cpu":
+            self.check()
+
+    def check(self) -> None:
+        """Look at all that was seen.
+
+        Raises:
+            SamplingError: a step gave NaN or infinite samples.
+        """
+        seen, self._seen = self._seen, []
+        finite = torch.stack([total for _, total in seen]).isfinite().tolist() if seen else []
+        for (number, _), good in zip(seen, finite, strict=True):
+            if not good:
+                raise SamplingError(
+                    f"step {number} of {self.total} gave NaN or infinite samples; use another checkpoint, schedule or "
+                    "precision"
+                )
+
+
 def walk(
     estimate: Callable[[Tensor, float], Tensor], unrolled: Unrolled, start: Tensor, draws: Iterator[Tensor]
 ) -> Iterator[Tensor]:
@@ -80,20 +118,18 @@ def states(
         noise: from which fresh noise is drawn, item by item.
 
     Raises:
-        SamplingError: a step gave NaN, or the sampler is not linear in the estimates.
+        SamplingError: a step gave NaN, which a GPU says after the last; or the sampler is not linear in the estimates.
     """
 
     def at(x: Tensor, t: float) -> Tensor:
         return estimate(x, torch.full((len(x),), t, dtype=torch.float64, device=x.device))
 
-    total, unrolled = len(plan.times) - 1, unroll(plan, schedule)
+    unrolled, steps = unroll(plan, schedule), Steps(len(plan.times) - 1)
     draws = (noise.normal(x_t.shape[1], x_t.dtype) for _ in range(unrolled.draws))
     for number, x in enumerate(walk(at, unrolled, x_t, draws), 1):
-        if not x.isfinite().all():
-            raise SamplingError(
-                f"step {number} of {total} gave NaN or infinite samples; use another checkpoint, schedule or precision"
-            )
+        steps.see(number, x)
         yield x
+    steps.check()
 
 
 def denoise(

@@ -9,11 +9,10 @@ from wavediff.engine.graphed_network import GraphedNetwork
 from wavediff.engine.pieces import Pieces
 from wavediff.engine.precision import warn_if_slow_in_bfloat16
 from wavediff.engine.registry import fused_of, streams_of
-from wavediff.engine.streaming import GPU_FRAMES, StreamedVocoder, frames_at_once, look_ahead, twin_of
+from wavediff.engine.streaming import StreamedVocoder, frames_at_once, look_ahead, twin_of
 from wavediff.engine.triton_diffwave import available
 
 __all__ = [
-    "GPU_FRAMES",
     "Pieces",
     "StreamedVocoder",
     "accelerate",

@@ -170,14 +170,18 @@ def pseudo_inverse(mel: Values, spec: MelSpec | str, *, iterations: int = 0) -> 
     mel = as_mel(mel, spec)
     with torch.autocast(mel.device.type, enabled=False):
         bands = expand(mel.float(), spec)
-        magnitude = (_inverse_filterbank(spec).to(bands.device) @ bands).clamp(min=_LEAST_MAGNITUDE)
-        weights = (filterbank(spec) * stft_scale(spec)).to(bands.device)
+        inverse, weights = _inversion(spec, bands.device)
+        magnitude = (inverse @ bands).clamp(min=_LEAST_MAGNITUDE)
         wanted = weights.T @ bands
         for _ in range(iterations):
             magnitude = magnitude * wanted / (weights.T @ (weights @ magnitude)).clamp(min=1e-30)
         return magnitude.clamp(min=_LEAST_MAGNITUDE)
 
 
-@functools.lru_cache(maxsize=8)
-def _inverse_filterbank(spec: MelSpec) -> Tensor:
-    return torch.linalg.pinv(filterbank(spec).double() * stft_scale(spec)).float()
+@functools.cache  # a copy to a GPU would wait for it in every decode; kept for good, because CUDA graphs read it
+def _inversion(spec: MelSpec, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Moore-Penrose inverse (bins, n_mels) of the dialect's triangles, and the triangles (n_mels, bins)."""
+    with torch.inference_mode(False):
+        triangles = filterbank(spec) * stft_scale(spec)
+        inverse = torch.linalg.pinv(filterbank(spec).double() * stft_scale(spec)).float()
+        return inverse.to(device), triangles.to(device)

@@ -12,7 +12,7 @@ from wavediff.arguments import Values, as_waveform
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.walk import OnStep, part_of
-from wavediff.engine import GPU_FRAMES, StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
+from wavediff.engine import StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
 from wavediff.engine.lines import Ends, each_padded
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, in_dialect_pieces
@@ -123,21 +123,23 @@ class Vocoder(MelPipeline):
         Warns:
             ClippingWarning: speech beyond full scale was clipped; `stream` says so at its end.
         """
-        mel = as_mel(mel)
+        mel = as_mel(mel).cpu()  # is looked at there: a GPU would have to be waited for at each look
         counts = None if lengths is None else check_lengths(lengths, mel)
         if counts is None:
             batch = self._converted(mel, mel_spec)
         else:
             batch, counts = each_padded(mel, counts, lambda item: self._converted(item, mel_spec)[0])
-        batch = batch.to(self.device)
+            counts = counts if int(counts.min()) < batch.shape[-1] else None
+        batch = batch.to(self.device, non_blocking=True)
         seeds = check_seeds(seed, len(batch), "mels")
-        ends = None if counts is None else Ends(counts.to(self.device))
+        ends = None if counts is None else Ends(counts, self.device)
         plan, samples = self.plan(num_steps, schedule, sampler), batch.shape[-1] * self.hop_length
-        fused = self.fused and self.device.type != "cpu"
-        if not self.streams or (fused and batch.shape[-1] <= GPU_FRAMES // len(batch)):
+        at_once = frames_at_once(self.denoiser, self.hop_length, len(batch)) if self.streams else 0
+        # On a GPU by the network itself, wherever that fits the memory and no item is padded.
+        whole = self.device.type != "cpu" and ends is None and batch.shape[-1] <= at_once
+        if not self.streams or whole:
             speech = self._whole(batch, counts, seeds, plan, on_step)
         else:
-            at_once = frames_at_once(self.denoiser, self.hop_length, len(batch))
             stream = self._streamed(plan, seeds, ends)
             pieces = batch.tensor_split(max(round(batch.shape[-1] / at_once), 1), dim=-1)
             speech, done = batch.new_empty(len(batch), samples), 0
@@ -157,7 +159,10 @@ class Vocoder(MelPipeline):
         self, batch: Tensor, counts: Tensor | None, seeds: list[int], plan: Plan, on_step: OnStep | None
     ) -> Tensor:
         """Speech (B, N) in [-1, 1] of whole mels, those of one length together, so that no network sees padding."""
-        frames = [batch.shape[-1]] * len(batch) if counts is None else counts.tolist()
+        if counts is None:
+            noise, samples = ItemNoise(seeds, self.device), batch.shape[-1] * self.hop_length
+            return draw(self.bind(batch), noise, samples, plan, on_step).clamp(-1, 1)
+        frames = counts.tolist()
         speech = batch.new_zeros(len(batch), batch.shape[-1] * self.hop_length)
         lengths = sorted(set(frames))
         for number, length in enumerate(lengths):
@@ -256,7 +261,8 @@ class Vocoder(MelPipeline):
         Raises:
             MelError, SamplingError: as `decode`.
         """
-        batch, seed = self._converted(mel, options.pop("mel_spec", None)).to(self.device), options.pop("seed", 0)
+        batch = self._converted(as_mel(mel).cpu(), options.pop("mel_spec", None)).to(self.device)
+        seed = options.pop("seed", 0)
         seeds, plan = check_seeds(seed, len(batch), "mels"), self.plan(num_steps, **options)
         bound = self.bind(batch)
         start = begin(bound, ItemNoise(seeds, self.device), batch.shape[-1] * self.hop_length)
