@@ -11,34 +11,16 @@ import torch
 from shadow import COUNTS, Counts, host, shadow_device
 from sounds import AUTOENCODER, LABELS, RATE, UNET, small_generator
 from torch import Tensor
-from vocoders import untrained
+from vocoders import CONFIGS, FRAMES, GUESS, SPEC, VOICE, mels, untrained
 
 from wavediff import Vocoder, arguments
-from wavediff.backbones import DiffWaveConfig, SpectralConfig
-from wavediff.diffusion import CosineSchedule, DiscreteSchedule, NoiseRegression, PriorConfig, SignalRegression, noise
+from wavediff.backbones import DiffWaveConfig
+from wavediff.diffusion import CosineSchedule, NoiseRegression, SignalRegression, noise
 from wavediff.engine.lines import Ends
 from wavediff.errors import SamplingError
-from wavediff.mel import MelSpec
-from wavediff.models.config import ModelConfig
 from wavediff.training import AdversarialModule, AutoencoderModule, ClassifierModule, SoundModule, VocoderModule
 from wavediff.training.critics import CriticConfig
 
-SPEC = MelSpec(sample_rate=RATE, n_fft=256, win_length=256, hop_length=64, n_mels=20, f_max=4000.0)
-GUESS = PriorConfig(power=0.8, start_time=0.2, phase_iterations=4)
-VOICE = PriorConfig(power=0.8, start_time=0.2, phase_iterations=0, harmonic=True)
-FRAMES = SpectralConfig(bands=8, channels=8, layers=2)
-CONFIGS = {
-    "frames": ModelConfig(FRAMES, CosineSchedule(), "v", GUESS, SPEC, RATE),
-    "voice": ModelConfig(FRAMES, CosineSchedule(), "v", VOICE, SPEC, RATE),
-    "samples": ModelConfig(DiffWaveConfig(16, 4, 4), DiscreteSchedule(), "eps", mel=SPEC, sample_rate=RATE),
-    "folded": ModelConfig(
-        DiffWaveConfig(16, 4, 4, fold=4, upsampler_per_layer=True, step_in_residual=True, step_encoding="falling"),
-        DiscreteSchedule(),
-        "eps",
-        mel=SPEC,
-        sample_rate=RATE,
-    ),
-}
 LENGTHS = [24, 10, 17]
 Way = Callable[[Vocoder, Tensor], Tensor]
 WAYS: dict[str, Way] = {
@@ -49,11 +31,6 @@ WAYS: dict[str, Way] = {
     "fresh noise": lambda vocoder, mel: vocoder.decode(mel, 3, sampler="ddim:eta=1"),
     "states": lambda vocoder, mel: torch.cat(list(vocoder.states(mel))),
 }
-
-
-def mels(spec: MelSpec, items: int = 3, frames: int = 24) -> Tensor:
-    """As loud and as uneven as speech."""
-    return 1.2 * torch.randn(items, spec.n_mels, frames, generator=torch.Generator().manual_seed(0)) - 5
 
 
 @pytest.fixture

@@ -59,9 +59,13 @@ class ItemNoise:
 
         So a signal whose length is not known yet begins as it will be. The numbers are not those of `normal`.
         """
-        self._draws += 1
         kind = CountedDraw if counts_on(self.device) else Draw
-        return kind([_mixed(seed, self._draws) for seed in self.seeds], self.device)
+        return kind(self.draw_seeds(), self.device)
+
+    def draw_seeds(self) -> list[int]:
+        """Of the next draw's items."""
+        self._draws += 1
+        return [_mixed(seed, self._draws) for seed in self.seeds]
 
     def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """(B, length) standard normal."""
@@ -137,6 +141,13 @@ class CountedDraw:
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
         self.next = torch.tensor([[_mixed(seed, 1)] for seed in seeds], device="cpu").to(device, non_blocking=True)
         """(B, 1) int64, the generators' states."""
+
+    @classmethod
+    def at(cls, state: Tensor) -> "CountedDraw":
+        """One that goes on from these states (B, 1)."""
+        draw = cls([], state.device)
+        draw.next = state
+        return draw
 
     def take(self, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """The next (B, count) values."""

@@ -102,10 +102,11 @@ class Ends:
     Args:
         lengths: (B,), in frames of the mel.
         device: of the signals; that of the lengths by default.
+        shortest: what no length is below, for whom cannot look at them.
     """
 
-    def __init__(self, lengths: Tensor, device: torch.device | None = None) -> None:
-        self._shortest = int(lengths.min())
+    def __init__(self, lengths: Tensor, device: torch.device | None = None, *, shortest: int | None = None) -> None:
+        self._shortest = int(lengths.min()) if shortest is None else shortest
         self.lengths = lengths.to(device, non_blocking=True)
         self._kept: OrderedDict[Hashable, Tensor] = OrderedDict()
 

@@ -76,7 +76,7 @@ class StreamedVocoder:
         self._kind = twin_of(denoiser)
         self._network = self._kind(denoiser.backbone, ends, dtype)
         self._nodes: list[tuple[_Sum, _Evaluation | None]] = []
-        self._steps, number = Steps(len(unrolled.times)), 0
+        self.steps, number = Steps(len(unrolled.times)), 0
         for node in unrolled.nodes:
             evaluation = None
             if node.time is not None:
@@ -115,7 +115,7 @@ class StreamedVocoder:
                 piece = self._estimate(evaluation, piece, last)
             self._hand_on(index, piece)
         speech = piece if self._finish is None else self._finish.push(piece, conditions, last)
-        self._steps.check()
+        self.steps.check()
         return speech
 
     def _estimate(self, evaluation: "_Evaluation", x_t: Tensor | None, last: bool) -> Tensor | None:
@@ -124,7 +124,7 @@ class StreamedVocoder:
         output = evaluation.stream.push(x_t, last)
         if output is None:
             return None
-        self._steps.see(evaluation.number, output)
+        self.steps.see(evaluation.number, output)
         return self.denoiser.x0_from(output, evaluation.line.take(output.shape[1]), evaluation.t)
 
     def _conditions(self, mel: Tensor | None, last: bool) -> list[Condition]:

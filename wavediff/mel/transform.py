@@ -97,7 +97,13 @@ def expand(mel: Tensor, spec: MelSpec) -> Tensor:
 
 
 def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).unsqueeze(-1)
+    return _columns(values, like.dtype, like.device)
+
+
+@functools.cache  # as `_inversion`
+def _columns(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device).unsqueeze(-1)
 
 
 class MelTransform(nn.Module):

@@ -11,15 +11,15 @@ from torch import Tensor
 from wavediff.arguments import Values, as_waveform
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
-from wavediff.diffusion.walk import OnStep, part_of
-from wavediff.engine import StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
+from wavediff.diffusion.walk import OnStep
+from wavediff.engine import GraphedWalk, StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
 from wavediff.engine.lines import Ends, each_padded
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, in_dialect_pieces
 from wavediff.mel.shape import as_mel
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser
-from wavediff.models.sampling import begin, check_lengths, check_seeds, draw, way
+from wavediff.models.sampling import begin, check_lengths, check_seeds, draw_each, way
 from wavediff.pipelines.chunks import Chunks, check_stream, gathered
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.mels import MelPipeline
@@ -50,6 +50,7 @@ class Vocoder(MelPipeline):
         super().__init__(config, denoiser, facts)
         self.precision, self.fused = torch.float32, False
         self._network = accelerate(denoiser.backbone)
+        self._graphs: GraphedWalk | None = None
 
     def to(self, device: str | torch.device, precision: torch.dtype | None = None, fused: bool | None = None) -> Self:
         """Move the model; "auto" takes a GPU where there is one.
@@ -58,7 +59,8 @@ class Vocoder(MelPipeline):
             device: "auto", "cpu", "cuda" or "cuda:N".
             precision: of the matrix products in DiffWave's layers, torch.float32 (default) or torch.bfloat16: twice as
                 fast on processors that have it, within 1.6e-2 of the network's output (root mean square).
-            fused: on a GPU, one Triton kernel a layer of DiffWave, and CUDA graphs; off by default.
+            fused: on a GPU, one Triton kernel a layer of DiffWave, and all of `decode` as CUDA graphs, of which each
+                new batch size and about each 0.7 s more of length has one; off by default.
 
         Raises:
             ConfigError: the device is not there, or another precision.
@@ -70,7 +72,13 @@ class Vocoder(MelPipeline):
             self.precision = precision
         if fused is not None:
             self.fused = fused
-        self._network = accelerate(self.denoiser.backbone, self.precision, self.fused)
+        backbone = self.denoiser.backbone
+        self._network = accelerate(backbone, self.precision, self.fused)
+        if self.fused and self.device.type == "cuda":
+            buckets = self.streams and self._network is backbone
+            self._graphs = GraphedWalk(self.denoiser, self._network, self.hop_length, buckets=buckets)
+        else:
+            self._graphs = None
         return self
 
     def with_plans(self, plans: Sequence[tuple[int, Plan]]) -> Self:
@@ -137,8 +145,10 @@ class Vocoder(MelPipeline):
         at_once = frames_at_once(self.denoiser, self.hop_length, len(batch)) if self.streams else 0
         # On a GPU by the network itself, wherever that fits the memory and no item is padded.
         whole = self.device.type != "cpu" and ends is None and batch.shape[-1] <= at_once
-        if not self.streams or whole:
-            speech = self._whole(batch, counts, seeds, plan, on_step)
+        if self._graphs is not None and self._graphs.takes(batch, counts, at_once):
+            speech = self._graphs(batch, counts, seeds, plan).clamp(-1, 1)
+        elif not self.streams or whole:
+            speech = draw_each(self.bind, batch, counts, seeds, plan, self.hop_length, on_step).clamp_(-1, 1)
         else:
             stream = self._streamed(plan, seeds, ends)
             pieces = batch.tensor_split(max(round(batch.shape[-1] / at_once), 1), dim=-1)
@@ -154,24 +164,6 @@ class Vocoder(MelPipeline):
             speech = ends.clear(speech, 0, self.hop_length)
         Clipping(speech).warn()
         return speech if mel.ndim == 3 else speech[0]
-
-    def _whole(
-        self, batch: Tensor, counts: Tensor | None, seeds: list[int], plan: Plan, on_step: OnStep | None
-    ) -> Tensor:
-        """Speech (B, N) in [-1, 1] of whole mels, those of one length together, so that no network sees padding."""
-        if counts is None:
-            noise, samples = ItemNoise(seeds, self.device), batch.shape[-1] * self.hop_length
-            return draw(self.bind(batch), noise, samples, plan, on_step).clamp(-1, 1)
-        frames = counts.tolist()
-        speech = batch.new_zeros(len(batch), batch.shape[-1] * self.hop_length)
-        lengths = sorted(set(frames))
-        for number, length in enumerate(lengths):
-            items = [index for index, count in enumerate(frames) if count == length]
-            noise = ItemNoise([seeds[index] for index in items], self.device)
-            told, samples = part_of(on_step, number, len(lengths)), length * self.hop_length
-            made = draw(self.bind(batch[items, :, :length]), noise, samples, plan, told)
-            speech[items, :samples] = made.clamp(-1, 1)
-        return speech
 
     @property
     def streams(self) -> bool:
