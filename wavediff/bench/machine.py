@@ -13,7 +13,7 @@ _COPIED = 64 << 20  # float32 values: larger than any cache
 
 def copy_rate(device: torch.device, repeats: int = 3) -> float:
     """Bytes per second read and written by a copy in memory."""
-    source = torch.zeros(_COPIED, device=device)
+    source = torch.randn(_COPIED, device=device)  # zeros may lie in one page
     target = torch.empty_like(source)
     return 2 * 4 * _COPIED / fastest(lambda: target.copy_(source), device, repeats)
 
