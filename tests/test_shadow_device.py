@@ -80,6 +80,30 @@ def test_a_generator_does_too(kind: str, gpu: Counts) -> None:
         torch.testing.assert_close(host(ours), theirs, atol=2e-4, rtol=0)
 
 
+@pytest.fixture
+def tf32() -> Iterator[list[Any]]:
+    """The two places that permit it, which do."""
+    places: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
+    before = [place.allow_tf32 for place in places]
+    for place in places:
+        place.allow_tf32 = True
+    yield places
+    for place, allowed in zip(places, before, strict=True):
+        place.allow_tf32 = allowed
+
+
+def test_float32_is_whole_on_a_gpu_and_the_callers_setting_comes_back(gpu: Counts, tf32: list[Any]) -> None:
+    vocoder, seen = untrained(CONFIGS["frames"]).to("cuda"), []
+
+    def look(*_: Any) -> None:
+        seen.extend(place.allow_tf32 for place in tf32)
+
+    vocoder.denoiser.backbone.register_forward_hook(look)
+    vocoder.decode(mels(SPEC))
+    assert seen == [False] * 4
+    assert all(place.allow_tf32 for place in tf32)
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A vocoder, and an autoencoder of the same frames."""
@@ -125,8 +149,11 @@ def test_a_training_step_computes_on_its_device_alone_what_it_computes_on_a_cpu(
     batch["label"] = torch.tensor([0, 2])
     expected = gradients(module, batch)
     with shadow_device("meta"):
-        there = {key: value.to("meta") for key, value in batch.items()}
-        loss, found = gradients(twin.to("meta"), there)
+        twin.to("meta")
+        there = twin.transfer_batch_to_device(batch, torch.device("meta"), 0)
+        COUNTS.clear()
+        loss, found = gradients(twin, there)
+        assert COUNTS.waits.total() <= 1  # critics and classifiers look for NaN
         torch.testing.assert_close(host(loss), expected[0], atol=0, rtol=1e-3)  # critics have learned meanwhile
         if name == "critics":  # two of its modules share their weights, which the shadow's `to` parts
             return

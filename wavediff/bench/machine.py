@@ -1,7 +1,7 @@
 """What a machine can do at most, and what a call takes of it."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -25,6 +25,28 @@ def operations(run: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         run()
     return int(counter.get_total_flops())
+
+
+LAUNCHES = ("cudaLaunch", "cuLaunch", "cudaGraphLaunch", "cudaMemcpy", "cudaMemset")
+
+
+def launches(run: Callable[[], object], device: torch.device) -> int | None:
+    """How often a call gives a GPU something to do, by torch's profiler; None on other devices.
+
+    Each takes some microseconds of the CPU, so where they are many they are what a short call takes.
+    """
+    if device.type != "cuda":
+        return None
+    activities = torch.profiler.ProfilerActivity
+    with torch.profiler.profile(activities=[activities.CPU, activities.CUDA]) as profile:
+        run()
+        torch.cuda.synchronize(device)
+    return count_launches(event.name for event in profile.events())
+
+
+def count_launches(names: Iterable[str]) -> int:
+    """How many names of the CUDA driver's calls are launches."""
+    return sum(name.startswith(LAUNCHES) for name in names)
 
 
 def peak_memory(run: Callable[[], object], device: torch.device) -> int | None:

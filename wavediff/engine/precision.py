@@ -1,14 +1,37 @@
 """Whether bfloat16 pays on a CPU: without instructions for it, products take far longer in it than in float32."""
 
+import contextlib
 import functools
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
 _SIZE = 256  # of the square matrices: some milliseconds a product even where every number is converted
 _SLOW = 2.0  # processors that have it take .4 to .6 of the time of float32, those that have not 50 and more
+
+
+@contextlib.contextmanager
+def whole_float32(device: torch.device) -> Iterator[None]:
+    """Products and convolutions of float32 in all its bits, as on a CPU: the one place that says so.
+
+    On a GPU torch rounds the factors of convolutions to 10 bits of mantissa (TF32) unless it is told not to. The
+    caller's settings come back; for other devices nothing is set.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    places: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
+    before = [place.allow_tf32 for place in places]
+    try:
+        for place in places:
+            place.allow_tf32 = False
+        yield
+    finally:
+        for place, allowed in zip(places, before, strict=True):
+            place.allow_tf32 = allowed
 
 
 def fastest(run: Callable[[], object], device: torch.device, repeats: int) -> float:
