@@ -3,12 +3,15 @@
 Also all of sampling as such a call, on the CPU and on a GPU that is not there.
 """
 
+import functools
+import runpy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import torch
+from conftest import REPOSITORY
 from shadow import Counts, host, shadow_device
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from vocoders import CONFIGS, SPEC, mels, untrained
 
 from wavediff import Vocoder
+from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import DiscreteSchedule, noise
 from wavediff.diffusion.discrete import _alphas
 from wavediff.engine import GraphedWalk, graphs
@@ -291,3 +295,17 @@ def test_a_function_that_waits_for_a_value_is_not_captured() -> None:
     with pytest.warns(RuntimeWarning, match="no CUDA graph"):
         assert call(x).tolist() == [3, 3, 3]
     assert call(2 * x).tolist() == [12, 12, 12]
+
+
+def test_the_script_for_a_lent_gpu_runs(gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rehearsed: all but the kernels, which a machine without a GPU has not."""
+    script, recorder = runpy.run_path(str(REPOSITORY / "recipes" / "gpu.py")), Recorder()
+    monkeypatch.setattr("wavediff.engine.available", lambda device: False)
+    monkeypatch.setattr("wavediff.engine.graphed_walk.GraphedCall", functools.partial(GraphedCall, capture=recorder))
+    monkeypatch.setitem(script["timings"].__globals__, "launches", lambda run, device: run() or 7)
+    monkeypatch.setitem(script["timings"].__globals__, "ITEMS", 3)
+    small = script["base"](DiffWaveConfig(8, 2, 2))
+    lines = list(script["checks"]("small", small, "cuda", 1e-4))
+    assert [line[:6] for line in lines] == ["right "] * 9
+    assert len(recorder.captures) == 4
+    assert sum("7 launches" in line for line in script["timings"]("small", small, "cuda", 0.3, 1)) == 9
