@@ -32,7 +32,8 @@ def test_base_and_large_have_the_published_number_of_parameters(channels: int, m
 
 
 @pytest.mark.parametrize(
-    ("hop_length", "factors"), [(256, (16, 16)), (300, (15, 20)), (275, (11, 25)), (512, (16, 32)), (480, (20, 24))]
+    ("hop_length", "factors"),
+    [(256, (16, 16)), (300, (15, 20)), (275, (11, 25)), (512, (16, 32)), (480, (20, 24)), (1, (1, 1)), (13, (1, 13))],
 )
 def test_the_upsampler_gives_exactly_hop_length_samples_per_frame(hop_length: int, factors: tuple[int, int]) -> None:
     assert upsample_factors(hop_length) == factors

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from wavediff.bench.machine import operations, peak_memory
+from wavediff.bench.machine import count_launches, launches, operations, peak_memory
 from wavediff.bench.side_by_side import Comparison, Timing, alternate, ratios
 from wavediff.cli.main import main
 from wavediff.engine import precision
@@ -99,3 +99,9 @@ def test_bench_puts_a_vocoder_beside_generators_of_the_published_sizes(capsys: p
     assert main(["bench", *size, "--json"]) == 0
     names = [row["name"] for row in json.loads(capsys.readouterr().out)["vocoding"]]
     assert names == [*(f"wavediff, {count} steps" for count in (1, 2, 4, 6)), "vocos", "hifigan-v1"]
+
+
+def test_launches_are_counted_by_the_names_of_the_drivers_calls() -> None:
+    names = ["cudaLaunchKernel", "aten::add", "cuLaunchKernelEx", "cudaGraphLaunch", "cudaMemcpyAsync", "cudaFree"]
+    assert count_launches(names) == 4
+    assert launches(lambda: torch.ones(3), torch.device("cpu")) is None

@@ -1,17 +1,23 @@
-"""A caller's `torch.compile` leaves the models out: it would trace each step of sampling for minutes."""
+"""A caller's `torch.compile` leaves the models out: it would trace each step of sampling for minutes.
+
+Networks and starts by themselves compile, each as one graph.
+"""
 
 import sys
+from typing import Any
 
 import pytest
 import torch
+from sounds import LABELS, UNET
 from torch import Tensor
-from vocoders import untrained
+from torch._dynamo.testing import CompileCounter
+from vocoders import CONFIGS, SPEC, mels, untrained
 
 from wavediff import MelSpec, Vocoder
-from wavediff.backbones import SpectralConfig
+from wavediff.backbones import Condition, SpectralConfig
 from wavediff.compat import HiFiGANVocoder
 from wavediff.diffusion import CosineSchedule, PriorConfig
-from wavediff.models.config import ModelConfig
+from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.pipelines.pipeline import exact
 
 
@@ -50,3 +56,31 @@ def test_where_nobody_compiles_the_compiler_is_not_loaded(monkeypatch: pytest.Mo
 
     assert Model().answer() == 42
     assert "torch._dynamo" not in sys.modules
+
+
+def graphs_of(function: Any, *arguments: Any) -> int:
+    """How many a compiler makes of a function; one that breaks is an error, and results are the function's."""
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    compiled = torch.compile(function, backend=counter, fullgraph=True)
+    expected = function(*arguments)
+    for _ in range(2):
+        torch.testing.assert_close(compiled(*arguments), expected, atol=1e-4, rtol=1e-4)
+    return int(counter.frame_count)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_networks_and_starts_are_one_graph_each(name: str) -> None:
+    denoiser = untrained(CONFIGS[name]).denoiser.requires_grad_(True).train()
+    bound = denoiser.bind(Condition(mels(SPEC, 2)))
+    x_t, t = torch.randn(2, 24 * SPEC.hop_length), torch.tensor([0.3, 0.5], dtype=torch.float64)
+    assert graphs_of(denoiser.backbone.forward, x_t, t, bound.prepared) == 1
+    if denoiser.start_time < 1:
+        assert graphs_of(denoiser.prior.guess, x_t, bound.cond.envelope, bound.cond.magnitude) == 1
+
+
+def test_the_network_of_sounds_is_one_graph() -> None:
+    config = ModelConfig(UNET, CosineSchedule(), "v", sample_rate=8000, labels=LABELS)
+    backbone, label = build_denoiser(config).backbone, torch.tensor([0, 2])
+    prepared = backbone.prepare(Condition(label=label))  # type: ignore[operator]
+    assert graphs_of(backbone.forward, torch.randn(2, 2048), torch.tensor([0.3, 0.5]), prepared) == 1

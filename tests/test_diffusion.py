@@ -25,6 +25,7 @@ from wavediff.diffusion import (
     spaced_grid,
     training_target,
 )
+from wavediff.diffusion.noise import CountedDraw
 from wavediff.diffusion.samplers import DDIM, DPMpp2M, Heun
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.models.denoiser import Bound, Denoiser
@@ -196,6 +197,18 @@ def test_noise_belongs_to_the_item_and_leaves_the_global_state_alone() -> None: 
     assert torch.equal(alone.normal(100)[0], first[1])
     assert torch.equal(alone.normal(100)[0], second[1])
     assert not torch.equal(first[0], first[1])
+
+
+def test_noise_of_a_gpu_is_normal_the_items_own_and_the_same_in_pieces() -> None:
+    whole = CountedDraw([3, 4, 5], torch.device("cpu")).take(200_000).double()
+    pieces = CountedDraw([4], torch.device("cpu"))
+    assert torch.equal(torch.cat([pieces.take(70_001), pieces.take(129_999)], 1).double()[0], whole[1])
+    moments = torch.stack([whole.mean(1), whole.square().mean(1) - 1, whole.pow(3).mean(1), whole.pow(4).mean(1) - 3])
+    spread = torch.tensor([1.0, 2.0, 15.0, 96.0], dtype=torch.float64).sqrt()[:, None]  # of one sample
+    assert (moments.abs() < 4 * spread / 200_000**0.5).all()
+    for lag in (1, 2, 64, 16_384):
+        assert ((whole[:, lag:] * whole[:, :-lag]).mean(1).abs() < 4 / 180_000**0.5).all()
+    assert (torch.corrcoef(whole) - torch.eye(3)).abs().max() < 4 / 200_000**0.5
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, True])

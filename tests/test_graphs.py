@@ -1,15 +1,31 @@
-"""Calls by CUDA graph: when one is captured, used again or given up; a real one gives what the function gives."""
+"""Calls by CUDA graph: when one is captured, used again or given up; a real one gives what the function gives.
 
+Also all of sampling as such a call, on the CPU and on a GPU that is not there.
+"""
+
+import functools
+import runpy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import torch
+from conftest import REPOSITORY
+from shadow import Counts, host, shadow_device
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from vocoders import CONFIGS, SPEC, mels, untrained
 
-from wavediff.engine import graphs
+from wavediff import Vocoder
+from wavediff.backbones import DiffWaveConfig
+from wavediff.diffusion import DiscreteSchedule, noise
+from wavediff.diffusion.discrete import _alphas
+from wavediff.engine import GraphedWalk, graphs
 from wavediff.engine.graphs import GraphedCall
+from wavediff.errors import SamplingError
+from wavediff.mel.transform import _inversion
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of CUDA")
 
@@ -21,18 +37,23 @@ class Recorder:
         self.captures: list[list[tuple[int, ...]]] = []
         self.replays = 0
         self.inputs: list[Tensor] = []
-        self.output = torch.empty(0)
+        self.output: Any = torch.empty(0)
 
-    def __call__(self, function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> tuple[Callable[[], None], Tensor]:
+    def __call__(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[Callable[[], None], Any]:
         self.captures.append([tuple(x.shape) for x in inputs])
         self.inputs, self.output = list(inputs), function(*inputs)
         output = self.output
 
         def replay() -> None:
             self.replays += 1
-            output.copy_(function(*inputs))
+            for old, new in zip(_parts(output), _parts(function(*inputs)), strict=True):
+                old.copy_(new)
 
         return replay, output
+
+
+def _parts(output: Any) -> tuple[Tensor, ...]:
+    return output if isinstance(output, tuple) else (output,)
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:
@@ -138,6 +159,119 @@ def test_where_there_are_no_graphs_the_function_is_just_called() -> None:
     assert recorder.captures == []
 
 
+class Reads(TorchDispatchMode):
+    """Notes the memory that is read and was not made meanwhile; all of it is held, so that no other takes its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: dict[int, tuple[str, Any]] = {}
+        self._made: dict[int, Any] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = [x.untyped_storage() for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x.ndim]
+        if func is not torch.ops.aten.lift_fresh.default:  # of what was made of numbers just now
+            self.read |= {x._cdata: (str(func), x) for x in given if x._cdata not in self._made}
+        result = func(*args, **(kwargs or {}))
+        made = [x.untyped_storage() for x in tree_leaves(result) if isinstance(x, Tensor)]
+        self._made |= {x._cdata: x for x in made if x._cdata not in self.read}
+        return result
+
+
+@pytest.fixture
+def counted_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU draws the noise of a GPU."""
+    monkeypatch.setattr(noise, "counts_on", lambda device: True)
+
+
+@pytest.fixture
+def gpu(counted_noise: None) -> Iterator[Counts]:
+    with shadow_device() as counts:
+        yield counts
+
+
+def graphed(name: str, capture: Any) -> Vocoder:
+    vocoder = untrained(CONFIGS[name])
+    options = {"capture": capture, "device_type": "cpu"}
+    vocoder._graphs = GraphedWalk(vocoder.denoiser, vocoder.denoiser.backbone, SPEC.hop_length, buckets=True, **options)
+    return vocoder
+
+
+@pytest.mark.parametrize("name", ["frames", "voice", "folded"])
+def test_one_graph_samples_mels_of_many_lengths(name: str, counted_noise: None) -> None:
+    recorder, plain = Recorder(), untrained(CONFIGS[name])
+    vocoder, seeds = graphed(name, recorder), [1, 2, 3]
+    for frames, lengths in ((24, None), (40, None), (24, [24, 10, 17]), (64, None), (41, None)):
+        mel = mels(SPEC, 3, frames)
+        made = vocoder.decode(mel, seed=seeds, lengths=lengths)
+        expected = plain.decode(mel, seed=seeds, lengths=lengths)
+        torch.testing.assert_close(made, expected, atol=1e-5, rtol=0)
+    assert len(recorder.captures) == 2  # whole buckets need no lengths
+    vocoder.decode(mels(SPEC, 3, 24), 1)
+    vocoder.decode(mels(SPEC, 2, 24))
+    assert len(recorder.captures) == 4  # another plan, another number of items
+
+
+def test_nan_in_a_graph_is_told(counted_noise: None) -> None:
+    vocoder = graphed("frames", Recorder())
+    with torch.no_grad():
+        vocoder.denoiser.backbone.band_offset.fill_(torch.nan)  # type: ignore[union-attr,operator]
+    for frames in (24, 64):
+        with pytest.raises(SamplingError, match="step 1 of 2 gave NaN"):
+            vocoder.decode(mels(SPEC, 1, frames))
+
+
+@pytest.mark.parametrize("name", ["frames", "voice", "folded"])
+def test_a_graph_reads_nothing_that_may_go_away(
+    name: str, counted_noise: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strangers: list[str] = []
+
+    def capture(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
+        denoiser, device = vocoder.denoiser, torch.device("cpu")
+        function(*inputs)  # the warm-up, in which tables are made for good
+        kept = [*inputs, *denoiser.parameters(), *denoiser.buffers(), *_inversion(SPEC, device)]
+        if isinstance(denoiser.schedule, DiscreteSchedule):
+            kept.append(_alphas(denoiser.schedule, device))
+        own = {x.untyped_storage()._cdata for x in kept}
+        with monkeypatch.context() as change, Reads() as reads:
+            change.setattr("wavediff.mel.stft.is_captured", lambda device: True)
+            output = function(*inputs)
+        strangers.extend(what for storage, (what, _) in reads.read.items() if storage not in own)
+        assert own & set(reads.read)
+        return lambda: None, output
+
+    vocoder = graphed(name, capture)
+    for frames in (24, 64):
+        vocoder.decode(mels(SPEC, 1, frames))
+    assert strangers == []
+
+
+@pytest.mark.parametrize("name", ["frames", "voice", "samples", "folded"])
+def test_a_graph_holds_no_wait_and_no_copy(name: str, gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which no capture permits; and `fused` makes one."""
+    monkeypatch.setattr("wavediff.engine.available", lambda device: False)  # Triton would look for a real GPU
+    held = []
+
+    def capture(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
+        function(*inputs)
+        gpu.clear()
+        output = function(*inputs)
+        held.append((gpu.launches.total() > 100, gpu.waits.total(), gpu.copies.total()))
+        return lambda: None, output
+
+    vocoder = untrained(CONFIGS[name])
+    expected = [vocoder.decode(mels(SPEC, 2, frames)) for frames in (64, 24)]
+    vocoder.to("cuda", fused=True)
+    vocoder._graphs._call._capture = capture  # type: ignore[union-attr]
+    for frames, speech in zip((64, 24), expected, strict=True):
+        torch.testing.assert_close(host(vocoder.decode(mels(SPEC, 2, frames))), speech, atol=2e-4, rtol=0)
+    assert held == [(True, 0, 0)] * 2
+    launches = gpu.launches
+    gpu.clear()
+    vocoder.decode(mels(SPEC, 2, 64))
+    assert launches.total() < 60  # beside those of the graph, which is not replayed here
+
+
 @cuda
 def test_a_real_graph_gives_what_the_function_gives() -> None:
     calls = []
@@ -161,3 +295,17 @@ def test_a_function_that_waits_for_a_value_is_not_captured() -> None:
     with pytest.warns(RuntimeWarning, match="no CUDA graph"):
         assert call(x).tolist() == [3, 3, 3]
     assert call(2 * x).tolist() == [12, 12, 12]
+
+
+def test_the_script_for_a_lent_gpu_runs(gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rehearsed: all but the kernels, which a machine without a GPU has not."""
+    script, recorder = runpy.run_path(str(REPOSITORY / "recipes" / "gpu.py")), Recorder()
+    monkeypatch.setattr("wavediff.engine.available", lambda device: False)
+    monkeypatch.setattr("wavediff.engine.graphed_walk.GraphedCall", functools.partial(GraphedCall, capture=recorder))
+    monkeypatch.setitem(script["timings"].__globals__, "launches", lambda run, device: run() or 7)
+    monkeypatch.setitem(script["timings"].__globals__, "ITEMS", 3)
+    small = script["base"](DiffWaveConfig(8, 2, 2))
+    lines = list(script["checks"]("small", small, "cuda", 1e-4))
+    assert [line[:6] for line in lines] == ["right "] * 9
+    assert len(recorder.captures) == 4
+    assert sum("7 launches" in line for line in script["timings"]("small", small, "cuda", 0.3, 1)) == 9

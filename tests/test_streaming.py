@@ -16,7 +16,6 @@ from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.engine import accelerate, stream_diffwave, streaming
-from wavediff.engine.graphed_network import GraphedNetwork
 from wavediff.engine.lines import Context, DelayLine, Window
 from wavediff.engine.stream_prior import GuessStream
 from wavediff.errors import ConfigError, MelError, SamplingError
@@ -238,14 +237,6 @@ def test_a_context_gives_every_position_its_neighbours(mode: str, size: int) -> 
     assert torch.equal(torch.cat(seen, 1), padded.unfold(1, 6, 1))
 
 
-def test_a_network_as_graphs_is_the_network(vocoder: Vocoder, mels: Tensor) -> None:
-    """On a CPU there are no graphs, but what is taken apart for them must come together again."""
-    denoiser = vocoder.denoiser
-    plain, graphed = (denoiser.bind(Condition(mels), network) for network in (None, GraphedNetwork(denoiser.backbone)))
-    x_t, t = torch.randn(2, FRAMES * vocoder.hop_length), torch.tensor([0.2, 0.7])
-    assert torch.equal(graphed.predict(x_t, t), plain.predict(x_t, t))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rows", [1, 77, 4096])
 def test_sums_of_products_need_few_shapes_in_bfloat16(
@@ -264,7 +255,8 @@ def test_sums_of_products_need_few_shapes_in_bfloat16(
         return addmm(bias, rows, weight, out=out)
 
     monkeypatch.setattr(torch, "addmm", counted)
-    stream_diffwave._add_products(bias, pairs, out)
+    batch = [(factor[None], weight) for factor, weight in pairs]
+    stream_diffwave._add_products(bias[None], batch, out[None])
     expected = bias.float() + sum(left.float() @ right.float() for left, right in pairs)
     torch.testing.assert_close(out.float(), expected, atol=1e-5 if dtype == torch.float32 else 0.1, rtol=0)
     # oneDNN would keep a program for every number of rows; of these there are a dozen.

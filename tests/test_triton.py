@@ -6,6 +6,7 @@ process of its own.
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,28 @@ def tuned_error() -> float:
     return result
 
 
+def real_tiles() -> dict[str, float]:
+    """Errors with the tiles of a GPU, at the longest dilation of BASE: over two tiles, over one and not one."""
+    import triton
+
+    from wavediff.engine import triton_kernels
+
+    network = made({"channels": 64, "layers": 10, "dilation_cycle": 10}, {"n_mels": 80, "hop_length": 50})
+    errors = {}
+    for label, dtype, kind in (("float32", torch.float32, "ieee"), ("bfloat16", torch.bfloat16, "half")):
+        kernel, triton.knobs.runtime.interpret = triton_kernels.tuned(64, 80, kind, False), False
+        only, real = kernel.configs, triton_kernels.configs(64, 80, kind)
+        triton.knobs.runtime.interpret = True
+        for config, frames in zip((real[0], real[-1]), (4, 3), strict=True):
+            kernel.configs, tile = [config], f"{config.kwargs['TILE']} x {config.kwargs['CHUNK']}"
+            kernel.cache.clear()
+            x_t, t, cond = inputs(network, frames * 50, frames)
+            errors[f"{label} {tile}"] = error(network, TritonDiffWave(network, dtype), x_t, t, cond)
+        kernel.configs = only
+        kernel.cache.clear()
+    return errors
+
+
 def repair_bfloat16() -> None:
     """Triton's interpreter keeps bfloat16 as the integers of its bits. It multiplies those, and rounds to zero."""
     import numpy as np
@@ -152,7 +175,7 @@ def interpret() -> dict[str, Any]:
         network, (x_t, t, cond) = case(name)
         for label, dtype in DTYPES.items():
             errors[f"{name} {label}"] = error(network, TritonDiffWave(network, dtype), x_t, t, cond)
-    return {"errors": errors, "changed": changed_weights(), "tuned": tuned_error()}
+    return {"errors": errors, "changed": changed_weights(), "tuned": tuned_error(), "tiles": real_tiles()}
 
 
 @pytest.fixture(scope="module")
@@ -182,29 +205,39 @@ def test_weights_that_change_later_count_and_a_graph_learns_whether_they_moved(i
     assert (changed["in place"], changed["moved"]) == (True, True)
 
 
+def test_the_tiles_of_a_gpu_compute_the_network(interpreted: dict[str, Any]) -> None:
+    found = interpreted["tiles"]
+    assert list(found) == ["float32 32 x 16", "float32 64 x 16", "bfloat16 64 x 64", "bfloat16 128 x 32"]
+    assert all(0 < error < (1e-5 if name.startswith("float32") else 1.6e-2) for name, error in found.items())
+
+
 def test_trying_out_tiles_leaves_the_skips_as_they_were(interpreted: dict[str, Any]) -> None:
     assert interpreted["tuned"] < 1e-5
 
 
-@pytest.mark.parametrize("channels", [64, 128])
-@pytest.mark.parametrize("kind", ["ieee", "tf32", "fp16", "bf16"])
-def test_the_kernel_compiles_for_an_h100(
-    channels: int, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     triton = pytest.importorskip("triton")
     if triton.knobs.runtime.interpret:
         pytest.skip("TRITON_INTERPRET is set: there is nothing to compile")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    return triton
+
+
+def configs_of(channels: int, kind: str) -> list[Any]:
+    from wavediff.engine import triton_kernels
+
+    return triton_kernels.configs(channels, 80, "half" if kind in ("fp16", "bf16") else kind)
+
+
+def compiled_for_an_h100(triton: Any, channels: int, kind: str, config: Any) -> Any:
+    """The kernel of a configuration, ahead of time: no GPU is needed."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     from wavediff.engine import triton_kernels
 
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    half = kind in ("fp16", "bf16")
-    element, precision = (kind, "ieee") if half else ("fp32", kind)
-    configs = triton_kernels.configs(channels, 80, "half" if half else kind)
-    # The one that needs most shared memory.
-    config = max(configs, key=lambda c: (c.kwargs["TILE"] + 2 * channels) * c.kwargs["CHUNK"] * c.num_stages)
+    element, precision = (kind, "ieee") if kind in ("fp16", "bf16") else ("fp32", kind)
     constants = {"WIDTH": channels, "BANDS": 80, "PRECISION": precision, **config.kwargs}
     float32 = {"skips", "bias", "output_bias"}
     signature = {name: "*fp32" if name in float32 else f"*{element}" for name in POINTERS}
@@ -216,11 +249,45 @@ def test_the_kernel_compiles_for_an_h100(
         {(index,): [["tt.divisibility", 16]] for index in range(len(POINTERS))},
     )
     options = {"num_warps": config.num_warps, "num_stages": config.num_stages}
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+
+
+@pytest.mark.parametrize("channels", [64, 128])
+@pytest.mark.parametrize("kind", ["ieee", "tf32", "fp16", "bf16"])
+def test_the_kernel_compiles_for_an_h100(channels: int, kind: str, compiler: Any) -> None:
+    # The one that needs most shared memory.
+    config = max(
+        configs_of(channels, kind),
+        key=lambda c: (c.kwargs["TILE"] + 2 * channels) * c.kwargs["CHUNK"] * c.num_stages,
+    )
+    compiled = compiled_for_an_h100(compiler, channels, kind, config)
     assert ".target sm_90a" in compiled.asm["ptx"]
     assert compiled.asm["cubin"]
     assert 0 < compiled.metadata.shared <= SHARED
     assert ("wgmma.mma_async" in compiled.asm["ptx"]) == (kind != "ieee")  # on tensor cores, but for whole float32
+
+
+# Bytes of stack, which is memory that registers are spilled to, of 64 and of 128 channels: without tensor cores much.
+STACK = {"fp16": (0, 16), "bf16": (0, 16), "tf32": (0, 64), "ieee": (320, 2_048)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [0, 1])
+@pytest.mark.parametrize("kind", STACK)
+def test_no_configuration_spills_much_or_exceeds_the_shared_memory(
+    width: int, kind: str, compiler: Any, tmp_path: Path
+) -> None:
+    tool = Path(compiler.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    channels = (64, 128)[width]
+    for config in configs_of(channels, kind):
+        compiled = compiled_for_an_h100(compiler, channels, kind, config)
+        assert 0 < compiled.metadata.shared <= SHARED
+        binary = tmp_path / "kernel.cubin"
+        binary.write_bytes(compiled.asm["cubin"])
+        told = subprocess.run([tool, "--dump-resource-usage", binary], capture_output=True, text=True, check=True)
+        stack = re.search(r"STACK:(\d+)", told.stdout)
+        assert stack is not None
+        assert int(stack[1]) <= STACK[kind][width], config
 
 
 @pytest.mark.skipif(not available(torch.device("cuda")), reason="needs a GPU of CUDA and Triton")

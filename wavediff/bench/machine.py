@@ -1,7 +1,7 @@
 """What a machine can do at most, and what a call takes of it."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ _COPIED = 64 << 20  # float32 values: larger than any cache
 
 def copy_rate(device: torch.device, repeats: int = 3) -> float:
     """Bytes per second read and written by a copy in memory."""
-    source = torch.zeros(_COPIED, device=device)
+    source = torch.randn(_COPIED, device=device)  # zeros may lie in one page
     target = torch.empty_like(source)
     return 2 * 4 * _COPIED / fastest(lambda: target.copy_(source), device, repeats)
 
@@ -25,6 +25,28 @@ def operations(run: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         run()
     return int(counter.get_total_flops())
+
+
+LAUNCHES = ("cudaLaunch", "cuLaunch", "cudaGraphLaunch", "cudaMemcpy", "cudaMemset")
+
+
+def launches(run: Callable[[], object], device: torch.device) -> int | None:
+    """How often a call gives a GPU something to do, by torch's profiler; None on other devices.
+
+    Each takes some microseconds of the CPU, so where they are many they are what a short call takes.
+    """
+    if device.type != "cuda":
+        return None
+    activities = torch.profiler.ProfilerActivity
+    with torch.profiler.profile(activities=[activities.CPU, activities.CUDA]) as profile:
+        run()
+        torch.cuda.synchronize(device)
+    return count_launches(event.name for event in profile.events())
+
+
+def count_launches(names: Iterable[str]) -> int:
+    """How many names of the CUDA driver's calls are launches."""
+    return sum(name.startswith(LAUNCHES) for name in names)
 
 
 def peak_memory(run: Callable[[], object], device: torch.device) -> int | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.bench.machine import copy_rate, operations, peak_memory
+from wavediff.bench.machine import copy_rate, launches, operations, peak_memory
 from wavediff.engine.precision import gemm_rate
 from wavediff.pipelines.stream_pool import StreamPool
 from wavediff.pipelines.vocoder import Vocoder
@@ -79,6 +79,7 @@ def _row(vocoder: Vocoder, mel: Tensor, repeats: int) -> dict[str, Any]:
         "fastest_seconds": min(seconds),
         "slowest_seconds": max(seconds),
         "rtf": median * vocoder.sample_rate / samples,
+        "launches": launches(lambda: vocoder.decode(mel), vocoder.device),
         "peak_bytes_besides_speech": None if peak is None else max(peak - 4 * samples, 0),
     }
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.bench.machine import peak_memory
+from wavediff.bench.machine import launches, peak_memory
 from wavediff.diffusion import ItemNoise, NoiseRegression
 from wavediff.engine.precision import slow_in_bfloat16
 from wavediff.errors import MissingExtraError
@@ -35,12 +35,14 @@ class Timing:
         seconds: one value a repeat.
         audio_seconds: sound that one repeat makes or trains on.
         peak_bytes: memory that the untimed turn took at most, beyond what was in use; None where it cannot be told.
+        launches: how often a turn gave a GPU something to do; None on a CPU.
     """
 
     name: str
     seconds: tuple[float, ...]
     audio_seconds: float
     peak_bytes: int | None = None
+    launches: int | None = None
 
     @property
     def median(self) -> float:
@@ -56,6 +58,7 @@ class Timing:
             "slowest_seconds": max(self.seconds),
             "rtf": self.median / self.audio_seconds,
             "peak_bytes": self.peak_bytes,
+            "launches": self.launches,
         }
 
 
@@ -77,11 +80,12 @@ def alternate(
         return time.perf_counter() - start
 
     peaks = [peak_memory(lambda run=run: once(run), device) for run in contenders.values()]  # type: ignore[misc]
+    launched = [launches(run, device) for run in contenders.values()]
     rows = [[once(run) for run in contenders.values()] for _ in range(repeats)]
     columns = zip(*rows, strict=True)
     return [
-        Timing(name, seconds, audio_seconds, peak)
-        for name, seconds, peak in zip(contenders, columns, peaks, strict=True)
+        Timing(name, seconds, audio_seconds, peak, count)
+        for name, seconds, peak, count in zip(contenders, columns, peaks, launched, strict=True)
     ]
 
 

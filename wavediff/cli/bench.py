@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from typing import Any
 
 from wavediff.cli.options import add_checkpoint, add_device, add_json, add_quiet
 from wavediff.cli.progress import Progress
@@ -72,8 +73,13 @@ def run(args: argparse.Namespace) -> None:
             speedup = ratios(timings, args.against).get(timing.name)
             beside = f", {speedup:.2f} times as fast as {args.against}" if speedup else ""
             peak = "" if timing.peak_bytes is None else f", {timing.peak_bytes / 1e6:.0f} MB"
+            peak += _launched(row)
             median = f"{row['median_seconds']:.2f} s ({spread})"
             print(f"{task:<9} {timing.name:<14} {median}, rtf {row['rtf']:.2f}{peak}{beside}")
+
+
+def _launched(row: dict[str, Any]) -> str:
+    return "" if row["launches"] is None else f", {row['launches']} launches"
 
 
 def _run_itself(args: argparse.Namespace) -> None:
@@ -94,7 +100,7 @@ def _run_itself(args: argparse.Namespace) -> None:
         spread = f"{row['fastest_seconds']:.3f} to {row['slowest_seconds']:.3f} s"
         peak = row["peak_bytes_besides_speech"]
         memory = "" if peak is None else f", {peak / 1e6:.0f} MB besides the speech"
-        print(f"{what:<10} {row['median_seconds']:.3f} s ({spread}), rtf {row['rtf']:.4f}{memory}")
+        print(f"{what:<10} {row['median_seconds']:.3f} s ({spread}), rtf {row['rtf']:.4f}{memory}{_launched(row)}")
     for name, row in results["latency"].items():
         compute = 1000 * row["compute_seconds_to_first_chunk"]
         print(f"stream, {name}: {compute:.0f} ms of compute to the first chunk, {row['late_milliseconds']:.0f} ms late")
@@ -127,4 +133,5 @@ def _run_gans(args: argparse.Namespace) -> None:
     print(machine(vocoder.device))
     for row in rows:
         spread = f"{row['fastest_seconds']:.3f} to {row['slowest_seconds']:.3f} s"
-        print(f"{row['name']:<18} {row['median_seconds']:.3f} s ({spread}), rtf {row['rtf']:.4f}")
+        median = f"{row['median_seconds']:.3f} s ({spread})"
+        print(f"{row['name']:<18} {median}, rtf {row['rtf']:.4f}{_launched(row)}")

@@ -58,12 +58,6 @@ class DiscreteSchedule(Schedule):
                 f"schedule: need 0 < beta_min <= beta_max < 1, got beta_min={self.beta_min}, beta_max={self.beta_max}"
             )
 
-    @functools.cached_property
-    def _alphas(self) -> Tensor:
-        """(T + 1,) float64, alpha at steps 0 ... T."""
-        alpha_bar = torch.cumprod(1 - self.betas, dim=0)
-        return torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), alpha_bar.sqrt()])
-
     @property
     def trained_steps(self) -> int:
         """T."""
@@ -104,7 +98,7 @@ class DiscreteSchedule(Schedule):
         """Signal share sqrt(alpha_bar) at times t (B,) in [0, 1]; float64, since 1 - alpha^2 cancels."""
         step = t.double() * self.num_steps
         low = step.floor().clamp(0, self.num_steps - 1).long()
-        table = self._alphas.to(t.device)
+        table = _alphas(self, t.device)
         return torch.lerp(table[low], table[low + 1], step - low)
 
     def sigma(self, t: Tensor) -> Tensor:
@@ -121,7 +115,7 @@ class DiscreteSchedule(Schedule):
 
     def time_of_alpha(self, alpha: Tensor) -> Tensor:
         """The time in [0, 1] with that signal share (B,); float64."""
-        table = self._alphas.to(alpha.device)
+        table = _alphas(self, alpha.device)
         alpha = alpha.double().clamp(table[-1], table[0])
         high = torch.searchsorted(-table, -alpha).clamp(1, self.num_steps)  # table[high] <= alpha
         share = (table[high - 1] - alpha) / (table[high - 1] - table[high])
@@ -135,6 +129,14 @@ class DiscreteSchedule(Schedule):
         """d alpha / dt and d sigma / dt at times t (B,) > 0, at a training step those of the side of the data."""
         step = t.double() * self.num_steps
         high = (step - 1e-9).ceil().clamp(1, self.num_steps).long()  # n / T * T may exceed n
-        table = self._alphas.to(t.device)
+        table = _alphas(self, t.device)
         slope = (table[high] - table[high - 1]) * self.num_steps
         return slope, sigma_slope(self.alpha(t), self.sigma(t), slope)
+
+
+@functools.cache  # a copy to a GPU would wait for it in every evaluation; kept for good, because CUDA graphs read it
+def _alphas(schedule: DiscreteSchedule, device: torch.device) -> Tensor:
+    """(T + 1,) float64, alpha at steps 0 ... T."""
+    with torch.inference_mode(False):
+        alpha_bar = torch.cumprod(1 - schedule.betas, dim=0)
+        return torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), alpha_bar.sqrt()]).to(device)

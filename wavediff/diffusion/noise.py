@@ -1,5 +1,6 @@
 """Noise that belongs to an item, not to its batch."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -37,7 +38,9 @@ class ItemNoise:
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
         self.device, self.seeds = torch.device(device), [_checked(seed) for seed in seeds]
-        self.generators = [torch.Generator(self.device).manual_seed(seed) for seed in self.seeds]
+        # Of the CPU, also for a GPU: numbers of which there is one an item are wanted here.
+        self.generators = [torch.Generator("cpu").manual_seed(seed) for seed in self.seeds]
+        self._counted: CountedDraw | None = None  # on a GPU, from the first use on
         self._draws = 0
 
     def copy(self) -> "ItemNoise":
@@ -46,31 +49,42 @@ class ItemNoise:
         twin._draws = self._draws
         for generator, original in zip(twin.generators, self.generators, strict=True):
             generator.set_state(original.get_state())
+        if self._counted is not None:
+            twin._counted = CountedDraw(self.seeds, self.device)
+            twin._counted.next = self._counted.next
         return twin
 
-    def draw(self) -> "Draw":
+    def draw(self) -> "Draw | CountedDraw":
         """Noise to be taken piece by piece: a short one is the beginning of a longer one, whatever was drawn before.
 
         So a signal whose length is not known yet begins as it will be. The numbers are not those of `normal`.
         """
+        kind = CountedDraw if counts_on(self.device) else Draw
+        return kind(self.draw_seeds(), self.device)
+
+    def draw_seeds(self) -> list[int]:
+        """Of the next draw's items."""
         self._draws += 1
-        return Draw([_mixed(seed, self._draws) for seed in self.seeds], self.device)
+        return [_mixed(seed, self._draws) for seed in self.seeds]
 
     def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """(B, length) standard normal."""
+        if counts_on(self.device):
+            self._counted = self._counted or CountedDraw(self.seeds, self.device)
+            return self._counted.take(length, dtype)
         noise = torch.empty(len(self.generators), length, dtype=dtype, device=self.device)
         for row, generator in zip(noise, self.generators, strict=True):
             row.normal_(generator=generator)
         return noise
 
     def uniform(self) -> Tensor:
-        """(B,) float64, uniform in [0, 1)."""
-        draws = [torch.rand(1, generator=g, device=self.device, dtype=torch.float64) for g in self.generators]
+        """(B,) float64, uniform in [0, 1); on the CPU."""
+        draws = [torch.rand(1, generator=g, device="cpu", dtype=torch.float64) for g in self.generators]
         return torch.cat(draws)
 
     def integers(self, low: int, high: int) -> Tensor:
-        """(B,) int64, uniform in [low, high)."""
-        draws = [torch.randint(low, high, (1,), generator=g, device=self.device) for g in self.generators]
+        """(B,) int64, uniform in [low, high); on the CPU."""
+        draws = [torch.randint(low, high, (1,), generator=g, device="cpu") for g in self.generators]
         return torch.cat(draws)
 
 
@@ -109,6 +123,61 @@ class Draw:
         values = torch.cat([held, fresh.flatten(1)], 1)
         self._rests[group] = values[:, count:].clone().unbind()
         return values[:, :count]
+
+
+class CountedDraw:
+    """The same on a GPU, for all items at once: a value is a function of its item's seed and of its number alone.
+
+    So the work does not grow with the items, and a CUDA graph can hold it. The numbers are those of splitmix64
+    (Steele et al. 2014), made normal by the method of Box and Muller (1958).
+
+    Args:
+        seeds: one an item.
+        device: where it is drawn.
+    """
+
+    STATE = ("next",)
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self.next = torch.tensor([[_mixed(seed, 1)] for seed in seeds], device="cpu").to(device, non_blocking=True)
+        """(B, 1) int64, the generators' states."""
+
+    @classmethod
+    def at(cls, state: Tensor) -> "CountedDraw":
+        """One that goes on from these states (B, 1)."""
+        draw = cls([], state.device)
+        draw.next = state
+        return draw
+
+    def take(self, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The next (B, count) values."""
+        z = self.next + torch.arange(count, device=self.next.device) * _GOLDEN
+        self.next = self.next + _wrapped(count * _GOLDEN)
+        z = (z ^ _shifted(z, 30)) * _wrapped(0xBF58476D1CE4E5B9)
+        z = (z ^ _shifted(z, 27)) * _wrapped(0x94D049BB133111EB)
+        z = z ^ _shifted(z, 31)
+        share, angle = _shifted(z, 32).float().add_(0.5), (z & 0xFFFFFFFF).float()
+        radius = share.mul_(2.0**-32).log_().mul_(-2).sqrt_()
+        return angle.mul_(2 * math.pi * 2.0**-32).cos_().mul_(radius).to(dtype)
+
+
+def counts_on(device: torch.device) -> bool:
+    """Whether noise of that device is a function of its number; that of a CPU comes from torch's generators."""
+    return device.type != "cpu"
+
+
+def _wrapped(value: int) -> int:
+    """The signed number of 64 bits that has the last 64 of these."""
+    value &= (1 << 64) - 1
+    return value - (1 << 64) if value >> 63 else value
+
+
+_GOLDEN = _wrapped(0x9E3779B97F4A7C15)
+
+
+def _shifted(z: Tensor, bits: int) -> Tensor:
+    """Shifted to the right, with zeros."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _mixed(seed: int, draw: int) -> int:

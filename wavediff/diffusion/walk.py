@@ -4,7 +4,7 @@ Pipelines and exported files walk here; streams walk the same numbers on pieces 
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -42,6 +42,60 @@ def combined(terms: Terms, signals: Mapping[int, Tensor]) -> Tensor:
     return functools.reduce(torch.add, (value * signals[i] if value != 1 else signals[i] for i, value in terms))
 
 
+class Steps:
+    """Notices the step that gave NaN or infinite samples: on a CPU at once, on a GPU where it is asked, since every
+    look at a value waits for the device.
+
+    Args:
+        total: steps in all.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.held = False
+        """Whether nothing is looked at until `take` and `judge`: a CUDA graph can hold no look."""
+        self._seen: list[tuple[int, Tensor]] = []
+
+    def see(self, number: int, x: Tensor) -> None:
+        """What step `number` of 1 ... total gave.
+
+        Raises:
+            SamplingError: on a CPU, as `check`.
+        """
+        self._seen.append((number, x.sum()))  # finite if all of it is
+        if x.device.type == "cpu":
+            self.check()
+
+    def take(self) -> Tensor:
+        """The sum (n,) of what each step gave, in their order."""
+        seen, self._seen = self._seen, []
+        return torch.stack([total for _, total in seen])
+
+    def check(self) -> None:
+        """Look at all that was seen.
+
+        Raises:
+            SamplingError: a step gave NaN or infinite samples.
+        """
+        if self._seen and not self.held:
+            numbers = [number for number, _ in self._seen]
+            self.judge(self.take(), numbers)
+
+    def judge(self, sums: Tensor, numbers: Sequence[int] | None = None) -> None:
+        """Look at the sums (n,) of steps of those numbers, 1 ... total by default; the one wait of a walk on a GPU.
+
+        Raises:
+            SamplingError: one of them is NaN or infinite.
+        """
+        numbers = range(1, 1 + self.total) if numbers is None else numbers
+        for number, good in zip(numbers, sums.isfinite().tolist(), strict=True):
+            if not good:
+                raise SamplingError(
+                    f"step {number} of {self.total} gave NaN or infinite samples; use another checkpoint, schedule or "
+                    "precision"
+                )
+
+
 def walk(
     estimate: Callable[[Tensor, float], Tensor], unrolled: Unrolled, start: Tensor, draws: Iterator[Tensor]
 ) -> Iterator[Tensor]:
@@ -68,7 +122,12 @@ def walk(
 
 
 def states(
-    estimate: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, schedule: Schedule, plan: Plan, noise: Noise
+    estimate: Callable[[Tensor, Tensor], Tensor],
+    x_t: Tensor,
+    schedule: Schedule,
+    plan: Plan,
+    noise: Noise,
+    steps: Steps | None = None,
 ) -> Iterator[Tensor]:
     """The signal x (B, N) after each step, checked.
 
@@ -78,22 +137,21 @@ def states(
         schedule: of the process.
         plan: sampler and times.
         noise: from which fresh noise is drawn, item by item.
+        steps: what looks at them.
 
     Raises:
-        SamplingError: a step gave NaN, or the sampler is not linear in the estimates.
+        SamplingError: a step gave NaN, which a GPU says after the last; or the sampler is not linear in the estimates.
     """
 
     def at(x: Tensor, t: float) -> Tensor:
         return estimate(x, torch.full((len(x),), t, dtype=torch.float64, device=x.device))
 
-    total, unrolled = len(plan.times) - 1, unroll(plan, schedule)
+    unrolled, steps = unroll(plan, schedule), steps or Steps(len(plan.times) - 1)
     draws = (noise.normal(x_t.shape[1], x_t.dtype) for _ in range(unrolled.draws))
     for number, x in enumerate(walk(at, unrolled, x_t, draws), 1):
-        if not x.isfinite().all():
-            raise SamplingError(
-                f"step {number} of {total} gave NaN or infinite samples; use another checkpoint, schedule or precision"
-            )
+        steps.see(number, x)
         yield x
+    steps.check()
 
 
 def denoise(

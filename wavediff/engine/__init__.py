@@ -5,15 +5,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from wavediff.engine.graphed_network import GraphedNetwork
+from wavediff.engine.graphed_walk import GraphedWalk
 from wavediff.engine.pieces import Pieces
 from wavediff.engine.precision import warn_if_slow_in_bfloat16
 from wavediff.engine.registry import fused_of, streams_of
-from wavediff.engine.streaming import GPU_FRAMES, StreamedVocoder, frames_at_once, look_ahead, twin_of
+from wavediff.engine.streaming import StreamedVocoder, frames_at_once, look_ahead, twin_of
 from wavediff.engine.triton_diffwave import available
 
 __all__ = [
-    "GPU_FRAMES",
+    "GraphedWalk",
     "Pieces",
     "StreamedVocoder",
     "accelerate",
@@ -30,15 +30,12 @@ def accelerate(backbone: nn.Module, dtype: torch.dtype = torch.float32, fused: b
     Args:
         backbone: the network.
         dtype: of the matrix products in DiffWave's layers; a UserWarning where bfloat16 only costs time.
-        fused: on a GPU, DiffWave's layers as one Triton kernel each where that is possible, and every network's
-            evaluations as CUDA graphs.
+        fused: on a GPU, DiffWave's layers as one Triton kernel each where that is possible.
     """
     device, streams = next(backbone.parameters()).device, streams_of(backbone)
     if dtype == torch.bfloat16 and streams is not None and streams.takes_dtype:
         warn_if_slow_in_bfloat16(device, "use float32 (--precision float32)")
     if device.type == "cpu":
         return backbone if streams is None else Pieces(backbone, dtype)
-    if not fused:
-        return backbone
-    layers = fused_of(backbone) if available(device) else None
-    return GraphedNetwork(backbone if layers is None else layers(backbone, dtype))
+    layers = fused_of(backbone) if fused and available(device) else None
+    return backbone if layers is None else layers(backbone, dtype)

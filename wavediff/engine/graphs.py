@@ -1,8 +1,11 @@
 """A function of tensors as a CUDA graph: hundreds of small kernels started by one call of the driver."""
 
+import functools
+import inspect
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +15,9 @@ from wavediff.engine.gradients import without_gradients
 WARM_UPS = 3  # calls before a capture, in which libraries take their workspaces and kernels are compiled and tuned
 MAX_GRAPHS = 8  # each keeps the memory of a whole call
 
-Function = Callable[..., Tensor]
-Captured = tuple[Callable[[], object], Tensor]  # run it again, and where its output is then
+Output = Tensor | tuple[Tensor, ...]
+Function = Callable[..., Output]
+Captured = tuple[Callable[[], object], Output]  # run it again, and where its output is then
 
 
 def capture_cuda(function: Function, inputs: Sequence[Tensor]) -> Captured:
@@ -31,9 +35,16 @@ def capture_cuda(function: Function, inputs: Sequence[Tensor]) -> Captured:
         current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         # What other threads do meanwhile, such as loading data, must not spoil the capture.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # On the stream of this device: torch's own would be that of the device of the first capture.
+        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local", **_liveness()):
             output = function(*inputs)
     return graph.replay, output
+
+
+@functools.cache
+def _liveness() -> dict[str, Any]:
+    """Where torch can, a capture refuses to read memory that nobody keeps."""
+    return {name: True for name in inspect.signature(torch.cuda.graph).parameters if name == "check_input_liveness"}
 
 
 class GraphedCall:
@@ -43,7 +54,7 @@ class GraphedCall:
     `state` must tell that it moved. Runs without gradients.
 
     Args:
-        function: (Tensor, ...) -> Tensor.
+        function: (Tensor, ...) -> a tensor or a tuple of tensors.
         state: called before each call; when it returns something else than before, all graphs are forgotten.
         capture: makes a graph.
         device_type: of the devices that have graphs; on others, and on several at once, the function is just called.
@@ -65,35 +76,36 @@ class GraphedCall:
         self._warned = False
 
     @without_gradients()
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """The function of `inputs`, in memory that later calls leave alone."""
+    def __call__(self, *inputs: Tensor, **told: Hashable) -> Any:
+        """The function of `inputs` and of what it is told, in memory that later calls leave alone."""
+        function = functools.partial(self.function, **told)
         devices = {x.device for x in inputs}
         if len(devices) != 1 or devices.pop().type != self._device_type:
-            return self.function(*inputs)
+            return function(*inputs)
         state = self.state()
         if state != self._known:
             self._graphs.clear()
             self._known = state
-        key = tuple((x.shape, x.dtype, x.device) for x in inputs)
+        key = (tuple((x.shape, x.dtype, x.device) for x in inputs), *told.items())
         if key not in self._graphs:
             # The oldest goes first, so that its memory is there for the new one.
             while len(self._graphs) >= MAX_GRAPHS:
                 self._graphs.popitem(last=False)
-            self._graphs[key] = self._captured(inputs)
+            self._graphs[key] = self._captured(function, inputs)
         self._graphs.move_to_end(key)
         graph = self._graphs[key]
         if graph is None:
-            return self.function(*inputs)
+            return function(*inputs)
         static, (replay, output) = graph
         for target, x in zip(static, inputs, strict=True):
             target.copy_(x)
         replay()
-        return output.clone()
+        return output.clone() if isinstance(output, Tensor) else tuple(part.clone() for part in output)
 
-    def _captured(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Captured] | None:
+    def _captured(self, function: Function, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Captured] | None:
         static = [x.clone(memory_format=torch.contiguous_format) for x in inputs]
         try:
-            return static, self._capture(self.function, static)
+            return static, self._capture(function, static)
         except RuntimeError as error:
             if not self._warned:
                 cause = (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,12 +1,14 @@
 """Signals that arrive in pieces: what a layer needs to go on where the last piece ended."""
 
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+_MASKS = 32  # kept: more than the kinds that one piece asks for
 
 
 class DelayLine:
@@ -99,10 +101,22 @@ class Ends:
 
     Args:
         lengths: (B,), in frames of the mel.
+        device: of the signals; that of the lengths by default.
+        shortest: what no length is below, for whom cannot look at them.
     """
 
-    def __init__(self, lengths: Tensor) -> None:
-        self.lengths, self._shortest = lengths, int(lengths.min())
+    def __init__(self, lengths: Tensor, device: torch.device | None = None, *, shortest: int | None = None) -> None:
+        self._shortest = int(lengths.min()) if shortest is None else shortest
+        self.lengths = lengths.to(device, non_blocking=True)
+        self._kept: OrderedDict[Hashable, Tensor] = OrderedDict()
+
+    def once(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` returns, kept for the next who asks for the same: every iteration of a guess does."""
+        if key not in self._kept:
+            self._kept[key] = make()
+            if len(self._kept) > _MASKS:
+                self._kept.popitem(last=False)
+        return self._kept[key]
 
     def mask(self, start: int, count: int, unit: int = 1, offset: int = 0) -> Tensor | None:
         """(B, count): which of the positions from `start` on lie before their item's end.
@@ -117,6 +131,9 @@ class Ends:
         """
         if offset <= start and start + count <= self._shortest * unit + offset:
             return None
+        return self.once((start, count, unit, offset), lambda: self._mask(start, count, unit, offset))
+
+    def _mask(self, start: int, count: int, unit: int, offset: int) -> Tensor:
         positions = torch.arange(start, start + count, device=self.lengths.device)
         return (positions >= offset) & (positions < self.lengths[:, None] * unit + offset)
 

@@ -1,9 +1,11 @@
 """Whether bfloat16 pays on a CPU: without instructions for it, products take far longer in it than in float32."""
 
+import contextlib
 import functools
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -11,15 +13,39 @@ _SIZE = 256  # of the square matrices: some milliseconds a product even where ev
 _SLOW = 2.0  # processors that have it take .4 to .6 of the time of float32, those that have not 50 and more
 
 
+@contextlib.contextmanager
+def whole_float32(device: torch.device) -> Iterator[None]:
+    """Products and convolutions of float32 in all its bits, as on a CPU: the one place that says so.
+
+    On a GPU torch rounds the factors of convolutions to 10 bits of mantissa (TF32) unless it is told not to. The
+    caller's settings come back; for other devices nothing is set.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    places: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
+    before = [place.allow_tf32 for place in places]
+    try:
+        for place in places:
+            place.allow_tf32 = False
+        yield
+    finally:
+        for place, allowed in zip(places, before, strict=True):
+            place.allow_tf32 = allowed
+
+
 def fastest(run: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Seconds that a call takes: the least of `repeats`, after one that warms up."""
+    """Seconds that a call takes: the least of `repeats`, after one that warms up; on a GPU of several in a row, or one
+    would be over before the next is launched."""
+    turns = 20 if device.type == "cuda" else 1
 
     def once() -> float:
         start = time.perf_counter()
-        run()
+        for _ in range(turns):
+            run()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter() - start
+        return (time.perf_counter() - start) / turns
 
     once()
     return min(once() for _ in range(repeats))

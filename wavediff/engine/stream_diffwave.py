@@ -178,8 +178,7 @@ class _StreamedLayer:
             y[..., :channels], y[..., channels:].sub_(0.5), out=get("gated", (len(y), count, channels), dtype)
         )
         z = get("z", (len(y), count, 2 * channels), dtype)
-        for item, bias, target in zip(gated, self._output_bias.to(dtype), z, strict=True):
-            _add_products(bias, [(item, self.weights.output)], target)
+        _add_products(self._output_bias.to(dtype), [(gated, self.weights.output)], z)
         stream = get(f"stream {self.index % 2}", (len(y), count, channels), window.dtype)
         torch.add(window[:, self.reach : self.reach + count], z[..., :channels], out=stream).mul_(SQRT_HALF)
         self.given += count
@@ -210,22 +209,28 @@ class _StreamedLayer:
                 bias = bias + self._label_projection(self.mels.label) * weights.doubled
             self._gate_bias = bias.to(window.dtype)
         y = self.workspace.get("y", (len(window), count, weights.output.shape[1]), window.dtype)
-        for index, target in enumerate(y):  # the windows of a batch are not one matrix
-            taps = [window[index, tap * self.reach : tap * self.reach + count] for tap in range(3)]
-            products = list(zip(taps, weights.taps, strict=True))
-            if weights.mel is not None:
-                products.append((self.mels.read(self.index, self.given, count)[index], weights.mel))
-            _add_products(self._gate_bias[index], products, target)
+        taps = [window[:, tap * self.reach : tap * self.reach + count] for tap in range(3)]
+        products = list(zip(taps, weights.taps, strict=True))
+        if weights.mel is not None:
+            products.append((self.mels.read(self.index, self.given, count), weights.mel))
+        _add_products(self._gate_bias, products, y)
         return y
 
 
 def _add_products(bias: Tensor, products: Sequence[tuple[Tensor, Tensor]], out: Tensor) -> None:
-    """bias (K,) plus the products of rows (n, C) and weights (C, K), into (n, K)."""
-    for part in _row_blocks(out):
+    """bias (B, K) plus the products of rows (B, n, C) and weights (C, K), into (B, n, K)."""
+    if out.device.type != "cpu":
         (rows, weight), *others = products
-        target = torch.addmm(bias, rows[part], weight, out=out[part])
+        torch.baddbmm(bias[:, None], rows, weight.expand(len(out), -1, -1), out=out)
         for rows, weight in others:
-            target.addmm_(rows[part], weight)
+            out.baddbmm_(rows, weight.expand(len(out), -1, -1))
+        return
+    for index, target in enumerate(out):  # the windows of a batch are not one matrix
+        for part in _row_blocks(target):
+            (rows, weight), *others = products
+            block = torch.addmm(bias[index], rows[index, part], weight, out=target[part])
+            for rows, weight in others:
+                block.addmm_(rows[index, part], weight)
 
 
 def _row_blocks(matrix: Tensor) -> Iterator[slice]:
@@ -294,3 +299,9 @@ class DiffWaveStreams(Streams):
     def frames_at_once(network: DiffWave, hop_length: int, batch: int, streamed: bool) -> int:
         """As many as the cache holds."""
         return max(SAMPLES * network.config.fold // batch // hop_length, 1)
+
+    @staticmethod
+    def frame_bytes(network: DiffWave, hop_length: int) -> int:
+        """Stream, gate and skips of a layer, and the mels at its rate."""
+        held = 14 * network.config.channels + (2 + len(network.upsamplers)) * (network.n_mels or 0)
+        return 4 * hop_length // network.config.fold * held

@@ -111,3 +111,9 @@ class SpectralStreams(Streams):
     def frames_at_once(network: SpectralNet, hop_length: int, batch: int, streamed: bool) -> int:
         """At least as many as the guess needs, of whose products those with few columns round differently."""
         return max((FRAMES if streamed else DECODED_FRAMES) // batch, 16)
+
+    @staticmethod
+    def frame_bytes(network: SpectralNet, hop_length: int) -> int:
+        """Tokens and hidden channels of a block, and spectra around it."""
+        shape = network.config
+        return 4 * (shape.bands * shape.channels * (4 + 2 * shape.expansion) + 16 * network.stft.n_fft)

@@ -107,10 +107,12 @@ class OverlapAdd:
         if not masked and count >= self._overlap:
             steady = self._steady.expand(count - self._overlap + 1, -1).reshape(1, -1)
             return torch.cat([self._head, steady, self._tail], 1)
-        squared = self.stft.window.square().expand(1, count, -1)
-        if self.ends is not None and masked:
-            squared = self.ends.clear(squared.expand(len(self.ends.lengths), -1, -1), first)
-        return overlap_weight(squared, self.stft.hop_length)
+        squared, hop = self.stft.window.square().expand(1, count, -1), self.stft.hop_length
+        if self.ends is None or not masked:
+            return overlap_weight(squared, hop)
+        ends, each = self.ends, squared.expand(len(self.ends.lengths), -1, -1)
+        key = (self.stft.n_fft, hop, first, count)
+        return ends.once(key, lambda: overlap_weight(ends.clear(each, first), hop))
 
 
 class Synthesis:

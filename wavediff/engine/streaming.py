@@ -14,18 +14,18 @@ from torch.nn import functional as F
 
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, Terms, unroll
-from wavediff.diffusion.walk import diffuse, levels
+from wavediff.diffusion.walk import Steps, diffuse, levels
 from wavediff.engine import stream_stft
 from wavediff.engine.lines import Context, DelayLine, Ends
 from wavediff.engine.registry import streams_of
 from wavediff.engine.stream_prior import FinishStream, GuessStream, ShapeStream, VoiceStream
 from wavediff.engine.streams import Evaluation, Streams
-from wavediff.errors import ConfigError, SamplingError
+from wavediff.errors import ConfigError
 from wavediff.mel import pitch_net
 from wavediff.mel.transform import LEAST_COLUMNS
 from wavediff.models.denoiser import Denoiser
 
-GPU_FRAMES = 8_192  # over all items: enough to keep a GPU busy, and 95 s of speech
+OTHER_MEMORY = 8 << 30  # bytes, of devices that do not say how much they have
 
 
 class StreamedVocoder:
@@ -76,11 +76,13 @@ class StreamedVocoder:
         self._kind = twin_of(denoiser)
         self._network = self._kind(denoiser.backbone, ends, dtype)
         self._nodes: list[tuple[_Sum, _Evaluation | None]] = []
+        self.steps, number = Steps(len(unrolled.times)), 0
         for node in unrolled.nodes:
             evaluation = None
             if node.time is not None:
                 t = torch.full((items,), node.time, dtype=torch.float64, device=noise.device)
-                evaluation = _Evaluation(t, self._network.evaluation(t), DelayLine())
+                number += 1
+                evaluation = _Evaluation(number, t, self._network.evaluation(t), DelayLine())
             self._nodes.append((_Sum(node.terms), evaluation))
         lines, signals = [terms.lines for terms, _ in self._nodes], len(self._draws) + len(self._nodes)
         self._readers = [[own[index] for own in lines if index in own] for index in range(signals)]
@@ -91,6 +93,9 @@ class StreamedVocoder:
         Args:
             mel: frames; None if there are no more.
             last: whether the mel ends here.
+
+        Raises:
+            SamplingError: an evaluation gave NaN.
         """
         conditions = self._conditions(mel, last)
         self._network.condition([self._kind.prepare(self.denoiser.backbone, cond) for cond in conditions], last)
@@ -109,7 +114,9 @@ class StreamedVocoder:
             if evaluation is not None:
                 piece = self._estimate(evaluation, piece, last)
             self._hand_on(index, piece)
-        return piece if self._finish is None else self._finish.push(piece, conditions, last)
+        speech = piece if self._finish is None else self._finish.push(piece, conditions, last)
+        self.steps.check()
+        return speech
 
     def _estimate(self, evaluation: "_Evaluation", x_t: Tensor | None, last: bool) -> Tensor | None:
         """The estimate of x_0 that is settled."""
@@ -117,13 +124,7 @@ class StreamedVocoder:
         output = evaluation.stream.push(x_t, last)
         if output is None:
             return None
-        if not output.isfinite().all():
-            evaluations = [stage for _, stage in self._nodes if stage is not None]
-            number = next(n for n, stage in enumerate(evaluations, 1) if stage is evaluation)
-            raise SamplingError(
-                f"step {number} of {len(evaluations)} gave NaN or infinite samples; use another checkpoint, schedule "
-                "or precision"
-            )
+        self.steps.see(evaluation.number, output)
         return self.denoiser.x0_from(output, evaluation.line.take(output.shape[1]), evaluation.t)
 
     def _conditions(self, mel: Tensor | None, last: bool) -> list[Condition]:
@@ -179,20 +180,32 @@ def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int) -> int:
 
 def frames_at_once(denoiser: Denoiser, hop_length: int, batch: int, streamed: bool = False) -> int:
     """How many frames of a mel are best computed together; where the speech of a stream waits for them, fewer."""
-    if next(denoiser.parameters()).device.type != "cpu" and not streamed:
-        return max(GPU_FRAMES // batch, 16)
+    device = next(denoiser.parameters()).device
+    if device.type != "cpu" and not streamed:
+        most = free_memory(device) // 2 // twin_of(denoiser).frame_bytes(denoiser.backbone, hop_length)
+        return max(most // batch, 16)
     return twin_of(denoiser).frames_at_once(denoiser.backbone, hop_length, batch, streamed)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU that new tensors can take."""
+    if device.type != "cuda":
+        return OTHER_MEMORY
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 class _Evaluation(NamedTuple):
     """One evaluation of the network.
 
     Attributes:
+        number: which it is, from 1 on.
         t: (B,)
         stream: of the network.
         line: x_t that waits for its prediction.
     """
 
+    number: int
     t: Tensor
     stream: Evaluation
     line: DelayLine

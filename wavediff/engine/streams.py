@@ -67,3 +67,8 @@ class Streams(abc.ABC):
     @abc.abstractmethod
     def frames_at_once(network: Any, hop_length: int, batch: int, streamed: bool) -> int:
         """Frames of a mel that are best sampled together on a CPU; where the speech of a stream waits, fewer."""
+
+    @staticmethod
+    def frame_bytes(network: Any, hop_length: int) -> int:
+        """Memory that a frame takes where a whole signal is computed at once, by count of what a layer holds."""
+        return 1 << 20  # as in BASE

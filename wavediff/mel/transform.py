@@ -97,7 +97,13 @@ def expand(mel: Tensor, spec: MelSpec) -> Tensor:
 
 
 def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).unsqueeze(-1)
+    return _columns(values, like.dtype, like.device)
+
+
+@functools.cache  # as `_inversion`
+def _columns(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device).unsqueeze(-1)
 
 
 class MelTransform(nn.Module):
@@ -170,14 +176,18 @@ def pseudo_inverse(mel: Values, spec: MelSpec | str, *, iterations: int = 0) -> 
     mel = as_mel(mel, spec)
     with torch.autocast(mel.device.type, enabled=False):
         bands = expand(mel.float(), spec)
-        magnitude = (_inverse_filterbank(spec).to(bands.device) @ bands).clamp(min=_LEAST_MAGNITUDE)
-        weights = (filterbank(spec) * stft_scale(spec)).to(bands.device)
+        inverse, weights = _inversion(spec, bands.device)
+        magnitude = (inverse @ bands).clamp(min=_LEAST_MAGNITUDE)
         wanted = weights.T @ bands
         for _ in range(iterations):
             magnitude = magnitude * wanted / (weights.T @ (weights @ magnitude)).clamp(min=1e-30)
         return magnitude.clamp(min=_LEAST_MAGNITUDE)
 
 
-@functools.lru_cache(maxsize=8)
-def _inverse_filterbank(spec: MelSpec) -> Tensor:
-    return torch.linalg.pinv(filterbank(spec).double() * stft_scale(spec)).float()
+@functools.cache  # a copy to a GPU would wait for it in every decode; kept for good, because CUDA graphs read it
+def _inversion(spec: MelSpec, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Moore-Penrose inverse (bins, n_mels) of the dialect's triangles, and the triangles (n_mels, bins)."""
+    with torch.inference_mode(False):
+        triangles = filterbank(spec) * stft_scale(spec)
+        inverse = torch.linalg.pinv(filterbank(spec).double() * stft_scale(spec)).float()
+        return inverse.to(device), triangles.to(device)

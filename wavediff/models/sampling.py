@@ -1,6 +1,6 @@
 """From noise to signal with a denoiser that is bound to its condition: what all pipelines share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from wavediff.arguments import as_list, is_whole, shown, whole
 from wavediff.diffusion import ItemNoise, Plan
 from wavediff.diffusion.noise import MAX_SEED
-from wavediff.diffusion.walk import OnStep, diffuse, levels, states
+from wavediff.diffusion.walk import OnStep, diffuse, levels, part_of, states
 from wavediff.errors import SamplingError
 from wavediff.models.denoiser import Bound
 
@@ -80,6 +80,40 @@ def first_state(bound: Bound, start: Start, plan: Plan) -> Tensor:
 def draw(bound: Bound, noise: ItemNoise, length: int, plan: Plan, on_step: OnStep | None = None) -> Tensor:
     """Signals (B, length) from noise, or from the guess that the prior makes: `begin` and `follow`."""
     return follow(bound, begin(bound, noise, length), plan, on_step)
+
+
+def draw_each(
+    bind: Callable[[Tensor], Bound],
+    mels: Tensor,
+    lengths: Tensor | None,
+    seeds: Sequence[int],
+    plan: Plan,
+    hop_length: int,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Signals (B, frames * hop_length) of whole mels, those of one length together, so that no network sees padding.
+
+    Args:
+        bind: a denoiser, told the mels.
+        mels: (B, n_mels, frames)
+        lengths: frames (B,) of items that differ; behind them the signals are zero.
+        seeds: one an item.
+        plan, on_step: as `follow`; the steps of all lengths are counted.
+        hop_length: samples a frame becomes.
+
+    Raises:
+        SamplingError: a step gave NaN.
+    """
+    if lengths is None:
+        return draw(bind(mels), ItemNoise(seeds, mels.device), mels.shape[2] * hop_length, plan, on_step)
+    signals, frames = mels.new_zeros(len(mels), mels.shape[2] * hop_length), lengths.tolist()
+    different = sorted(set(frames))
+    for number, length in enumerate(different):
+        items = [index for index, count in enumerate(frames) if count == length]
+        noise = ItemNoise([seeds[index] for index in items], mels.device)
+        told, samples = part_of(on_step, number, len(different)), length * hop_length
+        signals[items, :samples] = draw(bind(mels[items, :, :length]), noise, samples, plan, told)
+    return signals
 
 
 def check_seed(seed: int | Sequence[int]) -> None:

@@ -54,7 +54,7 @@ class Chunks:
             shape = tuple(values.shape)
             if shape and shape[-1] == 0:
                 continue
-            frames = check_shape(values, self.spec)
+            frames = check_shape(values.cpu(), self.spec)  # looked at there, as in `decode`
             first = shape[:-2] if first is None else first
             if shape[:-2] != first:
                 before = f"a batch of {first[0]}" if first else "one mel"

@@ -1,5 +1,6 @@
 """What a vocoder does with mels: it makes them of recordings, and takes those of its own dialect and of others."""
 
+import functools
 from typing import Any, Self
 
 import torch
@@ -80,7 +81,11 @@ class MelPipeline(Pipeline):
         samples = as_waveform(waveform)
         batch = samples.reshape(-1, samples.shape[-1]).to(self.device, torch.float32)
         batch = resample(batch, check_sample_rate(sample_rate), self.sample_rate)
-        return MelTransform(self.mel_spec).to(self.device)(batch)
+        return self._transform.to(self.device)(batch)
+
+    @functools.cached_property
+    def _transform(self) -> MelTransform:
+        return MelTransform(self.mel_spec)
 
     def _converted(self, mel: Values, mel_spec: MelSpec | str | None) -> Tensor:
         """A mel (B, n_mels, frames), checked, in the model's dialect."""

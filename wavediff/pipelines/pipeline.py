@@ -1,5 +1,6 @@
 """What all pipelines are: a model with its configuration, from a file and on a device."""
 
+import contextlib
 import functools
 import inspect
 import os
@@ -12,6 +13,7 @@ import torch
 
 from wavediff.arguments import as_path, shown
 from wavediff.engine.gradients import without_gradients
+from wavediff.engine.precision import whole_float32
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.models import WEIGHTS
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
@@ -34,20 +36,26 @@ def exact(method: Method) -> Method:
 
     @functools.wraps(method)
     def run(self: "Pipeline", *args: Any, **kwargs: Any) -> Any:
-        with without_gradients(), torch.autocast(self.device.type, enabled=False):
+        with _as_it_is(self.device):
             return _uncompiled(method)(self, *args, **kwargs)
 
     @functools.wraps(method)
     def iterate(self: "Pipeline", *args: Any, **kwargs: Any) -> Iterator[Any]:
         values, end = method(self, *args, **kwargs), object()
         while True:
-            with without_gradients(), torch.autocast(self.device.type, enabled=False):
+            with _as_it_is(self.device):
                 value = _uncompiled(next)(values, end)
             if value is end:
                 return
             yield value
 
     return cast(Method, iterate if inspect.isgeneratorfunction(method) else run)
+
+
+@contextlib.contextmanager
+def _as_it_is(device: torch.device) -> Iterator[None]:
+    with without_gradients(), torch.autocast(device.type, enabled=False), whole_float32(device):
+        yield
 
 
 def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -148,7 +148,7 @@ class SoundPipeline(Pipeline):
 
     def _fresh_noise(self, seed: int | Sequence[int], count: int) -> ItemNoise:
         """For changes of a sound: not the noise of `generate`, or what that made from this seed would become itself."""
-        seeds = [generator.initial_seed() ^ _OTHER_SEEDS for generator in self._noise(seed, count).generators]
+        seeds = [own ^ _OTHER_SEEDS for own in self._seeds(seed, count)]
         return ItemNoise(seeds, self.device)
 
     def _estimate(self, options: Options, count: int) -> Guided:

@@ -11,15 +11,15 @@ from torch import Tensor
 from wavediff.arguments import Values, as_waveform
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
-from wavediff.diffusion.walk import OnStep, part_of
-from wavediff.engine import GPU_FRAMES, StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
+from wavediff.diffusion.walk import OnStep
+from wavediff.engine import GraphedWalk, StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
 from wavediff.engine.lines import Ends, each_padded
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, in_dialect_pieces
 from wavediff.mel.shape import as_mel
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser
-from wavediff.models.sampling import begin, check_lengths, check_seeds, draw, way
+from wavediff.models.sampling import begin, check_lengths, check_seeds, draw_each, way
 from wavediff.pipelines.chunks import Chunks, check_stream, gathered
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.mels import MelPipeline
@@ -50,6 +50,7 @@ class Vocoder(MelPipeline):
         super().__init__(config, denoiser, facts)
         self.precision, self.fused = torch.float32, False
         self._network = accelerate(denoiser.backbone)
+        self._graphs: GraphedWalk | None = None
 
     def to(self, device: str | torch.device, precision: torch.dtype | None = None, fused: bool | None = None) -> Self:
         """Move the model; "auto" takes a GPU where there is one.
@@ -58,7 +59,8 @@ class Vocoder(MelPipeline):
             device: "auto", "cpu", "cuda" or "cuda:N".
             precision: of the matrix products in DiffWave's layers, torch.float32 (default) or torch.bfloat16: twice as
                 fast on processors that have it, within 1.6e-2 of the network's output (root mean square).
-            fused: on a GPU, one Triton kernel a layer of DiffWave, and CUDA graphs; off by default.
+            fused: on a GPU, one Triton kernel a layer of DiffWave, and all of `decode` as CUDA graphs, of which each
+                new batch size and about each 0.7 s more of length has one; off by default.
 
         Raises:
             ConfigError: the device is not there, or another precision.
@@ -70,7 +72,13 @@ class Vocoder(MelPipeline):
             self.precision = precision
         if fused is not None:
             self.fused = fused
-        self._network = accelerate(self.denoiser.backbone, self.precision, self.fused)
+        backbone = self.denoiser.backbone
+        self._network = accelerate(backbone, self.precision, self.fused)
+        if self.fused and self.device.type == "cuda":
+            buckets = self.streams and self._network is backbone
+            self._graphs = GraphedWalk(self.denoiser, self._network, self.hop_length, buckets=buckets)
+        else:
+            self._graphs = None
         return self
 
     def with_plans(self, plans: Sequence[tuple[int, Plan]]) -> Self:
@@ -123,21 +131,25 @@ class Vocoder(MelPipeline):
         Warns:
             ClippingWarning: speech beyond full scale was clipped; `stream` says so at its end.
         """
-        mel = as_mel(mel)
+        mel = as_mel(mel).cpu()  # is looked at there: a GPU would have to be waited for at each look
         counts = None if lengths is None else check_lengths(lengths, mel)
         if counts is None:
             batch = self._converted(mel, mel_spec)
         else:
             batch, counts = each_padded(mel, counts, lambda item: self._converted(item, mel_spec)[0])
-        batch = batch.to(self.device)
+            counts = counts if int(counts.min()) < batch.shape[-1] else None
+        batch = batch.to(self.device, non_blocking=True)
         seeds = check_seeds(seed, len(batch), "mels")
-        ends = None if counts is None else Ends(counts.to(self.device))
+        ends = None if counts is None else Ends(counts, self.device)
         plan, samples = self.plan(num_steps, schedule, sampler), batch.shape[-1] * self.hop_length
-        fused = self.fused and self.device.type != "cpu"
-        if not self.streams or (fused and batch.shape[-1] <= GPU_FRAMES // len(batch)):
-            speech = self._whole(batch, counts, seeds, plan, on_step)
+        at_once = frames_at_once(self.denoiser, self.hop_length, len(batch)) if self.streams else 0
+        # On a GPU by the network itself, wherever that fits the memory and no item is padded.
+        whole = self.device.type != "cpu" and ends is None and batch.shape[-1] <= at_once
+        if self._graphs is not None and self._graphs.takes(batch, counts, at_once):
+            speech = self._graphs(batch, counts, seeds, plan).clamp(-1, 1)
+        elif not self.streams or whole:
+            speech = draw_each(self.bind, batch, counts, seeds, plan, self.hop_length, on_step).clamp_(-1, 1)
         else:
-            at_once = frames_at_once(self.denoiser, self.hop_length, len(batch))
             stream = self._streamed(plan, seeds, ends)
             pieces = batch.tensor_split(max(round(batch.shape[-1] / at_once), 1), dim=-1)
             speech, done = batch.new_empty(len(batch), samples), 0
@@ -152,21 +164,6 @@ class Vocoder(MelPipeline):
             speech = ends.clear(speech, 0, self.hop_length)
         Clipping(speech).warn()
         return speech if mel.ndim == 3 else speech[0]
-
-    def _whole(
-        self, batch: Tensor, counts: Tensor | None, seeds: list[int], plan: Plan, on_step: OnStep | None
-    ) -> Tensor:
-        """Speech (B, N) in [-1, 1] of whole mels, those of one length together, so that no network sees padding."""
-        frames = [batch.shape[-1]] * len(batch) if counts is None else counts.tolist()
-        speech = batch.new_zeros(len(batch), batch.shape[-1] * self.hop_length)
-        lengths = sorted(set(frames))
-        for number, length in enumerate(lengths):
-            items = [index for index, count in enumerate(frames) if count == length]
-            noise = ItemNoise([seeds[index] for index in items], self.device)
-            told, samples = part_of(on_step, number, len(lengths)), length * self.hop_length
-            made = draw(self.bind(batch[items, :, :length]), noise, samples, plan, told)
-            speech[items, :samples] = made.clamp(-1, 1)
-        return speech
 
     @property
     def streams(self) -> bool:
@@ -256,7 +253,8 @@ class Vocoder(MelPipeline):
         Raises:
             MelError, SamplingError: as `decode`.
         """
-        batch, seed = self._converted(mel, options.pop("mel_spec", None)).to(self.device), options.pop("seed", 0)
+        batch = self._converted(as_mel(mel).cpu(), options.pop("mel_spec", None)).to(self.device)
+        seed = options.pop("seed", 0)
         seeds, plan = check_seeds(seed, len(batch), "mels"), self.plan(num_steps, **options)
         bound = self.bind(batch)
         start = begin(bound, ItemNoise(seeds, self.device), batch.shape[-1] * self.hop_length)

@@ -125,7 +125,7 @@ class AdversarialModule(MelDenoiserModule):
         if self.trainer.world_size > 1:
             for gradient in gradients:
                 gradient.copy_(cast(Tensor, self.all_gather(gradient)).mean(0))
-        if all(gradient.isfinite().all() for gradient in gradients):
+        if torch.nn.utils.get_total_norm(gradients).isfinite():  # one look for all
             self._critic_optimizer.step()
         self.critics.requires_grad_(False)
         return distinction.detach()

@@ -94,7 +94,7 @@ class ClipVariation:
 
 def _draw(noise: ItemNoise, like: Tensor) -> Tensor:
     """(B, 1), uniform in [0, 1)."""
-    return noise.uniform()[:, None].to(like)
+    return noise.uniform()[:, None].to(like, non_blocking=True)
 
 
 def _range(noise: ItemNoise, like: Tensor, size: int, count: Tensor, share: float, first: Tensor | int) -> Tensor:

@@ -134,10 +134,10 @@ def as_predicted(mel: Tensor, spec: MelSpec, noise: ItemNoise) -> Tensor:
     """
     neper = PER_NEPER[spec.log] * spec.scale
     unit = neper if spec.std is None else neper / mel.new_tensor(spec.std)[:, None]
-    share = noise.uniform().to(mel)[:, None, None]
+    share = noise.uniform().to(mel, non_blocking=True)[:, None, None]
     kernel = mel.new_tensor(_BLUR).expand(mel.shape[1], 1, -1)
     blurred = F.conv1d(F.pad(mel, (1, 1), mode="replicate"), kernel, groups=mel.shape[1])
     grain = noise.normal(mel.shape[1] * mel.shape[2]).to(mel).view_as(mel)
-    strength = _NOISE * noise.uniform().to(mel)[:, None, None]
-    level = _OFFSET * (2 * noise.uniform().to(mel)[:, None, None] - 1)
+    strength = _NOISE * noise.uniform().to(mel, non_blocking=True)[:, None, None]
+    level = _OFFSET * (2 * noise.uniform().to(mel, non_blocking=True)[:, None, None] - 1)
     return mel + share * (blurred - mel) + unit * (strength * grain + level)

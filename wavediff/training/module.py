@@ -66,6 +66,12 @@ class TrainingModule(LightningModule):
         """Losses by name, without sampling noise: a batch gives the same each time."""
         raise NotImplementedError
 
+    def transfer_batch_to_device(self, batch: dict[str, Tensor], device: torch.device, dataloader_idx: int) -> Any:
+        """All but what is read as numbers: from a GPU that would wait for it."""
+        kept = {name: batch[name] for name in ("seed", "index") if name in batch}
+        moved = {name: value for name, value in batch.items() if name not in kept}
+        return super().transfer_batch_to_device(moved, device, dataloader_idx) | kept
+
     def noise(self, batch: dict[str, Tensor]) -> ItemNoise:
         """Noise of the batch's items, from each one's own seed."""
         return ItemNoise(batch["seed"].tolist(), self.device)

@@ -104,7 +104,7 @@ class SoundModule(DenoiserModule):
         noise, x_0 = self.noise(batch), self.signal(batch["waveform"])
         label = batch["label"] if self.labels else None
         if label is not None and t is None:
-            dropped = noise.uniform().to(label.device) < self.label_dropout
+            dropped = noise.uniform().to(label.device, non_blocking=True) < self.label_dropout
             label = torch.where(dropped, len(self.labels), label)
         lengths = torch.full((len(x_0),), x_0.shape[1], device=x_0.device)
         return self.objective(self._bind(label), x_0, lengths, noise, t=t)

@@ -97,7 +97,7 @@ class NoiseRegression(Objective):
         """
         if t is None:
             t = process.schedule.training_times(noise)
-        t = t.to(x_0.device)
+        t = t.to(x_0.device, non_blocking=True)
         eps = process.noise(noise.normal(x_0.shape[1]).to(x_0.device))
         alpha, sigma = process.schedule.alpha(t), process.schedule.sigma(t)
         x_t = expand(alpha, x_0) * x_0 + expand(sigma, x_0) * eps

@@ -77,12 +77,15 @@ class SignalRegression(Objective):
         valid = torch.arange(x_0.shape[1], device=x_0.device) < lengths[:, None]
         estimate = process(x_t, t).float()
         per_item = self.spectral_weight * distance(estimate * valid, x_0 * valid, resolution)
-        if not is_guess.all():
+        if self._guesses(len(x_0)) < len(x_0):
             # x_0 estimate - x_0 = -sigma (v estimate - v)
             error = (estimate - x_0) / expand(process.schedule.sigma(t), x_0).clamp(min=LEAST_SIGMA)
             squares = item_means(process.whitened(error).abs().square(), lengths, x_0.shape[1])
             per_item = per_item + torch.where(is_guess, 0.0, squares)
         return Loss(per_item.mean(), per_item.detach(), t)
+
+    def _guesses(self, batch: int) -> int:
+        return round(self.guess_share * batch)
 
     @torch.no_grad()
     def noisy(self, process: Process, x_0: Tensor, noise: ItemNoise) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,12 +98,12 @@ class SignalRegression(Objective):
             x_t (B, N), its times (B,), and which items (B,) started from a guess.
         """
         (batch, length), schedule = x_0.shape, process.schedule
-        guesses = round(self.guess_share * batch)
+        guesses = self._guesses(batch)
         # One choice a batch, made by its first item.
         choices = self.phase_iterations - self.least_phase_iterations + 1
         iterations = self.least_phase_iterations + int(noise.uniform()[0] * choices)
         second_step = bool(noise.uniform()[0] < self.second_step_share)
-        t = noise.uniform().to(x_0.device)
+        t = noise.uniform().to(x_0.device, non_blocking=True)
         is_guess = torch.arange(batch, device=x_0.device) < guesses
         t = torch.where(is_guess, self.least_guess_time + (self.guess_time - self.least_guess_time) * t, t)
         eps = process.noise(noise.normal(length).to(x_0.device))
@@ -113,7 +116,7 @@ class SignalRegression(Objective):
         if guesses and second_step:
             estimate = process(x_t, t)
             left = predict_noise(estimate, x_t, alpha, sigma.clamp(min=LEAST_SIGMA))
-            s = t * noise.uniform().to(x_0.device)
+            s = t * noise.uniform().to(x_0.device, non_blocking=True)
             again = expand(schedule.alpha(s), x_0) * estimate + expand(schedule.sigma(s), x_0) * left
             x_t = torch.where(is_guess[:, None], again, x_t)
             t = torch.where(is_guess, s, t)
