@@ -3,6 +3,7 @@
 Networks and starts by themselves compile, each as one graph.
 """
 
+import copy
 import sys
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch._dynamo.testing import CompileCounter
 from vocoders import CONFIGS, SPEC, mels, untrained
 
 from wavediff import MelSpec, Vocoder
-from wavediff.backbones import Condition, SpectralConfig
+from wavediff.backbones import Condition, DiffWaveConfig, SpectralConfig
 from wavediff.compat import HiFiGANVocoder
 from wavediff.diffusion import CosineSchedule, PriorConfig
 from wavediff.models.config import ModelConfig, build_denoiser
@@ -84,3 +85,17 @@ def test_the_network_of_sounds_is_one_graph() -> None:
     backbone, label = build_denoiser(config).backbone, torch.tensor([0, 2])
     prepared = backbone.prepare(Condition(label=label))  # type: ignore[operator]
     assert graphs_of(backbone.forward, torch.randn(2, 2048), torch.tensor([0.3, 0.5]), prepared) == 1
+
+
+def test_a_copy_of_a_compiled_network_computes_with_its_own_weights() -> None:
+    config = ModelConfig(DiffWaveConfig(4, 2, 2), mel=MelSpec())
+    network = untrained(config).denoiser.backbone
+    x_t, t = torch.randn(1, 1024, generator=torch.Generator().manual_seed(0)), torch.tensor([0.5])
+    prepared = network.prepare(Condition(torch.full((1, 80, 4), -4.0)))  # type: ignore[operator]
+    network.compile(backend="eager")
+    before, copied = network(x_t, t, prepared), copy.deepcopy(network)
+    torch.testing.assert_close(copied(x_t, t, prepared), before)
+    with torch.no_grad():
+        copied.output_projection.bias.add_(1.0)  # type: ignore[operator,union-attr]
+    torch.testing.assert_close(copied(x_t, t, prepared), before + 1)
+    torch.testing.assert_close(network(x_t, t, prepared), before)

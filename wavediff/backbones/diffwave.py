@@ -194,6 +194,10 @@ class DiffWave(nn.Module):
         """Compile the layers; complex numbers around them do not compile."""
         self.layered = torch.compile(self.layered, *args, **kwargs)  # type: ignore[method-assign]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is compiled: in a copy it would still compute with the weights of this network."""
+        return {name: value for name, value in self.__dict__.items() if name != "layered"}
+
     @property
     def multiple(self) -> int:
         """Lengths N that need no filling up are multiples of this."""
