@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
@@ -28,12 +29,14 @@ COUNT = {"train": 21, "valid": 5}  # as those of clips.write_manifests
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Clips, and both splits of them in shards of a few clips each, and packed."""
     folder = tmp_path_factory.mktemp("shards")
+    method = multiprocessing.get_start_method()
     for split, count in COUNT.items():
         clips = write_clips(folder / "clips" / split, count)
         processes = 2 if split == "train" else 1
         written, skipped = write_shards(str(folder / split), clips, RATE, processes=processes, shard_bytes="8KB")
         assert (written, skipped) == (clips, [])
         write_packed(folder / f"{split}.safetensors", clips, RATE)
+    assert multiprocessing.get_start_method() == method  # litdata sets it
     return folder
 
 

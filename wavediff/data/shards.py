@@ -9,6 +9,7 @@ order of a run is that of `ResumableBatchSampler`: it does not depend on the sha
 
 import functools
 import json
+import multiprocessing
 import os
 import re
 import tempfile
@@ -66,6 +67,7 @@ def write_shards(
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "notes.jsonl"
         notes.touch()
+        method = multiprocessing.get_start_method(allow_none=True)  # litdata sets it for the whole process
         try:
             optimize(
                 functools.partial(_records, sample_rate=sample_rate, notes=notes),
@@ -84,6 +86,8 @@ def write_shards(
             reason = " ".join(str(error).split())
             cure = "choose another folder, pass --overwrite, or check space, keys and permissions"
             raise OutputError(f"{path}: the shards could not be written ({reason}); {cure}") from error
+        finally:
+            multiprocessing.set_start_method(method, force=True)
         rows = [json.loads(line) for line in notes.read_text(encoding="ascii").splitlines()]
     if beyond := sum(row.get("beyond", 0) for row in rows):
         warnings.warn(f"{path}: {beyond} samples beyond +-1 were clipped", stacklevel=2)
