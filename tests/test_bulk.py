@@ -31,7 +31,6 @@ from wavediff.bulk import (
     Item,
     Job,
     Loaded,
-    find_processes,
     make_batches,
     measure,
     plan_jobs,
@@ -41,7 +40,7 @@ from wavediff.bulk import (
 )
 from wavediff.cli.main import main
 from wavediff.diffusion import SamplingOptions
-from wavediff.errors import ConfigError, DataError, OutputError
+from wavediff.errors import DataError, OutputError
 from wavediff.mel import MelSpec, write_mel
 from wavediff.models.config import ModelConfig
 from wavediff.pipelines.vocoder import Vocoder
@@ -346,7 +345,8 @@ def test_a_full_disk_stops_the_run(
         (["--batch-size", "0"], "--batch-size: 0 is below 1"),
         (["--batch-seconds", "nan"], "--batch-seconds: nan is not above 0"),
         (["--devices", "0"], "--devices: 0 is below 1"),
-        (["--nodes", "2"], "--nodes: 2 machines need a common start; use srun or torchrun"),
+        (["--address", "localhost:1"], "--address: is that of a Ray cluster; pass --engine ray too"),
+        (["--engine", "ray", "--workers", "1"], "--workers: with --engine ray each worker reads its own files"),
         (["--seed", "-1"], "seed: -1 is not a whole number"),
         (["--mel-spec", "hifi"], "no preset is named 'hifi'"),
     ],
@@ -570,21 +570,3 @@ def test_one_process_does_not_load_lightning(inputs: Path, model_file: Path, tmp
         [sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
-
-
-def test_processes_are_found_where_torchrun_or_srun_started_them() -> None:
-    torchrun = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}
-    srun = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "6", "SLURM_STEP_NUM_NODES": "2", "SLURM_NTASKS": "6"}
-    batch_script = {"SLURM_PROCID": "0", "SLURM_NTASKS": "6", "SLURM_NNODES": "2"}
-    for environment, expected in ((torchrun, (4, 2, "torchrun")), (srun, (3, 2, "srun"))):
-        for devices, nodes in ((None, None), (expected[0], expected[1])):
-            found = find_processes(devices, nodes, environment)
-            assert found is not None
-            assert (found.devices, found.nodes, found.starter) == expected
-        with pytest.raises(ConfigError, match=rf"--devices: 5 asked for, . started by {expected[2]}; leave --devices"):
-            find_processes(5, None, environment)
-    assert find_processes(None, None, batch_script) is None
-    assert find_processes(1, 1, {}) is None
-    assert find_processes(None, None, torchrun | {"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}) is None
-    with pytest.raises(ConfigError, match="5 processes were started on 2 nodes by srun; start as many on each"):
-        find_processes(None, None, srun | {"SLURM_STEP_NUM_TASKS": "5"})

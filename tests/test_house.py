@@ -22,7 +22,7 @@ from wavediff.mel import PRESETS
 PACKAGE = REPOSITORY / "wavediff"
 MAX_LINES = 300
 LAZY = {"diffwave", "jsonargparse", "librosa", "matplotlib", "pesq", "pystoi", "scipy", "soundfile", "torchmetrics"}
-LAZY |= {"huggingface_hub", "transformers", "vocos"}
+LAZY |= {"huggingface_hub", "litdata", "ray", "transformers", "vocos"}
 UNSAFE_LIBRARIES = {"_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 FAULTS = range(1, 87)
 
@@ -172,6 +172,35 @@ def test_nobody_asks_for_the_class_of_a_network_a_prior_or_a_schedule() -> None:
     assert [module for module, names in asked if names & classes] == []
 
 
+def _private_names_of_ours() -> set[str]:
+    """What the package itself calls by a name that begins with an underscore: functions, and fields of its objects."""
+    nodes = [node for tree in TREES.values() for node in ast.walk(tree)]
+    functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    fields = {
+        n.attr
+        for n in nodes
+        if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store) and ast.unparse(n.value) == "self"
+    }
+    return functions | fields
+
+
+def test_nothing_touches_a_private_part_of_lightning_or_ray() -> None:
+    """In the rooms that may import them, and in what they hand to the rest."""
+    known = _private_names_of_ours() | {
+        "_actions",
+        "_subcommands_action",
+        "_replace",
+    }  # argparse's, and of named tuples
+    touched = [
+        f"{module}: {ast.unparse(node)}"
+        for module, tree in TREES.items()
+        if LIBRARIES[_room(module)] & {"lightning", "ray"}
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr) and node.attr not in known
+    ]
+    assert touched == []
+
+
 def test_no_file_is_longer_than_one_sitting() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
     assert {path.name: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
@@ -221,7 +250,7 @@ def test_every_library_in_use_is_declared() -> None:
         re.split(r"[^\w-]", requirement)[0].lower()
         for group in (
             project["dependencies"],
-            *(project["optional-dependencies"][extra] for extra in ("eval", "hub", "serve")),
+            *(project["optional-dependencies"][extra] for extra in ("eval", "hub", "ray", "serve", "shards")),
         )
         for requirement in group
     }

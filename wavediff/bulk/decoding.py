@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from wavediff.bulk.batches import Item
 from wavediff.bulk.mel_pieces import mel_file_pieces, recording_pieces
 from wavediff.bulk.reading import Fault, Loaded
 from wavediff.diffusion import ItemNoise, SamplingOptions
-from wavediff.errors import ClippingWarning, OutputError, WavediffError
+from wavediff.errors import ClippingWarning, ConfigError, OutputError, WavediffError
 from wavediff.mel import MelSpec, checked_mel
 from wavediff.models.sampling import check_seeds
 from wavediff.pipelines.clipping import Clipping
@@ -41,10 +42,40 @@ class Settings:
     overwrite: bool = False
 
 
+@dataclass(frozen=True)
+class Blueprint:
+    """What a process needs to know to make a decoder of its own.
+
+    Attributes:
+        checkpoint: as `from_pretrained` takes it.
+        settings: of the run.
+        precision, fused: as `Vocoder.to` takes them; precision by its name in torch.
+    """
+
+    checkpoint: Path | None
+    settings: Settings
+    precision: str = "float32"
+    fused: bool = False
+
+    def decoder(self, device: str) -> "Decoder":
+        """With the model, on a device.
+
+        Raises:
+            ConfigError: the device is not there, or is none for `fused`.
+            CheckpointError: the model cannot be loaded.
+            SamplingError: as `Decoder`.
+        """
+        vocoder = Vocoder.from_pretrained(self.checkpoint, device).for_mels(self.settings.mel_spec)
+        if self.fused and vocoder.device.type == "cpu":
+            raise ConfigError("--fused: is for a GPU, and this runs on the CPU; drop it")
+        vocoder.to(vocoder.device, precision=getattr(torch, self.precision), fused=self.fused)
+        return Decoder(vocoder, self.settings)
+
+
 class Decoder:
     """Turns batches into files.
 
-    Args:
+    Attributes:
         vocoder: the model, on its device.
         settings: of the run.
         advance: called with seconds of audio as they are done.
@@ -188,3 +219,19 @@ class Decoder:
         text = str(error)
         named = text.startswith((str(item.job.source), str(item.job.target)))
         return Fault(item.job, text if named else f"{item.job.source}: {text}")
+
+
+def listen(decoder: Decoder, batch: Sequence[Loaded | Fault]) -> Iterator[Outcome | Warning]:
+    """The outcomes of a batch, and what was warned of meanwhile, for another process to repeat."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for outcome in decoder(batch):
+            yield from _warned(caught)
+            yield outcome
+        yield from _warned(caught)
+
+
+def _warned(caught: list[warnings.WarningMessage]) -> Iterator[Warning]:
+    while caught:
+        message = caught.pop(0).message
+        yield message if isinstance(message, Warning) else UserWarning(message)

@@ -1,73 +1,102 @@
-"""How many processes share a run, and who started them."""
+"""Processes of this machine share a run, a device for each."""
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 
-from wavediff.errors import ConfigError
+import torch
 
+from wavediff.bulk.batches import Batch, share
+from wavediff.bulk.decoding import Blueprint, Outcome, listen
+from wavediff.bulk.reading import end_with_parent, read_batches
+from wavediff.errors import ConfigError, DataError, WavediffError
 
-@dataclass(frozen=True)
-class Processes:
-    """The processes of a run.
-
-    Attributes:
-        devices: processes on a node, each with a device of its own.
-        nodes: machines.
-        starter: "torchrun" or "srun", which have started them; "" if this process has to.
-    """
-
-    devices: int
-    nodes: int
-    starter: str = ""
-
-    @property
-    def count(self) -> int:
-        """All of them."""
-        return self.devices * self.nodes
+CURE = "what is done stays: go on with --resume"
 
 
-def find_processes(
-    devices: int | None, nodes: int | None, environment: Mapping[str, str] = os.environ
-) -> Processes | None:
-    """What the options ask for, or what torchrun or SLURM's srun have started; None for this process alone.
+def find_devices(device: str, count: int) -> list[str]:
+    """A device for each of `count` processes.
+
+    Args:
+        device: "auto" (GPUs where there are some), "cpu" or "cuda"; for one process as `from_pretrained` takes it.
+        count: 1 or more.
 
     Raises:
-        ConfigError: not possible, or the options and the starter disagree.
+        ConfigError: the devices are not there, or `device` is a single one.
     """
-    for name, value in (("--devices", devices), ("--nodes", nodes)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name}: {value} is below 1")
-    started = _torchrun(environment) or _srun(environment)
-    if started is None:
-        asked = Processes(devices or 1, nodes or 1)
-        if asked.nodes > 1 and not {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK"} <= environment.keys():
-            raise ConfigError(
-                f"--nodes: {nodes} machines need a common start; use srun or torchrun, or set MASTER_ADDR, MASTER_PORT "
-                "and NODE_RANK on each"
-            )
-        return asked if asked.count > 1 else None
-    for name, value, found in (("--devices", devices, started.devices), ("--nodes", nodes, started.nodes)):
-        if value is not None and value != found:
-            raise ConfigError(f"{name}: {value} asked for, {found} started by {started.starter}; leave {name} out")
-    return started if started.count > 1 else None
+    if count == 1:
+        return [device]
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device: {device} is one device, {count} processes share the run; use cuda or cpu")
+    gpus = torch.cuda.device_count()
+    if device == "cpu" or (device == "auto" and gpus == 0):
+        return ["cpu"] * count
+    if count > gpus:
+        raise ConfigError(f"--devices: {count} asked for, this machine has {gpus} GPUs; lower it, or use --device cpu")
+    return [f"cuda:{number}" for number in range(count)]
 
 
-def _torchrun(environment: Mapping[str, str]) -> Processes | None:
-    if "TORCHELASTIC_RUN_ID" not in environment:
-        return None
-    total, local = (int(environment[name]) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    return _even(total, total // local, "torchrun")
+def vocode_in_processes(
+    blueprint: Blueprint, batches: Sequence[Batch], devices: Sequence[str], *, workers: int = 0
+) -> Iterator[Outcome]:
+    """Batches shared out among processes of this machine; the outcomes as they come, warnings of theirs repeated here.
+
+    Args:
+        blueprint: of the decoder that each process makes.
+        batches: of the whole run.
+        devices: a process for each.
+        workers: processes that read ahead for each.
+
+    Raises:
+        WavediffError: a process cannot go on.
+        DataError: a process died; the others are ended.
+    """
+    context = get_context("spawn")  # a CUDA context does not survive a fork
+    processes: dict[Connection, SpawnProcess] = {}
+    for device, mine in zip(devices, share(batches, len(devices)), strict=True):
+        if mine:
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_vocode, args=(sender, blueprint, device, mine, workers))
+            process.start()
+            sender.close()  # so that the pipe ends with the process
+            processes[receiver] = process
+    try:
+        while processes:
+            for receiver in [connection for connection in wait(list(processes)) if isinstance(connection, Connection)]:
+                try:
+                    heard = receiver.recv()
+                except EOFError:
+                    process = processes.pop(receiver)
+                    process.join()
+                    if code := process.exitcode:
+                        how = f"exit status {code}" if code > 0 else f"signal {-code}"
+                        raise DataError(f"a process that shares the run died ({how}); {CURE}") from None
+                    continue
+                if isinstance(heard, WavediffError):
+                    raise heard
+                if isinstance(heard, Warning):
+                    warnings.warn(heard, stacklevel=2)
+                else:
+                    yield heard
+    finally:
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            process.join()
 
 
-def _srun(environment: Mapping[str, str]) -> Processes | None:
-    # Of the step and not of the job: in a batch script, outside srun, there is one process whatever the job's tasks.
-    if "SLURM_STEP_NUM_TASKS" not in environment or "SLURM_PROCID" not in environment:
-        return None
-    return _even(int(environment["SLURM_STEP_NUM_TASKS"]), int(environment.get("SLURM_STEP_NUM_NODES", 1)), "srun")
-
-
-def _even(total: int, nodes: int, starter: str) -> Processes:
-    if total % nodes:
-        raise ConfigError(f"{total} processes were started on {nodes} nodes by {starter}; start as many on each")
-    return Processes(total // nodes, nodes, starter)
+def _vocode(sender: Connection, blueprint: Blueprint, device: str, batches: Sequence[Batch], workers: int) -> None:
+    """What a process does; it tells its outcomes, its warnings, and the error that ends it."""
+    end_with_parent()
+    try:
+        decoder = blueprint.decoder(device)
+        for loaded in read_batches(batches, lenient=blueprint.settings.lenient, workers=workers):
+            for heard in listen(decoder, loaded):
+                sender.send(heard)
+    except WavediffError as error:
+        sender.send(error)
+    except BrokenPipeError:  # the first process is gone
+        signal.raise_signal(signal.SIGTERM)

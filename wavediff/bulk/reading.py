@@ -107,7 +107,7 @@ def read_batches(
         batch_size=None,
         num_workers=workers,
         collate_fn=_unchanged,
-        worker_init_fn=_end_with_parent,
+        worker_init_fn=end_with_parent,
         timeout=WORKER_TIMEOUT if workers else 0,
         generator=torch.Generator(),  # or it would draw from the global one
     )
@@ -121,9 +121,9 @@ def read_batches(
         raise DataError(f"a process that reads files died or hangs ({reason}); {cure}") from error
 
 
-def _end_with_parent(worker: int) -> None:
-    """Or a process that reads would outlive a killed run, waiting for ever for somebody to take what it has read."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who reads is stopped by who decodes
+def end_with_parent(worker: int = 0) -> None:
+    """Or this process would outlive a killed run, waiting for ever for somebody to take what it has made."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process stops the others
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,6 +1,7 @@
 """Scan a corpus and write its manifests: train.jsonl, valid.jsonl, test.jsonl, and skipped.jsonl for the files that
-cannot be used. With --pack, also each split decoded into one file (train.safetensors, ...) that trains faster. With
---mels, each recording with the mel that a vocoder is to be trained on instead of the recording's own.
+cannot be used. With --pack, also each split decoded into one file (train.safetensors, ...) that trains faster; with
+--shards, into many files in a folder or in object storage, for corpora that are too large for one. With --mels, each
+recording with the mel that a vocoder is to be trained on instead of the recording's own.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from wavediff.data.manifest import Skipped, Utterance, write_manifest, write_ski
 from wavediff.data.packed import write_packed
 from wavediff.data.paired import pair
 from wavediff.data.scan import SPLITS, check_skipped, scan
+from wavediff.data.shards import write_shards
 from wavediff.errors import DataError
 from wavediff.files import check_output
 from wavediff.mel import MelSpec
@@ -39,8 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 subparser.add_argument(flag, type=type(option.default), default=option.default, help=help_)
         subparser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the files go")
         subparser.add_argument("--pack", action="store_true", help="also write each split as one packed file")
+        shards_help = "also write each split as shards: DIR/train, ..., or s3://BUCKET/DIR/train, ..."
+        subparser.add_argument("--shards", metavar="DIR", help=shards_help)
+        subparser.add_argument("--processes", type=int, default=1, metavar="N", help="that write shards (default 1)")
         subparser.add_argument(
-            "--sample-rate", type=int, metavar="HZ", help="of the packed files (default: the clips')"
+            "--sample-rate", type=int, metavar="HZ", help="of packed files and shards (default: the clips')"
         )
         subparser.add_argument(
             "--mels", type=Path, metavar="DIR", help="mels to train on: DIR/a/x.npy (.safetensors) for ROOT/a/x.wav"
@@ -55,10 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Scan, pack, write, report."""
-    if args.sample_rate is not None and not args.pack:
-        raise DataError("--sample-rate is the rate of packed files; pass --pack too, or leave it out")
-    if args.mels is not None and args.pack:
-        raise DataError("--pack: a packed corpus holds no mels; leave out --pack, or --mels")
+    if args.pack and args.shards:
+        raise DataError("--pack: is for one file, --shards for many; leave one of them out")
+    decoded = "--pack" if args.pack else "--shards" if args.shards else None
+    if args.sample_rate is not None and decoded is None:
+        raise DataError("--sample-rate is the rate of packed files; pass --pack or --shards too, or leave it out")
+    if args.mels is not None and decoded is not None:
+        raise DataError(f"{decoded}: a packed corpus holds no mels; leave out {decoded}, or --mels")
+    if args.processes < 1 or (args.processes > 1 and not args.shards):
+        raise DataError(f"--processes: {args.processes} processes write shards; give 1 or more, and --shards too")
     if args.mel_spec is not None and args.mels is None:
         raise DataError("--mel-spec is the dialect of paired mels; pass --mels too, or leave it out")
     mel_spec = None if args.mel_spec is None else MelSpec.preset(args.mel_spec)
@@ -73,14 +83,20 @@ def run(args: argparse.Namespace) -> None:
     skipped_path = args.output / "skipped.jsonl"
     scanned = track(clips, "prepare", "clips scanned", quiet=args.quiet)
     splits, skipped = scan(scanned, skipped_path=skipped_path, overwrite=args.overwrite)
-    if args.pack:
+    if decoded is not None:
         sample_rate = _only_rate(splits) if args.sample_rate is None else args.sample_rate
         for split, utterances in splits.items():
             if not utterances:
                 continue
-            packing = track(utterances, "prepare", f"{split} clips packed", quiet=args.quiet)
-            path = args.output / f"{split}.safetensors"
-            splits[split], broken = write_packed(path, packing, sample_rate, overwrite=args.overwrite)
+            if args.shards:
+                path = f"{args.shards.rstrip('/')}/{split}"
+                splits[split], broken = write_shards(
+                    path, utterances, sample_rate, processes=args.processes, overwrite=args.overwrite
+                )
+            else:
+                packing = track(utterances, "prepare", f"{split} clips packed", quiet=args.quiet)
+                packed = args.output / f"{split}.safetensors"
+                splits[split], broken = write_packed(packed, packing, sample_rate, overwrite=args.overwrite)
             skipped += broken
         write_skipped(skipped_path, skipped, overwrite=True)
         check_skipped(skipped, len(clips))

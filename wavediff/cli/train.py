@@ -118,12 +118,13 @@ class TrainingCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """With atomic checkpoints, and TensorBoard logs in the run's folder unless the YAML names a logger."""
-        root = self._get(self.config, "trainer.default_root_dir") or "."
+        given = self.config["fit"]
+        root = given.get("trainer.default_root_dir") or "."
         kwargs["plugins"] = [AtomicCheckpointIO()]
-        if self._get(self.config, "trainer.logger") in (None, True):
+        if given.get("trainer.logger") in (None, True):
             kwargs["logger"] = TensorBoardLogger(root, name="", version="")
         # The bar and the lines are those of all commands.
-        quiet = self._get(self.config, "trainer.enable_progress_bar") is False
+        quiet = given.get("trainer.enable_progress_bar") is False
         kwargs["enable_progress_bar"] = False
         self.trainer_defaults["callbacks"] = [SkipBadSteps(), TrainingProgress(quiet=quiet)]
         return super().instantiate_trainer(**kwargs)

@@ -1,10 +1,13 @@
 """Turn recordings (copy synthesis) or mel spectrograms (.npy, .safetensors) into speech: one, or thousands."""
 
 import argparse
+import contextlib
 import os
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wavediff.cli.options import (
     add_checkpoint,
@@ -16,10 +19,10 @@ from wavediff.cli.options import (
     add_seed,
     sampling_options,
 )
-from wavediff.errors import ConfigError, WavediffError
+from wavediff.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wavediff.bulk import Batch, Job, Processes, Settings, Work
+    from wavediff.bulk import Batch, Job, Outcome, Settings, Work
     from wavediff.mel import MelSpec
     from wavediff.pipelines.vocoder import Vocoder
 
@@ -55,103 +58,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     seconds_help = f"audio decoded together, at most (default {GPU_SECONDS:g}; on a CPU, without --batch-size, "
     seconds_help += f"{CPU_SECONDS:g}); lower it if memory runs out"
     many.add_argument("--batch-seconds", type=float, metavar="S", help=seconds_help)
-    workers_help = "processes that read ahead; 0 reads in this one (default: by the number of files)"
+    workers_help = "processes that read ahead for each device; 0 for none (default: by the number of files)"
     many.add_argument("--workers", type=int, metavar="N", help=workers_help)
-    many.add_argument("--devices", type=int, metavar="N", help="GPUs, or with --device cpu processes, of each node")
-    many.add_argument("--nodes", type=int, metavar="M", help="machines; started by srun or torchrun, both are known")
-    many.add_argument("--strategy", default="ddp", help="for experts: Lightning's, for several devices (default ddp)")
+    devices_help = "GPUs, or with --device cpu processes, that share the run (default 1; with --engine ray: all)"
+    many.add_argument("--devices", type=int, metavar="N", help=devices_help)
+    engine_help = "local: this machine (default); ray: the machines of a Ray cluster"
+    many.add_argument("--engine", choices=("local", "ray"), default="local", help=engine_help)
+    address_help = "head of the Ray cluster (default: $RAY_ADDRESS, or a cluster of this machine alone)"
+    many.add_argument("--address", metavar="HOST:PORT", help=address_help)
 
 
 def run(args: argparse.Namespace) -> None:
     """Vocode each input; those that cannot be are reported, the others are not lost."""
-    from wavediff.bulk import find_processes
+    from wavediff.bulk import Blueprint, Fault, find_devices, read_batches, vocode_in_processes
+    from wavediff.bulk.cluster import connect, vocode_on_cluster
+    from wavediff.cli.vocode_report import Report, complain, conclude, seconds_done
 
-    for name, least in (("batch_size", 1), ("workers", 0)):
+    for name, least in (("batch_size", 1), ("workers", 0), ("devices", 1)):
         if (value := getattr(args, name)) is not None and value < least:
             raise ConfigError(f"--{name.replace('_', '-')}: {value} is below {least}")
     if args.batch_seconds is not None and not args.batch_seconds > 0:
         raise ConfigError(f"--batch-seconds: {args.batch_seconds:g} is not above 0")
-    processes = find_processes(args.devices, args.nodes)
-    if processes is None:
-        _run_alone(args)
-    else:
-        _run_shared(args, processes)
-
-
-def _run_alone(args: argparse.Namespace) -> None:
-    from wavediff.bulk import Decoder, read_batches
-    from wavediff.cli.vocode_report import Report, complain, conclude, seconds_done
-    from wavediff.pipelines.vocoder import Vocoder
-
+    ray = args.engine == "ray"
+    if args.address is not None and not ray:
+        raise ConfigError("--address: is that of a Ray cluster; pass --engine ray too, or leave it out")
+    if args.workers is not None and ray:
+        raise ConfigError("--workers: with --engine ray each worker reads its own files; leave it out")
     jobs = _plan(args)
-    settings = _settings(args, jobs)
-    vocoder = Vocoder.from_pretrained(args.checkpoint, args.device).for_mels(settings.mel_spec)
-    vocoder.to(vocoder.device, **_speed(args, vocoder.device.type))
-    decoder = Decoder(vocoder, settings)
-    work = _find_work(args, jobs, vocoder, vocoder.device.type, 1)
+    blueprint = Blueprint(args.checkpoint, _settings(args, jobs), args.precision, args.fused)
+    alone = not ray and (args.devices or 1) == 1
+    # Where others decode, this process has to know the model, and whether it can be sampled as is asked.
+    known = blueprint if alone else Blueprint(args.checkpoint, blueprint.settings)
+    decoder = known.decoder(args.device if alone else "cpu")
+    vocoder = decoder.vocoder
+    devices = connect(args.address, args.device, args.devices) if ray else find_devices(args.device, args.devices or 1)
+    kind = vocoder.device.type if alone else devices[0].partition(":")[0]
+    work = _find_work(args, jobs, vocoder, kind, len(devices))
     report, start = Report(args, alone=len(jobs) == 1), time.perf_counter()
     report.begin(work)
+    workers = 0 if ray else _workers(args, work.batches, len(devices))
     try:
-        with seconds_done(work.batches, quiet=args.quiet) as progress:
-            decoder.advance = progress.update
-            for batch in read_batches(work.batches, lenient=args.lenient, workers=_workers(args, work.batches, 1)):
-                for outcome in decoder(batch):
-                    report.tell(outcome)
+        # Ray prints what it hears of its nodes, from a thread.
+        aside = contextlib.redirect_stdout(sys.stderr) if ray else contextlib.nullcontext()
+        with aside, seconds_done(work.batches, quiet=args.quiet) as progress:
+            if alone:
+                decoder.advance = progress.update
+                read = read_batches(work.batches, lenient=args.lenient, workers=workers)
+                outcomes: Iterator[Outcome] = (outcome for batch in read for outcome in decoder(batch))
+            elif ray:
+                outcomes = vocode_on_cluster(blueprint, work.batches, devices)
+            else:
+                outcomes = vocode_in_processes(blueprint, work.batches, devices, workers=workers)
+            for outcome in outcomes:
+                report.tell(outcome)
+                if not alone and not isinstance(outcome, Fault):
+                    progress.update(outcome["seconds"])
     except BaseException:
         complain(report.faults)
         raise
-    conclude(args, [report.summary()], len(jobs), len(work.done), time.perf_counter() - start)
-
-
-def _run_shared(args: argparse.Namespace, processes: "Processes") -> None:
-    from wavediff.bulk import Decoder
-    from wavediff.bulk.distributed import Shared, make_trainer, predict
-    from wavediff.cli.vocode_report import Report, conclude, seconds_done
-    from wavediff.pipelines.vocoder import Vocoder
-
-    trainer, settings = make_trainer(processes, args.device, args.strategy), _settings(args)
-    vocoder = Vocoder.from_pretrained(args.checkpoint, "cpu").for_mels(settings.mel_spec)
-    device, first = trainer.strategy.root_device, trainer.is_global_zero
-    speed = _speed(args, device.type)
-    report, start = Report(args), time.perf_counter()
-    jobs: list[Job] = []
-    work: Work | None = None
-    failure: WavediffError | None = None
-    if first:
-        try:
-            jobs = _plan(args)
-            Decoder(vocoder, settings)  # refuses what cannot be sampled
-            work = _find_work(args, jobs, vocoder, device.type, processes.count)
-            report.begin(work)
-        except WavediffError as error:
-            if not processes.starter and processes.nodes == 1:
-                raise  # nobody else has been started yet
-            failure = error
-
-    def decoder(mine: "list[Batch]") -> Decoder:
-        progress = seconds_done(mine, quiet=args.quiet or not first)
-        return Decoder(vocoder.to(device, **speed), settings, progress.update)
-
-    module = Shared(
-        failure if work is None else work.batches,
-        decoder,
-        tell=report.tell,
-        summary=report.summary,
-        workers=lambda mine: _workers(args, mine, processes.devices),
-        lenient=args.lenient,
-    )
-    summaries = predict(trainer, module)
-    if work is not None:
-        conclude(args, summaries, len(jobs), len(work.done), time.perf_counter() - start)
-
-
-def _speed(args: argparse.Namespace, device: str) -> dict[str, Any]:
-    """How fast the network is to run, as `Vocoder.to` takes it."""
-    import torch
-
-    if args.fused and device == "cpu":
-        raise ConfigError("--fused: is for a GPU, and this runs on the CPU; drop it")
-    return {"precision": getattr(torch, args.precision), "fused": args.fused}
+    conclude(args, report, len(jobs), len(work.done), time.perf_counter() - start)
 
 
 def _plan(args: argparse.Namespace) -> "list[Job]":
@@ -161,7 +126,7 @@ def _plan(args: argparse.Namespace) -> "list[Job]":
     return plan_jobs(args.inputs, args.output, **options)
 
 
-def _settings(args: argparse.Namespace, jobs: "list[Job] | None" = None) -> "Settings":
+def _settings(args: argparse.Namespace, jobs: "list[Job]") -> "Settings":
     from wavediff.bulk import Settings
     from wavediff.mel import MelSpec
 
@@ -173,13 +138,11 @@ def _settings(args: argparse.Namespace, jobs: "list[Job] | None" = None) -> "Set
     return Settings(sampling_options(args), mel_spec, args.lenient, args.overwrite)
 
 
-def _likeliest(jobs: "list[Job] | None") -> "MelSpec":
+def _likeliest(jobs: "list[Job]") -> "MelSpec":
     """What the first mel says of itself, or looks like."""
     from wavediff.mel import read_mel
     from wavediff.mel.identify import dialect_of
 
-    if jobs is None:
-        raise ConfigError("--mel-spec auto: is for one process; several need the name, which `wavediff doctor` tells")
     path = next((job.source for job in jobs if job.is_mel), None)
     if path is None:
         raise ConfigError("--mel-spec auto: there is no mel among the inputs; leave it out")

@@ -13,7 +13,7 @@ from wavediff.errors import WavediffError
 
 
 class Report:
-    """What became of the files of one process.
+    """What became of the files.
 
     Args:
         args: quiet, json.
@@ -22,6 +22,7 @@ class Report:
 
     def __init__(self, args: argparse.Namespace, *, alone: bool = False) -> None:
         self.quiet, self.json, self.alone = args.quiet, args.json, alone
+        self.out = sys.stdout  # of now
         self.files, self.seconds = 0, 0.0
         self.faults: list[str] = []
 
@@ -44,15 +45,11 @@ class Report:
         self._print_json(outcome)
         if not self.json and not self.quiet:
             line = f"{outcome['output']}: {outcome['seconds']:.2f} s of speech, real-time factor {outcome['rtf']:.2f}"
-            say(line, sys.stdout)
-
-    def summary(self) -> tuple[int, float, list[str]]:
-        """Files, their seconds, and faults: what another process may be told."""
-        return self.files, self.seconds, self.faults
+            say(line, self.out)
 
     def _print_json(self, row: dict[str, Any]) -> None:
-        if self.json:  # in one piece, because several processes may be printing
-            print(json.dumps(row) + "\n", end="", flush=True)
+        if self.json:
+            print(json.dumps(row), file=self.out, flush=True)
 
 
 def complain(faults: Sequence[str]) -> None:
@@ -61,16 +58,20 @@ def complain(faults: Sequence[str]) -> None:
         say(f"wavediff vocode: {' '.join(fault.split())}")
 
 
-def conclude(
-    args: argparse.Namespace, summaries: Sequence[tuple[int, float, list[str]]], jobs: int, skipped: int, elapsed: float
-) -> None:
-    """The end of a run, from the summaries of all its processes.
+def conclude(args: argparse.Namespace, report: Report, jobs: int, skipped: int, elapsed: float) -> None:
+    """The end of a run.
+
+    Args:
+        args: quiet, json.
+        report: of all its files.
+        jobs: how many files there were.
+        skipped: of which so many were there already.
+        elapsed: seconds.
 
     Raises:
         WavediffError: a file could not be vocoded.
     """
-    files, seconds = sum(summary[0] for summary in summaries), sum(summary[1] for summary in summaries)
-    faults = [fault for summary in summaries for fault in summary[2]]
+    files, seconds, faults = report.files, report.seconds, report.faults
     if faults and jobs == 1:
         raise WavediffError(faults[0])
     if jobs > 1 and not args.quiet and not args.json:

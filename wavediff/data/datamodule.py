@@ -12,10 +12,12 @@ from torch.utils.data import DataLoader
 
 from wavediff.data.augment import Augment
 from wavediff.data.dataset import SegmentDataset
+from wavediff.data.decoded import DecodedCorpus
 from wavediff.data.manifest import Utterance, read_manifest
 from wavediff.data.packed import PackedAudio
 from wavediff.data.paired import PairedMels, mels_of
 from wavediff.data.resuming import settle
+from wavediff.data.shards import ShardedAudio, is_remote
 from wavediff.data.shuffling import ResumableBatchSampler, derive_seed
 from wavediff.errors import ConfigError, DataError
 from wavediff.mel import MelSpec
@@ -33,7 +35,8 @@ class AudioDataModule(LightningDataModule):
     would have seen, whatever the number of workers.
 
     Args:
-        train_manifest: a `.jsonl` manifest, several of them, or a packed corpus (`.safetensors`).
+        train_manifest: a `.jsonl` manifest, several of them, a packed corpus (`.safetensors`), or a corpus in shards (a
+            folder, or "s3://bucket/corpus" at the endpoint and with the keys that the environment names).
         valid_manifest: likewise; every utterance of it is validated on, at its middle, with a seed of its own.
         sample_rate: of the batches [Hz].
         segment_length: of training items [samples].
@@ -121,8 +124,8 @@ class AudioDataModule(LightningDataModule):
             valid, self.sample_rate, self.valid_segment_length, self.seed, random=False, mels=valid_mels, **common
         )
 
-    def _mels(self, *sources: Sequence[Utterance] | PackedAudio) -> list[PairedMels | None]:
-        lists = [source for source in sources if not isinstance(source, PackedAudio)]
+    def _mels(self, *sources: Sequence[Utterance] | DecodedCorpus) -> list[PairedMels | None]:
+        lists = [source for source in sources if not isinstance(source, DecodedCorpus)]
         if not mels_of(lists):
             return [None for _ in sources]
         if self.mel_spec is None:
@@ -238,9 +241,11 @@ def balanced(labels: Sequence[int], exponent: float) -> list[int]:
     return [index for index, label in enumerate(labels) for _ in range(round((largest / sizes[label]) ** exponent))]
 
 
-def _open(source: str | list[str]) -> list[Utterance] | PackedAudio:
+def _open(source: str | list[str]) -> list[Utterance] | DecodedCorpus:
     paths = [source] if isinstance(source, str) else source
-    packed = [path for path in paths if Path(path).suffix == ".safetensors"]
-    if packed and len(paths) > 1:
-        raise ConfigError(f"{packed[0]}: is a packed corpus, which is trained on alone; give manifests (.jsonl)")
-    return PackedAudio(packed[0]) if packed else [utterance for path in paths for utterance in read_manifest(path)]
+    decoded = [path for path in paths if Path(path).suffix == ".safetensors" or is_remote(path) or Path(path).is_dir()]
+    if decoded and len(paths) > 1:
+        raise ConfigError(f"{decoded[0]}: is a packed corpus, which is trained on alone; give manifests (.jsonl)")
+    if decoded:
+        return PackedAudio(decoded[0]) if decoded[0].endswith(".safetensors") else ShardedAudio(decoded[0])
+    return [utterance for path in paths for utterance in read_manifest(path)]

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 
 from wavediff.audio import read_audio, resample
 from wavediff.data.augment import Augment, Variation
+from wavediff.data.decoded import DecodedCorpus
 from wavediff.data.manifest import Utterance, class_of
-from wavediff.data.packed import PackedAudio
 from wavediff.data.paired import PairedMels
 from wavediff.data.scan import MAX_SKIPPED_SHARE
 from wavediff.data.shuffling import derive_seed
@@ -46,7 +46,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
     A file that breaks after the scan is replaced, by an utterance that `item_seed` chooses, and reported once.
 
     Args:
-        source: the utterances of a manifest, or a packed corpus.
+        source: the utterances of a manifest, or a decoded corpus.
         sample_rate: of the items [Hz]; files of another rate are resampled.
         segment_length: length of the items [samples].
         seed: decides the item seeds of plain indices.
@@ -61,7 +61,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
             they are.
 
     Raises:
-        DataError: `source` is empty, a packed corpus of another sample rate, or an utterance's label is not in
+        DataError: `source` is empty, a decoded corpus of another sample rate, or an utterance's label is not in
             `labels`.
         ConfigError: `mels` with what they do not go with: augmentation, another sample rate, or segments that are
             not whole frames.
@@ -69,7 +69,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        source: Sequence[Utterance] | PackedAudio,
+        source: Sequence[Utterance] | DecodedCorpus,
         sample_rate: int,
         segment_length: int,
         seed: int = 0,
@@ -83,10 +83,10 @@ class SegmentDataset(Dataset[dict[str, Any]]):
     ) -> None:
         if len(source) == 0:
             raise DataError("the data set holds no utterance; prepare the corpus again")
-        if isinstance(source, PackedAudio) and source.sample_rate != sample_rate:
+        if isinstance(source, DecodedCorpus) and source.sample_rate != sample_rate:
             raise DataError(
                 f"{source.path}: is packed at {source.sample_rate} Hz, {sample_rate} Hz are needed; "
-                f"pack it again with --sample-rate {sample_rate}"
+                f"prepare it again with --sample-rate {sample_rate}"
             )
         if mels is not None:
             _check_paired(mels, sample_rate, segment_length, augment, level)
@@ -146,7 +146,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         if self.mels is not None:
             return self.mels.frames[index] * self.mels.spec.hop_length
         source = self.source
-        if isinstance(source, PackedAudio):
+        if isinstance(source, DecodedCorpus):
             return source.frames(index)
         return -(-source[index].frames * self.sample_rate // source[index].sample_rate)
 
@@ -154,7 +154,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         """(n,) with n at most `length`, from sample `start` at the items' rate."""
         source = self.source
         length = min(length, self._frames(index) - start)
-        if isinstance(source, PackedAudio):
+        if isinstance(source, DecodedCorpus):
             return source.read(index, start, length)
         utterance = source[index]
         if utterance.sample_rate == self.sample_rate:
@@ -203,7 +203,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
     def _report(self, index: int, reason: str) -> None:
         self._broken[index] = True
         num_broken = int(self._broken.sum())
-        path = self.source.path if isinstance(self.source, PackedAudio) else self.source[index].path
+        path = self.source.path if isinstance(self.source, DecodedCorpus) else self.source[index].path
         if self.skipped_path is not None:
             Path(self.skipped_path).parent.mkdir(parents=True, exist_ok=True)
             with Path(self.skipped_path).open("a", encoding="ascii") as file:
@@ -216,13 +216,13 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         warnings.warn(f"skipped from now on, another clip takes its place: {reason}", stacklevel=2)
 
 
-def _label_indices(source: Sequence[Utterance] | PackedAudio, labels: Sequence[str]) -> list[int]:
-    found = source.labels if isinstance(source, PackedAudio) else [utterance.label for utterance in source]
+def _label_indices(source: Sequence[Utterance] | DecodedCorpus, labels: Sequence[str]) -> list[int]:
+    found = source.labels if isinstance(source, DecodedCorpus) else [utterance.label for utterance in source]
     index_of = {label: index for index, label in enumerate(labels)}
     names = [label if label in index_of else class_of(label) for label in found or [None] * len(source)]
     for number, label in enumerate(names):
         if label not in index_of:
-            clip = f"{source.path}, utterance {number}" if isinstance(source, PackedAudio) else source[number].path
+            clip = f"{source.path}, utterance {number}" if isinstance(source, DecodedCorpus) else source[number].path
             what = "has no label" if label is None else f"has the label {label!r}"
             raise DataError(
                 f"{clip}: {what}, the model knows {', '.join(list(labels)[:20])}; prepare the corpus with labels "

@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wavediff.audio import read_audio
+from wavediff.data.decoded import SCALE, DecodedCorpus, quantised
 from wavediff.data.manifest import Skipped, Utterance
 from wavediff.errors import AudioError, DataError
 from wavediff.files import atomic_write
 
-_SCALE = 32768.0
 _HEADER_BYTES = 1024  # reserved before the sizes are known; safetensors allows trailing spaces in a header
 
 
@@ -50,9 +50,9 @@ def write_packed(
             except AudioError as error:
                 skipped.append(Skipped(utterance.path, str(error)))
                 continue
-            samples = (waveform * _SCALE).round()
-            num_clipped += int((samples.abs() > _SCALE).sum())
-            file.write(samples.clamp(-_SCALE, _SCALE - 1).short().numpy().astype("<i2").tobytes())
+            samples, beyond = quantised(waveform)
+            num_clipped += beyond
+            file.write(samples.tobytes())
             packed.append(utterance)
             offsets.append(offsets[-1] + len(samples))
         num_samples = offsets[-1] + -offsets[-1] % 4  # offsets, 8 bytes each, have to be aligned
@@ -76,13 +76,11 @@ def write_packed(
     return packed, skipped
 
 
-class PackedAudio:
+class PackedAudio(DecodedCorpus):
     """A packed corpus, read through a memory map: opening is quick, and processes share the pages.
 
     Attributes:
-        sample_rate: of every utterance [Hz].
         offsets: int64 (num_utterances + 1,), where each utterance begins [samples].
-        labels: class of each utterance; None where they have none.
 
     Raises:
         DataError: the file is missing, or is no packed corpus.
@@ -93,7 +91,6 @@ class PackedAudio:
         try:
             with safe_open(self.path, framework="pt") as file:
                 self.sample_rate = int((file.metadata() or {})["sample_rate"])
-                self.labels: list[str] | None = None
                 if "labels" in file.keys():  # noqa: SIM118  not a dictionary
                     self.labels = json.loads(file.get_tensor("labels").numpy().tobytes())
                 self.offsets: Tensor = file.get_tensor("offsets")
@@ -120,17 +117,15 @@ class PackedAudio:
         return len(self.offsets) - 1
 
     def frames(self, index: int) -> int:
-        """The length of one utterance [samples]."""
         return int(self.offsets[index + 1] - self.offsets[index])
 
     def read(self, index: int, start: int, frames: int) -> Tensor:
-        """Samples `start` to `start + frames` of one utterance, float32 (frames,), fewer where it ends."""
         if self._samples is None:
             self._file = safe_open(self.path, framework="pt")
             self._samples = self._file.get_slice("samples")
         begin = int(self.offsets[index]) + start
         end = min(begin + frames, int(self.offsets[index + 1]))
-        return self._samples[begin:end].float() / _SCALE
+        return self._samples[begin:end].float() / SCALE
 
     def __getstate__(self) -> dict[str, Any]:
         # An open map does not travel to a worker process; it is opened there anew.

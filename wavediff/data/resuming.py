@@ -19,7 +19,7 @@ from typing import Any
 def settle(fit_loop: Any) -> tuple[int, int]:
     """Make the counters of `fit_loop` consistent; returns the epoch and the batch in it at which training goes on."""
     epochs, batches = fit_loop.epoch_progress, fit_loop.epoch_loop.batch_progress
-    if not fit_loop._loaded_from_state_dict or epochs.current.started == 0:
+    if not fit_loop.is_resuming or epochs.current.started == 0:
         return epochs.current.processed, 0
     epoch = epochs.current.started - 1
     within_epoch = epochs.current.processed == epoch
@@ -35,9 +35,12 @@ def settle(fit_loop: Any) -> tuple[int, int]:
         _set(epochs.total, epoch + 1)
         _set(epochs.current, epoch + 1)
         _set(batches.total, num_batches)
-        fit_loop.epoch_loop._batches_that_stepped += saved_on_batch_end
-        fit_loop.epoch_loop.restarting = False  # a new epoch, not the rest of one
-        fit_loop._restarting = False  # its public setter insists on True where there are max_steps
+        state = fit_loop.epoch_loop.on_save_checkpoint()
+        state["_batches_that_stepped"] += saved_on_batch_end
+        fit_loop.epoch_loop.on_load_checkpoint(state)
+        # A new epoch, not the rest of one. The loop's own setter insists on True where there are max_steps; that of its
+        # base class does as it is told, for the loops inside too.
+        super(type(fit_loop), type(fit_loop)).restarting.fset(fit_loop, False)
         return epoch + 1, 0
     # In the middle of an epoch, perhaps one that `max_steps` ended early and counted as processed. If it was the last
     # batch that was interrupted, it is still to come; where it is the only one, Lightning would skip the epoch.

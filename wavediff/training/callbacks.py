@@ -169,8 +169,10 @@ def last_checkpoint(root: str | os.PathLike[str]) -> Path:
 
 def _averaged_weights(trainer: Trainer, module: TrainingModule) -> dict[str, torch.Tensor]:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-            return cast(dict[str, torch.Tensor], callback._average_model.module.state_dict())
+        if isinstance(callback, WeightAveraging):
+            checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
+            callback.on_save_checkpoint(trainer, module, checkpoint)  # puts the averages in their place
+            return cast(dict[str, torch.Tensor], checkpoint["state_dict"])
     return module.state_dict()
 
 
