@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from shadow import COUNTS, Counts, host, shadow_device
+from shadow import COUNTS, Counts, Shadow, host, shadow_device
 from sounds import AUTOENCODER, LABELS, RATE, UNET, small_generator
 from torch import Tensor
 from vocoders import CONFIGS, FRAMES, GUESS, SPEC, VOICE, mels, untrained
@@ -78,6 +78,27 @@ def test_a_generator_does_too(kind: str, gpu: Counts) -> None:
     for ours, theirs in zip(made, expected, strict=True):
         assert ours.device.type == "cuda"
         torch.testing.assert_close(host(ours), theirs, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_device_without_float64_is_given_none(name: str, gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of Apple, which "mps" stands for; what is computed in it stays on the CPU."""
+    vocoder = untrained(CONFIGS[name])
+    expected = [WAYS[way](vocoder, mels(SPEC)) for way in ("decode", "low latency")]
+    vocoder.to("cuda")
+    monkeypatch.setattr(Shadow, "without_float64", True)
+    with pytest.raises(TypeError, match="float64 on a device"):
+        WAYS["decode"](vocoder, mels(SPEC))
+    monkeypatch.setattr("wavediff.mel.stft.has_float64", lambda device: device.type == "cpu")
+    for way, speech in zip(("decode", "low latency"), expected, strict=True):
+        torch.testing.assert_close(host(WAYS[way](vocoder, mels(SPEC))), speech, atol=2e-4, rtol=0)
+
+
+def test_a_generator_without_float64_generates(gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wavediff.mel.stft.has_float64", lambda device: device.type == "cpu")
+    monkeypatch.setattr(Shadow, "without_float64", True)
+    for kind in ("unet", "latent", "diffwave"):
+        small_generator(kind).to("cuda").generate(2, 0.1, LABELS[1], num_steps=2)
 
 
 @pytest.fixture
