@@ -16,6 +16,7 @@ from vocoders import CONFIGS, FRAMES, GUESS, SPEC, VOICE, mels, untrained
 from wavediff import Vocoder, arguments
 from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import CosineSchedule, NoiseRegression, SignalRegression, noise
+from wavediff.engine import accelerate
 from wavediff.engine.lines import Ends
 from wavediff.errors import SamplingError
 from wavediff.training import AdversarialModule, AutoencoderModule, ClassifierModule, SoundModule, VocoderModule
@@ -99,6 +100,11 @@ def test_a_generator_without_float64_generates(gpu: Counts, monkeypatch: pytest.
     monkeypatch.setattr(Shadow, "without_float64", True)
     for kind in ("unet", "latent", "diffwave"):
         small_generator(kind).to("cuda").generate(2, 0.1, LABELS[1], num_steps=2)
+
+
+def test_a_network_without_fused_layers_is_taken_as_it_is(gpu: Counts) -> None:
+    backbone = small_generator("unet").to("cuda").denoiser.backbone
+    assert accelerate(backbone, fused=True) is backbone
 
 
 @pytest.fixture
