@@ -13,7 +13,7 @@ from sounds import AUTOENCODER, LABELS, RATE, UNET, small_generator
 from torch import Tensor
 from vocoders import CONFIGS, FRAMES, GUESS, SPEC, VOICE, mels, untrained
 
-from wavediff import Vocoder, arguments
+from wavediff import StreamPool, Vocoder, arguments
 from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import CosineSchedule, NoiseRegression, SignalRegression, noise
 from wavediff.engine import accelerate
@@ -23,6 +23,18 @@ from wavediff.training import AdversarialModule, AutoencoderModule, ClassifierMo
 from wavediff.training.critics import CriticConfig
 
 LENGTHS = [24, 10, 17]
+
+
+def pooled(vocoder: Vocoder, mel: Tensor) -> Tensor:
+    """Three streams at once."""
+    pool, pieces = StreamPool(vocoder), []
+    streams = [pool.open(seed) for seed in (1, 2, 3)]
+    for chunk in mel.split(6, -1):
+        made = pool.push(dict(zip(streams, chunk, strict=True)))
+        pieces.append(torch.stack([made[stream] for stream in streams]))
+    return torch.cat([*pieces, torch.stack([pool.close(stream) for stream in streams])], 1)
+
+
 Way = Callable[[Vocoder, Tensor], Tensor]
 WAYS: dict[str, Way] = {
     "decode": lambda vocoder, mel: vocoder.decode(mel, seed=[1, 2, 3]),
@@ -30,6 +42,7 @@ WAYS: dict[str, Way] = {
     "stream": lambda vocoder, mel: torch.cat(list(vocoder.stream(mel.split(7, -1), seed=1)), -1),
     "low latency": lambda vocoder, mel: torch.cat(list(vocoder.stream(mel.split(7, -1), low_latency=True)), -1),
     "fresh noise": lambda vocoder, mel: vocoder.decode(mel, 3, sampler="ddim:eta=1"),
+    "pool": pooled,
     "states": lambda vocoder, mel: torch.cat(list(vocoder.states(mel))),
 }
 

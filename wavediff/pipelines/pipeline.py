@@ -102,7 +102,7 @@ class Pipeline:
         Args:
             source: a `.safetensors` file, or a folder that holds `model.safetensors`; None for the bundled model. What
                 is neither here is fetched from the Hugging Face Hub, if it is a name "user/model".
-            device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
+            device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:N" or "mps".
             revision: branch, tag or commit of a model on the Hub.
 
         Raises:
