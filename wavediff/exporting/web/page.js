@@ -103,7 +103,7 @@ vocoder.ready.then(
   (told) => {
     facts = told;
     element("facts").textContent =
-      `${facts.mel_name} mels at ${facts.sample_rate.toLocaleString("en")} Hz; the model and its runtime are ` +
+      `The model takes ${facts.mel_name} mels at ${facts.sample_rate.toLocaleString("en")} Hz; the model and its runtime are ` +
       `${(facts.bytes / 1e6).toFixed(0)} MB. Recordings are taken up to ${LONGEST} seconds.`;
     element("example").disabled = false;
   },
