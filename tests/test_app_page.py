@@ -173,7 +173,7 @@ def test_the_tabs_answer_to_the_arrow_keys(page: Page) -> None:
     assert page.run("element('speech').hidden && !element('sounds').hidden")
 
 
-AXE = Path(sys.prefix) / "axe" / "node_modules" / "axe-core" / "axe.min.js"  # npm install --prefix .venv/axe axe-core
+AXE = Path(sys.prefix) / "npm" / "node_modules" / "axe-core" / "axe.min.js"  # npm install --prefix .venv/npm axe-core
 
 
 @pytest.mark.skipif(not AXE.exists(), reason=f"axe-core is absent ({AXE})")

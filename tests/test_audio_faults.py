@@ -221,7 +221,7 @@ def test_channels_that_cancel_each_other_are_told_from_silence(tmp_path: Path, r
         read_audio(tmp_path / "c.wav")
 
 
-@pytest.mark.parametrize("name", ["mel.pt", "mel.npz", "mel.pkl", "mel.h5", "mel.wav"])
+@pytest.mark.parametrize("name", ["mel.pt", "mel.npz", "mel.pkl", "mel.h5", "mel.json", "mel.csv", "mel.wav"])
 def test_a_mel_in_another_projects_file_is_told_how_to_become_one(tmp_path: Path, name: str) -> None:
     content = b"PK\3\4" + bytes(60) if name != "mel.wav" else b"\x93NUMPY" + bytes(60)
     for read in (read_audio, read_info):

@@ -37,7 +37,9 @@ CENTRED = dataclasses.replace(MelSpec.preset("tacotron2"), hop_length=200)  # ho
 TINY = DiffWaveConfig(channels=4, layers=2, dilation_cycle=2)
 CONFIGS = {
     "white": ModelConfig(TINY, mel=SPEC),
-    "shaped": ModelConfig(DiffWaveConfig(4, layers=1, dilation_cycle=1), mel=SPEC, prior=PriorConfig(power=0.5)),
+    "whitened": ModelConfig(
+        DiffWaveConfig(4, 1, 1, whitened=True), prediction="v", mel=SPEC, prior=PriorConfig(power=0.5)
+    ),
     "guessing": ModelConfig(
         SpectralConfig(bands=16, channels=4, layers=1),
         CosineSchedule(),
@@ -104,7 +106,7 @@ def exported(vocoder: Vocoder, path: Path, what: What, plan: Plan | None) -> Exp
 
 SAMPLERS = {
     "white, ddpm": ("white", "ddpm", 3, ".onnx"),
-    "shaped, dpmpp-2m-sde": ("shaped", "dpmpp-2m-sde", 2, ".onnx"),
+    "whitened, dpmpp-2m-sde": ("whitened", "dpmpp-2m-sde", 2, ".onnx"),
     "guessing, ddim": ("guessing", "ddim", 1, ".pt2"),
     "voice, ddim": ("voice", "ddim", 1, ".onnx"),
     "bundled": ("bundled", None, 1, ".onnx"),
@@ -147,6 +149,12 @@ def test_the_sampler_is_decode_of_the_same_noise(sampler: Exported, items: int, 
     speech = sampler.run(mel=mel, noise=noise_of(seeds, int(sampler.read["draws"]), frames * vocoder.hop_length))
     # A phase adds up: what the pitch is rounded to is magnified by the number of its harmonic and of samples.
     torch.testing.assert_close(speech, expected, rtol=0, atol=2e-3 if vocoder.config.prior.harmonic else 1e-4)
+
+
+def test_spectra_of_nothing_become_no_nan(sampler: Exported) -> None:
+    frames, draws = 9, int(sampler.read["draws"])
+    nothing = torch.zeros(1, draws, frames * sampler.vocoder.hop_length)
+    assert sampler.run(mel=mels(sampler.vocoder, 1, frames), noise=nothing).isfinite().all()
 
 
 @pytest.mark.parametrize(("items", "frames"), BATCHES)

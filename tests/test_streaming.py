@@ -44,6 +44,9 @@ CONFIGS = {
         dataclasses.replace(SPECTRAL, layers=3, causal_layers=1), CosineSchedule(), "v", VOICE, SPEC
     ),
     "spectral, from a voice, centred": ModelConfig(SPECTRAL, CosineSchedule(), "v", VOICE, CENTRED),
+    "diffwave, whitened": ModelConfig(
+        DiffWaveConfig(8, 6, 5, fold=4, whitened=True), prediction="v", prior=GUESSING, mel=SPEC
+    ),
     "diffwave, shaped noise": ModelConfig(
         DiffWaveConfig(channels=8, layers=6, dilation_cycle=5), mel=SPEC, prior=PriorConfig(power=0.5)
     ),

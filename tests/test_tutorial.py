@@ -104,3 +104,11 @@ def test_the_examples_of_the_folder_are_all_listed() -> None:
     listed = (NOTEBOOK.parent / "README.md").read_text(encoding="utf-8")
     examples = [path.name for path in NOTEBOOK.parent.iterdir() if path.suffix in (".py", ".ipynb")]
     assert [name for name in examples if f"[{name}]({name})" not in listed] == []
+
+
+def test_the_notebook_shows_what_came_of_it() -> None:
+    """Pictures and players are in the file, so that who only reads it sees and hears them."""
+    kinds = [kind for cell in cells() for output in cell.get("outputs", []) for kind in output.get("data", {})]
+    assert kinds.count("image/png") >= 4
+    assert kinds.count("text/html") >= 4
+    assert NOTEBOOK.stat().st_size < 2_000_000

@@ -9,6 +9,7 @@ import pytest
 import torch
 from runs import arguments, losses_of_steps, recipe
 from torch import Tensor
+from vocoders import untrained
 
 from wavediff import Vocoder
 from wavediff.audio import read_audio
@@ -40,7 +41,7 @@ REGRESSION = SignalRegression(phase_iterations=2)
 PARTS = {
     "DiffWave": (SAMPLES, DiscreteSchedule(), "eps", WHITE, NoiseRegression("l1")),
     "PriorGrad": (SAMPLES, DiscreteSchedule(), "eps", SHAPED, NoiseRegression()),
-    "DiffWave from a guess": (SAMPLES, DiscreteSchedule(), "v", GUESS, REGRESSION),
+    "DiffWave from a guess": (dataclasses.replace(SAMPLES, whitened=True), DiscreteSchedule(), "v", GUESS, REGRESSION),
     "frames": (FRAMES, CosineSchedule(), "v", GUESS, REGRESSION),
     "frames, flow": (FRAMES, FlowSchedule(), "velocity", SHAPED, NoiseRegression()),
 }
@@ -76,6 +77,22 @@ def test_shaped_noise_is_regressed_where_it_is_white(batch: dict[str, Tensor]) -
     process = denoiser.bind(Condition(Vocoder.from_pretrained(device="cpu").mel(batch["waveform"], 22_050)))
     loss = NoiseRegression()(process, batch["waveform"], batch["length"], ItemNoise([3, 4]))
     torch.testing.assert_close(loss.per_item, torch.ones(2), rtol=0, atol=0.25)
+
+
+def test_a_whitened_network_hears_the_signal_over_the_envelope() -> None:
+    """As loud as the envelope and the signal become, so does the answer."""
+    backbone = dataclasses.replace(SAMPLES, whitened=True)
+    config = ModelConfig(backbone, DiscreteSchedule(), "v", GUESS, MelSpec.preset("hifigan"))
+    vocoder = untrained(config)
+    waveform, rate = read_audio(CLIP)
+    mel, x_t = vocoder.mel(waveform[:8192], rate), waveform[None, :8192]
+    prepared, t = vocoder.denoiser.bind(Condition(mel)).prepared, torch.tensor([0.5])
+    louder = dataclasses.replace(prepared, envelope=7 * prepared.envelope)  # type: ignore[type-var,attr-defined]
+    answer = vocoder.denoiser.backbone(x_t, t, prepared)
+    assert answer.abs().mean() > 0.01
+    torch.testing.assert_close(vocoder.denoiser.backbone(7 * x_t, t, louder), 7 * answer)
+    with pytest.raises(ConfigError, match=r"backbone\.whitened: needs a mel"):
+        build_denoiser(dataclasses.replace(config, prior=WHITE))
 
 
 def test_a_mel_distance_is_the_mean_of_its_resolutions(batch: dict[str, Tensor]) -> None:

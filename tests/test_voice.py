@@ -108,6 +108,12 @@ def test_a_switch_is_true_or_false() -> None:
         PriorConfig(harmonic=1)  # type: ignore[arg-type]
 
 
+def test_a_voice_in_short_frames_is_refused() -> None:
+    spec = MelSpec(sample_rate=8_000, n_fft=128, win_length=128, hop_length=64, n_mels=20, f_max=4_000)
+    with pytest.raises(ConfigError, match=r"prior.harmonic: .* frames of 160 samples or more, n_fft is 128"):
+        ShapedNormal(PriorConfig(power=0.85, start_time=0.15, phase_iterations=0, harmonic=True), spec)
+
+
 def test_speech_is_brought_to_the_bands_of_its_mel_and_keeps_its_phase() -> None:
     spec = MelSpec()
     waveform, _ = read_audio(CLIP)

@@ -27,7 +27,8 @@ _WAV_ENCODINGS = (1, 3, 6, 7)  # PCM, float, A-law, mu-law
 _WAV_EXTENSIBLE = 0xFFFE
 _CONVERT = "convert it to WAV, FLAC or OGG, e.g. with ffmpeg"
 _A_MEL = "if it holds a mel, save that with wavediff.mel.write_mel or numpy.save, as .npy or .safetensors"
-_ARRAYS = (".pt", ".pth", ".npz", ".pkl", ".pickle", ".h5", ".hdf5", ".mat", ".ckpt")  # what projects keep mels in
+# What projects keep mels in.
+_ARRAYS = (".pt", ".pth", ".npz", ".pkl", ".pickle", ".h5", ".hdf5", ".mat", ".ckpt", ".json", ".csv", ".txt")
 _FOREIGN = {
     b"\x7fELF": "a program (ELF)",
     b"PK\x03\x04": "a zip archive",

@@ -12,6 +12,7 @@ from wavediff.backbones.conditioning import BackboneConfig, Condition, MelUpsamp
 from wavediff.backbones.embeddings import SQRT_HALF, STEP_FEATURES, StepEmbedding, StepEncoding, kaiming_conv1d
 from wavediff.backbones.folding import fold, unfold
 from wavediff.errors import ConfigError
+from wavediff.mel import FrameSTFT
 
 LABEL_FEATURES = 128  # section 3.2: width of the global conditioner
 
@@ -28,6 +29,9 @@ class DiffWaveConfig(BackboneConfig):
         upsampler_per_layer: each layer upsamples the mel for itself (the author's checkpoints).
         step_in_residual: the step embedding also stays in the residual stream (the author's checkpoints).
         fold: neighbouring samples that make one frame of the network; the cost falls by as much. 1 in the paper.
+        whitened: the network hears the signal over the envelope of the noise, and answers so; the prior shapes noise.
+            All frequencies are then equally loud to it: EDM's preconditioning (Karras et al. 2022, arXiv 2206.00364)
+            for a signal whose bands differ by 60 dB.
     """
 
     channels: int = 64
@@ -37,6 +41,7 @@ class DiffWaveConfig(BackboneConfig):
     upsampler_per_layer: bool = False
     step_in_residual: bool = False
     fold: int = 1
+    whitened: bool = False
 
     def __post_init__(self) -> None:
         bounds = {
@@ -65,10 +70,12 @@ class PreparedCondition:
     Attributes:
         mels: mel at the sample rate (B, n_mels, N): one for all layers, one per layer, or none.
         label: label features (B, 128), or None.
+        envelope: (B, frames, bins) of the noise, for a whitened network; otherwise None.
     """
 
     mels: tuple[Tensor, ...]
     label: Tensor | None
+    envelope: Tensor | None = None
 
     def mel_of(self, layer: int) -> Tensor | None:
         """The mel that layer `layer` reads."""
@@ -104,11 +111,11 @@ class GatedUnit(torch.autograd.Function):
 
 
 def gated(y: Tensor) -> Tensor:
-    """`GatedUnit`, or for a compiler its formula: no compiler writes into halves of a tensor, and it fuses the rest."""
-    if not torch.compiler.is_compiling():
-        return GatedUnit.apply(y)
-    gate, value = y.chunk(2, dim=1)
-    return gate.sigmoid() * value.tanh()
+    """`GatedUnit`, or its parts where a compiler puts them together by itself."""
+    if torch.compiler.is_compiling():
+        gate, value = y.chunk(2, dim=1)
+        return gate.sigmoid() * value.tanh()
+    return GatedUnit.apply(y)
 
 
 class ResidualLayer(nn.Module):
@@ -147,6 +154,7 @@ class DiffWave(nn.Module):
         hop_length: samples a mel frame stands for.
         n_classes: classes of a class-conditional model, 0 for none. Class `n_classes` means none of them.
         signal_channels: values of a frame of the signal: 1 for waveforms, the channels of latents.
+        stft: frames of the envelope, for a whitened network.
 
     Raises:
         ConfigError: the fold does not divide the hop length.
@@ -161,8 +169,10 @@ class DiffWave(nn.Module):
         hop_length: int = 256,
         n_classes: int = 0,
         signal_channels: int = 1,
+        stft: FrameSTFT | None = None,
     ) -> None:
         super().__init__()
+        self.stft = stft
         self.config, self.num_steps, self.n_mels, self.n_classes = config, num_steps, n_mels, n_classes
         self.frame = config.fold * signal_channels
         if n_mels is not None and hop_length % config.fold:
@@ -179,6 +189,10 @@ class DiffWave(nn.Module):
         self.skip_projection = kaiming_conv1d(config.channels, config.channels, 1)
         self.output_projection = kaiming_conv1d(config.channels, self.frame, 1)
         nn.init.zeros_(self.output_projection.weight)  # the first prediction is zero noise
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the layers; complex numbers around them do not compile."""
+        self.layered = torch.compile(self.layered, *args, **kwargs)  # type: ignore[method-assign]
 
     @property
     def multiple(self) -> int:
@@ -202,7 +216,7 @@ class DiffWave(nn.Module):
         self.check(cond)
         mels = tuple(upsampler(cond.mel) for upsampler in self.upsamplers)
         label = self.label_embedding(cond.label) if self.label_embedding is not None else None
-        return PreparedCondition(mels, label)
+        return PreparedCondition(mels, label, None if self.stft is None else cond.envelope)
 
     def embed_time(self, t: Tensor) -> Tensor:
         """Times (B,) in [1 / T, 1] -> step features (B, 512). Step n of 1 ... T is embedded as n - 1."""
@@ -210,6 +224,14 @@ class DiffWave(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: PreparedCondition) -> Tensor:
         """Noisy waveform (B, N) at times t (B,) -> prediction (B, N)."""
+        stft, envelope = self.stft, cond.envelope
+        if stft is None or envelope is None:
+            return self.layered(x_t, t, cond)
+        prediction = self.layered(stft.synthesis(stft.analysis(x_t) / envelope), t, cond)
+        return stft.synthesis(stft.analysis(prediction) * envelope)
+
+    def layered(self, x_t: Tensor, t: Tensor, cond: PreparedCondition) -> Tensor:
+        """`forward` between the transforms of a whitened network."""
         step = self.embed_time(t)
         x = F.relu(self.input_projection(fold(x_t, self.frame)))  # (B, C, N / fold)
         skips = torch.zeros_like(x)

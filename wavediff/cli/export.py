@@ -1,5 +1,5 @@
 """Write a trained model for others: as a model file (.safetensors, of a training checkpoint), or a vocoder as ONNX
-(.onnx) or as a program of torch (.pt2), which run without wavediff.
+(.onnx), as a program of torch (.pt2), or as a page that runs in a browser (a folder): all run without wavediff.
 
 The ONNX file and the program hold the whole sampler (mel, noise -> speech) or one step of the denoiser (x_t, t, mel ->
 x_0), for any batch and length, and say in their metadata which mel, how much noise and which sample rate they mean.
@@ -15,20 +15,24 @@ from wavediff.cli import MODEL_HELP
 from wavediff.cli.options import add_json, add_overwrite, add_quiet, add_sampling_options, parse_schedule
 from wavediff.errors import ConfigError
 
-FORMATS = {"model": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
+FORMATS = {"model": ".safetensors", "onnx": ".onnx", "torch": ".pt2", "web": "a folder"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
-    checkpoint_help = f"training checkpoint, such as runs/NAME/last.ckpt; for onnx and torch also a {MODEL_HELP}"
+    checkpoint_help = f"training checkpoint, such as runs/NAME/last.ckpt; for the other formats also a {MODEL_HELP}"
     parser.add_argument(
         "checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help=f"{checkpoint_help} (default: the bundled one)"
     )
     format_help = ", ".join(f"{name} ({suffix})" for name, suffix in FORMATS.items())
     parser.add_argument("--format", choices=FORMATS, default="model", help=f"{format_help}; default model")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="file to write")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="file to write; web: folder, new or empty"
+    )
     parser.add_argument("--half", action="store_true", help="model: store float16, half the size")
     parser.add_argument("--what", choices=("step", "sampler"), help="onnx, torch: how much of it (default: sampler)")
+    runtime_help = "web: folder of the unpacked npm package onnxruntime-web (default: npm fetches it)"
+    parser.add_argument("--runtime", type=Path, metavar="DIR", help=runtime_help)
     add_sampling_options(parser)
     add_overwrite(parser)
     add_quiet(parser)
@@ -39,7 +43,8 @@ def run(args: argparse.Namespace) -> None:
     """Export."""
     _check(args)
     written = _write_model(args) if args.format == "model" else _write_vocoder(args)
-    size = args.output.stat().st_size
+    output = args.output
+    size = sum(file.stat().st_size for file in output.iterdir()) if output.is_dir() else output.stat().st_size
     if args.json:
         print(json.dumps({"output": str(args.output), "format": args.format, "bytes": size} | written))
     elif not args.quiet:
@@ -54,6 +59,10 @@ def _check(args: argparse.Namespace) -> None:
     """
     sampling = {"--num-steps": args.num_steps, "--schedule": args.schedule, "--sampler": args.sampler}
     given = [name for name, value in sampling.items() if value is not None]
+    if args.runtime is not None and args.format != "web":
+        raise ConfigError(f"--runtime: is of pages, not of --format {args.format}; drop it")
+    if args.what == "step" and args.format == "web":
+        raise ConfigError("--what: a page needs the whole sampler; drop it")
     if args.format == "model":
         if args.checkpoint is None:
             raise ConfigError("CHECKPOINT: a model file is made of a training checkpoint; give runs/NAME/last.ckpt")
@@ -77,7 +86,7 @@ def _write_model(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write_vocoder(args: argparse.Namespace) -> dict[str, Any]:
-    from wavediff.exporting import What, export_onnx, export_torch
+    from wavediff.exporting import What, export_onnx, export_torch, export_web
 
     vocoder = _vocoder(args.checkpoint)
     what: What = args.what or "sampler"
@@ -86,6 +95,8 @@ def _write_vocoder(args: argparse.Namespace) -> dict[str, Any]:
         plan = vocoder.plan(args.num_steps, parse_schedule(args.schedule), args.sampler)
     if not args.quiet:
         print("wavediff export: tracing the network, which takes up to a minute ...", file=sys.stderr)
+    if args.format == "web":
+        return export_web(vocoder, args.output, plan, runtime=args.runtime, overwrite=args.overwrite)
     export = export_onnx if args.format == "onnx" else export_torch
     return export(vocoder, args.output, what, plan, overwrite=args.overwrite)
 
@@ -108,4 +119,6 @@ def _described(written: dict[str, Any]) -> str:
         return f"after {written['steps']} steps"
     if written["what"] == "step":
         return "x_t, t, mel -> x_0"
+    if "least_frames" in written:
+        return "a page; serve the folder, such as by python -m http.server, and open it in a browser"
     return f"mel, noise -> speech; {written['draws']} draws of noise, {written['evaluations']} evaluations"

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     """Search, then write model, curve and picture."""
     from wavediff.models import WEIGHTS
     from wavediff.models.checkpoint import load_checkpoint
-    from wavediff.pipelines.pipeline import MODEL_FILE
+    from wavediff.models.hub import MODEL_FILE
     from wavediff.pipelines.vocoder import Vocoder
     from wavediff.search import draw_curve, search
 

@@ -7,7 +7,7 @@ from wavediff.arguments import Values
 from wavediff.compat.base import HostVocoder
 
 
-class TorchaudioVocoder(HostVocoder, Tacotron2TTSBundle.Vocoder):
+class TorchaudioVocoder(HostVocoder, Tacotron2TTSBundle.Vocoder):  # type: ignore[misc]
     """In the place of `bundle.get_vocoder()`, of the Griffin-Lim bundles.
 
     The bundles with WaveRNN need a vocoder of their dialect and `mel_spec="torchaudio-wavernn"`.

@@ -112,7 +112,7 @@ def write_skipped(path: str | os.PathLike[str], skipped: Iterable[Skipped], *, o
     _write_jsonl(path, ({"path": str(item.path), "reason": item.reason} for item in skipped), overwrite)
 
 
-def _write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict], overwrite: bool) -> None:
+def _write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, str]], overwrite: bool) -> None:
     # ASCII escapes, because a file name need not be valid UTF-8 and must come back unchanged.
     with atomic_write(path, overwrite=overwrite) as temporary, temporary.open("w", encoding="ascii") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -17,7 +17,7 @@ from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
 from wavediff.mel.core import core_spec, in_core
 from wavediff.mel.griffin_lim import find_phase
-from wavediff.mel.pitch_net import PitchNet
+from wavediff.mel.pitch_net import LOW_BINS, PitchNet
 from wavediff.mel.transform import LEAST_COLUMNS, filterbank
 
 MAX_PHASE_ITERATIONS = 1_000
@@ -98,6 +98,9 @@ class ShapedNormal(Prior):
         config: of the prior.
         spec: dialect of the mel.
         n_fft: length of the frames the noise is shaped in; 0 for the dialect's.
+
+    Raises:
+        ConfigError: frames too short for a voice.
     """
 
     weights: Tensor  # (n_mels, bins), of the mel's bands
@@ -112,6 +115,11 @@ class ShapedNormal(Prior):
         self.register_buffer("weights", filterbank(spec).clone(), persistent=False)
         self.pitch: PitchNet | None = None
         if config.harmonic:
+            if spec.n_fft // 2 < LOW_BINS:
+                raise ConfigError(
+                    f"prior.harmonic: a voice is heard in frames of {2 * LOW_BINS} samples or more, n_fft is "
+                    f"{spec.n_fft}; set false or another mel"
+                )
             self.pitch = PitchNet().requires_grad_(False)
             # The phase is linear in the level: a column is the phase of a level of one in one bin.
             tract = minimum_phase(torch.eye(spec.n_fft // 2 + 1, dtype=torch.float64, device="cpu")).T

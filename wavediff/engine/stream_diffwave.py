@@ -18,6 +18,8 @@ from wavediff.backbones.diffwave import DiffWave, ResidualLayer
 from wavediff.backbones.embeddings import SQRT_HALF
 from wavediff.engine.lines import DelayLine, Ends
 from wavediff.engine.sampled_mels import MEL_REACH, SampledMels
+from wavediff.engine.stream_prior import Whitening
+from wavediff.engine.stream_stft import analysis_look_ahead, synthesis_look_ahead
 from wavediff.engine.streams import Streams
 from wavediff.engine.workspace import Workspace
 
@@ -96,14 +98,25 @@ class StreamedDiffWave:
             for index, (layer, part) in enumerate(zip(network.layers, weights, strict=True))
         ]
         self._line, self._samples, self._given = DelayLine(), 0, 0
+        self._whitening = None if network.stft is None else Whitening(network.stft, ends)
 
     @property
     def position(self) -> int:
         """The first position whose mel will be read again."""
         return self._layers[-1].given
 
+    def condition(self, conditions: Sequence[Condition]) -> None:
+        """Of the next pieces of frames, before the samples that need them."""
+        if self._whitening is not None:
+            self._whitening.conditions.extend(conditions)
+
     def push(self, x_t: Tensor | None, last: bool) -> Tensor | None:
         """Noisy samples (B, n) -> the prediction that is settled."""
+        if self._whitening is None:
+            return self._layered(x_t, last)
+        return self._whitening.push(x_t, self._layered, last)
+
+    def _layered(self, x_t: Tensor | None, last: bool) -> Tensor | None:
         network = self.network
         self._line.push(x_t)
         self._samples += 0 if x_t is None else x_t.shape[1]
@@ -207,10 +220,9 @@ class _StreamedLayer:
 def _add_products(bias: Tensor, products: Sequence[tuple[Tensor, Tensor]], out: Tensor) -> None:
     """bias (B, K) plus the products of rows (B, n, C) and weights (C, K), into (B, n, K)."""
     if out.device.type != "cpu":
-        (rows, weight), *others = products
-        torch.baddbmm(bias[:, None], rows, weight.expand(len(out), -1, -1), out=out)
-        for rows, weight in others:
-            out.baddbmm_(rows, weight.expand(len(out), -1, -1))
+        total = bias[:, None]
+        for rows, weight in products:
+            total = torch.baddbmm(total, rows, weight.expand(len(out), -1, -1), out=out)
         return
     for index, target in enumerate(out):  # the windows of a batch are not one matrix
         for part in _row_blocks(target):
@@ -265,11 +277,17 @@ class DiffWaveStreams(Streams):
         """Conditions of the next pieces of frames."""
         self.mels.forget(min(evaluation.position for evaluation in self._evaluations))
         self.mels.push(prepared, last)
+        for evaluation in self._evaluations:
+            evaluation.condition(prepared)
 
     @staticmethod
     def look_ahead(network: DiffWave) -> int:
-        """The reach of its convolutions."""
-        return network.frame * sum(layer.dilation for layer in network.layers)  # type: ignore[misc]
+        """The reach of its convolutions, and of the transforms around them."""
+        reach = network.frame * sum(layer.dilation for layer in network.layers)  # type: ignore[misc]
+        if network.stft is not None:
+            frames = analysis_look_ahead(network.stft) + synthesis_look_ahead(network.stft)
+            reach += 2 * frames * network.stft.hop_length
+        return reach
 
     @staticmethod
     def piece(network: DiffWave, batch: int) -> int:
@@ -280,9 +298,3 @@ class DiffWaveStreams(Streams):
     def frames_at_once(network: DiffWave, hop_length: int, batch: int, streamed: bool) -> int:
         """As many as the cache holds."""
         return max(SAMPLES * network.config.fold // batch // hop_length, 1)
-
-    @staticmethod
-    def frame_bytes(network: DiffWave, hop_length: int) -> int:
-        """Stream, gate and skips of a layer, and the mels at its rate."""
-        held = 14 * network.config.channels + (2 + len(network.upsamplers)) * (network.n_mels or 0)
-        return 4 * hop_length // network.config.fold * held

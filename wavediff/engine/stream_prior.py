@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
@@ -52,6 +53,24 @@ class FinishStream(SpectrumStream):
 
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
         super().__init__(prior.stft, prior.brought, ("magnitude",), ends)
+
+
+class Whitening:
+    """The transforms around a whitened network, which works on the signal over the envelope of the noise."""
+
+    def __init__(self, stft: FrameSTFT, ends: Ends | None) -> None:
+        self.conditions: list[Condition] = []
+        self._whiten = SpectrumStream(stft, torch.div, ("envelope",), ends)
+        self._colour = SpectrumStream(stft, torch.mul, ("envelope",), ends)
+
+    def push(
+        self, x_t: Tensor | None, network: Callable[[Tensor | None, bool], Tensor | None], last: bool
+    ) -> Tensor | None:
+        """Noisy samples (B, n * hop_length) -> the prediction that is settled."""
+        white = self._whiten.push(x_t, self.conditions, last)
+        prediction = self._colour.push(network(white, last), self.conditions, last)
+        self.conditions.clear()
+        return prediction
 
 
 class VoiceStream(SpectrumStream):

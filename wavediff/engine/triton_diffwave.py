@@ -36,9 +36,9 @@ def available(device: torch.device) -> bool:
 
 
 def supports(network: DiffWave) -> bool:
-    """Whether the kernel computes a network of this width: 16, 32, 48 ... 128 channels."""
+    """Whether the kernel computes this network: of 16, 32, 48 ... 128 channels, and not whitened."""
     channels = network.config.channels
-    return channels % GRAIN == 0 and channels <= MAX_CHANNELS
+    return channels % GRAIN == 0 and channels <= MAX_CHANNELS and network.stft is None
 
 
 @dataclass(frozen=True)

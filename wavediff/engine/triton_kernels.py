@@ -15,7 +15,7 @@ from wavediff.backbones.embeddings import SQRT_HALF
 SCALE = tl.constexpr(SQRT_HALF)  # kernels see no other globals
 
 
-@triton.jit(do_not_specialize=["length", "dilation"])
+@triton.jit(do_not_specialize=["length", "dilation"])  # type: ignore[untyped-decorator]
 def residual_layer(
     stream: tl.tensor,
     after: tl.tensor,

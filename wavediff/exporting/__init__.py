@@ -1,7 +1,8 @@
-"""Trained vocoders in forms that others run: ONNX files, and programs of torch."""
+"""Trained vocoders in forms that others run: ONNX files, programs of torch, and pages that run in a browser."""
 
 from wavediff.exporting.contract import What
 from wavediff.exporting.onnx_file import export_onnx
 from wavediff.exporting.torch_file import FACTS, export_torch
+from wavediff.exporting.web_folder import export_web
 
-__all__ = ["FACTS", "What", "export_onnx", "export_torch"]
+__all__ = ["FACTS", "What", "export_onnx", "export_torch", "export_web"]

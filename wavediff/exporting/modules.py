@@ -4,13 +4,16 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wavediff.backbones import Condition
 from wavediff.diffusion import Plan, predict_x0, unroll
 from wavediff.diffusion.walk import diffuse, levels, walk
 from wavediff.errors import ConfigError
 from wavediff.exporting.real_stft import PairSTFT, exchange
+from wavediff.mel import MelSpec, MelTransform
 from wavediff.mel.griffin_lim import STEP_BACK
+from wavediff.mel.transform import compress
 from wavediff.models.denoiser import Bound, Denoiser
 
 
@@ -105,6 +108,39 @@ class FewSteps(nn.Module):
         return {"mel": mel, "noise": torch.zeros(batch, self.draws, frames * self.hop_length)}
 
 
+class Analysis(nn.Module):
+    """waveform (B, frames * hop_length) -> mel (B, n_mels, frames, or as many as the dialect makes of it).
+
+    `MelTransform` with its Fourier transform as a product with a matrix, which every runtime has.
+
+    Args:
+        spec: dialect of the mel.
+    """
+
+    output = "mel"
+    matrix: Tensor  # (n_fft, 2 * bins)
+
+    def __init__(self, spec: MelSpec) -> None:
+        super().__init__()
+        self.transform = MelTransform(spec)
+        edge = (spec.n_fft - spec.win_length) // 2
+        window = F.pad(self.transform.window.double(), (edge, spec.n_fft - spec.win_length - edge))
+        spectra = torch.fft.rfft(torch.diag(window))
+        self.register_buffer("matrix", torch.cat([spectra.real, spectra.imag], 1).float(), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """See the class."""
+        transform, spec = self.transform, self.transform.spec
+        padded = F.pad(waveform[:, None], (spec.padding, spec.padding), mode=spec.pad_mode)[:, 0]
+        real, imaginary = (padded.unfold(1, spec.n_fft, spec.hop_length) @ self.matrix).chunk(2, 2)
+        magnitude = (real.square() + imaginary.square() + spec.magnitude_eps).sqrt()
+        return compress((transform.scale * transform.filterbank) @ magnitude.transpose(1, 2), spec)
+
+    def inputs(self, mel: Tensor) -> dict[str, Tensor]:
+        """Something to trace with, for a mel (B, n_mels, frames)."""
+        return {"waveform": torch.zeros(len(mel), mel.shape[2] * self.transform.spec.hop_length)}
+
+
 def _guess(bound: Bound, white: Tensor) -> Tensor:
     """`Bound.guess`, its iterations as one loop: written out they would make the graph thirty times as large."""
     prior, envelope, magnitude = bound.denoiser.prior.shaping, bound.cond.envelope, bound.cond.magnitude
@@ -121,8 +157,9 @@ def find_phase(magnitude: Tensor, start: Tensor, stft: PairSTFT, n_iter: int) ->
     gain = stft.gain(magnitude.shape[1])
 
     def with_magnitude(pairs: Tensor) -> Tensor:
-        power = pairs.square().sum(stft.axis)
-        return pairs * (magnitude * (power + 1e-18).rsqrt()).unsqueeze(stft.axis)
+        # Not a sum with 1e-18: the ONNX exporter takes that for nothing, and 0 / 0 comes of silence.
+        power = pairs.square().sum(stft.axis).clamp(min=1e-18)
+        return pairs * (magnitude * power.rsqrt()).unsqueeze(stft.axis)
 
     def goes_on(count: Tensor, pairs: Tensor, previous: Tensor) -> Tensor:
         return count < n_iter

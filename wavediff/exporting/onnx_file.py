@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -55,10 +56,31 @@ def export_onnx(
     facts = contract(vocoder, module, plan)
     with _ComplexPadding():
         program = traced(module, vocoder.mel_spec)
+    write_onnx(program, module.output, path, facts, overwrite=overwrite)
+    return facts
+
+
+def write_onnx(
+    program: ExportedProgram,
+    output: str,
+    path: str | os.PathLike[str],
+    facts: dict[str, str],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a traced program as one ONNX file, atomically.
+
+    Args:
+        program: of one output.
+        output: its name.
+        path, overwrite: see `export_onnx`.
+        facts: metadata of the file.
+
+    Raises:
+        OutputError: the file exists or cannot be written.
+    """
     with quiet():
-        exported = torch.onnx.export(
-            program, output_names=[module.output], opset_version=OPSET, dynamo=True, verbose=False
-        )
+        exported = torch.onnx.export(program, output_names=[output], opset_version=OPSET, dynamo=True, verbose=False)
     if exported is None:
         raise RuntimeError("torch.onnx.export returned nothing, though it was given no file to write")
     for value in exported.model.graph.inputs:
@@ -71,7 +93,6 @@ def export_onnx(
     exported.model.metadata_props.update(facts)
     with atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(exported.model_proto.SerializeToString())
-    return facts
 
 
 class _ComplexPadding(TorchFunctionMode):

@@ -10,7 +10,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
 from wavediff.backbones import Condition
-from wavediff.exporting.modules import DenoiserStep, FewSteps
+from wavediff.exporting.modules import Analysis, DenoiserStep, FewSteps
 from wavediff.mel import MelSpec
 
 MOST_ITEMS, MOST_FRAMES = 1 << 16, 1 << 24
@@ -18,7 +18,7 @@ _FRAMES = 8  # of the mel that is traced
 
 
 @torch.no_grad()
-def traced(module: DenoiserStep | FewSteps, spec: MelSpec) -> ExportedProgram:
+def traced(module: DenoiserStep | FewSteps | Analysis, spec: MelSpec) -> ExportedProgram:
     """The program of a module, for 1 to `MOST_ITEMS` items and 1 to `MOST_FRAMES` frames.
 
     Args:
@@ -29,14 +29,19 @@ def traced(module: DenoiserStep | FewSteps, spec: MelSpec) -> ExportedProgram:
     mel = torch.zeros(2, spec.n_mels, _FRAMES)
     inputs = module.inputs(mel)
     # Filterbanks and tables that are kept once computed must not first be computed of tracing's tensors without data.
-    module.denoiser.bind(Condition(mel))(torch.zeros(2, _FRAMES * spec.hop_length), torch.full((2,), 0.5))
-    batch, frames = Dim("batch", min=1, max=MOST_ITEMS), Dim("frames", min=1, max=MOST_FRAMES)
+    least = 1
+    if isinstance(module, Analysis):
+        least = -(-spec.min_samples // spec.hop_length)
+    else:
+        module.denoiser.bind(Condition(mel))(torch.zeros(2, _FRAMES * spec.hop_length), torch.full((2,), 0.5))
+    batch, frames = Dim("batch", min=1, max=MOST_ITEMS), Dim("frames", min=least, max=MOST_FRAMES)
     samples = spec.hop_length * frames
     axes = {
         "mel": {0: batch, 2: frames},
         "noise": {0: batch, 2: samples},
         "x_t": {0: batch, 1: samples},
         "t": {0: batch},
+        "waveform": {0: batch, 1: samples},
     }
     shapes = {name: axes[name] for name in inputs}
     with quiet():

@@ -29,6 +29,7 @@ _CONVERTING = {
     **dict.fromkeys((".pt", ".pth"), f"load it with torch.load(..., weights_only=True) {_LOADED}"),
     ".npz": f'take its array, numpy.load(...)["mel"], {_LOADED}',
     **dict.fromkeys((".pkl", ".pickle", ".h5", ".hdf5", ".mat"), f"read it where it was made {_LOADED}"),
+    **dict.fromkeys((".json", ".csv", ".txt"), f"make an array of its numbers {_LOADED}"),
 }
 _FLOATS = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}  # of safetensors
 

@@ -29,7 +29,7 @@ from wavediff.diffusion.predictions import PREDICTIONS, Prediction
 from wavediff.diffusion.priors import PriorConfig, make_prior
 from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule, Schedule
 from wavediff.errors import ConfigError, SamplingError
-from wavediff.mel import MelSpec
+from wavediff.mel import FrameSTFT, MelSpec
 from wavediff.mel.core import core_spec
 from wavediff.models.denoiser import Denoiser
 from wavediff.models.literals import build, check_keys, completed, is_number
@@ -206,13 +206,17 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
 def _diffwave(config: ModelConfig, backbone: DiffWaveConfig) -> nn.Module:
     if config.schedule.trained_steps is None:
         raise ConfigError("schedule: DiffWave embeds the steps of a discrete schedule; give num_steps and betas")
+    mel = config.mel
+    if backbone.whitened and (mel is None or config.prior.power == 0):
+        raise ConfigError("backbone.whitened: needs a mel and noise that it shapes; set prior.power above 0, or false")
     return DiffWave(
         backbone,
         num_steps=config.schedule.trained_steps,
-        n_mels=None if config.mel is None else config.mel.n_mels,
-        hop_length=1 if config.mel is None else config.mel.hop_length,
+        n_mels=None if mel is None else mel.n_mels,
+        hop_length=1 if mel is None else mel.hop_length,
         n_classes=len(config.labels),
         signal_channels=config.signal_channels,
+        stft=None if mel is None or not backbone.whitened else FrameSTFT(core_spec(mel, config.n_fft)),
     )
 
 

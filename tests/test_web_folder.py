@@ -1,0 +1,115 @@
+"""A vocoder as a page: what the browser computes is what Python computes of the same noise."""
+
+import functools
+import http.server
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from browser import browser
+from vocoders import untrained
+
+from wavediff.audio import read_audio
+from wavediff.backbones import SpectralConfig
+from wavediff.cli.demo import CLIP
+from wavediff.cli.main import main
+from wavediff.diffusion import CosineSchedule, PriorConfig
+from wavediff.errors import ConfigError, OutputError
+from wavediff.exporting import export_web
+from wavediff.exporting.web_folder import RUNTIME_FILES
+from wavediff.mel import MelSpec
+from wavediff.models.config import ModelConfig
+from wavediff.pipelines.vocoder import Vocoder
+
+RUNTIME = Path(sys.prefix) / "npm" / "node_modules" / "onnxruntime-web"  # npm install --prefix .venv/npm NAME
+SAMPLES = 5_000  # no whole number of frames
+
+
+def small_vocoder() -> Vocoder:
+    prior = PriorConfig(power=0.8, start_time=0.5, phase_iterations=2)
+    return untrained(ModelConfig(SpectralConfig(8, 4, 1), CosineSchedule(), "v", prior, MelSpec.preset("hifigan")))
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        return "text/javascript" if str(path).endswith("js") else super().guess_type(path)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if not (RUNTIME / "dist" / RUNTIME_FILES[0]).exists():
+        pytest.skip(f"onnxruntime-web is absent ({RUNTIME})")
+    folder = tmp_path_factory.mktemp("web") / "page"
+    facts = export_web(small_vocoder(), folder, runtime=RUNTIME)
+    assert facts == json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/index.html"
+        server.shutdown()
+
+
+def test_the_page_computes_what_python_does(address: str, tmp_path: Path) -> None:
+    vocoder, (waveform, rate) = small_vocoder(), read_audio(CLIP)
+    frames = -(-SAMPLES // vocoder.hop_length)
+    waveform = waveform.reshape(-1)[20_000 : 20_000 + SAMPLES]
+    noise = torch.randn(2, frames * vocoder.hop_length, generator=torch.Generator().manual_seed(0))
+    filled = torch.nn.functional.pad(waveform, (0, frames * vocoder.hop_length - SAMPLES))
+    mel = vocoder.mel(filled, rate)
+    with browser(tmp_path) as page:
+        page.open(address, 1280, 800)
+        answer = page.run(
+            "(async () => { const { Vocoder } = await import('./vocoder.js'); const vocoder = new Vocoder();"
+            f"const samples = new Float32Array({waveform.tolist()});"
+            f"const noise = new Float32Array({noise.flatten().tolist()});"
+            "const given = await vocoder.vocode(samples, { noise });"
+            "const drawn = await vocoder.vocode(samples, { seed: 3 });"
+            "return { speech: [...given.speech], mel: [...given.mel], drawn: [...drawn.speech] }; })()"
+        )
+        page.run("document.getElementById('example').click()")
+        page.run(
+            "new Promise((done) => { const look = setInterval(() => { for (const id of ['result', 'fault'])"
+            "if (!document.getElementById(id).hidden) { clearInterval(look); done(); } }, 50); })"
+        )
+        assert page.run("document.getElementById('fault').textContent") == ""
+        assert "s of speech in" in page.run("document.getElementById('numbers').textContent")
+        assert page.complaints == []
+    torch.testing.assert_close(torch.tensor(answer["mel"]), mel.flatten(), rtol=0, atol=2e-4)
+    expected = _sampled(vocoder, mel, noise)
+    torch.testing.assert_close(torch.tensor(answer["speech"]), expected[:SAMPLES], rtol=0, atol=1e-3)
+    drawn = torch.tensor(answer["drawn"])
+    assert drawn.isfinite().all()
+    assert 0.5 < drawn.std() / expected.std() < 2
+
+
+def _sampled(vocoder: Vocoder, mel: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Samples of a mel and its noise, without the page."""
+    from wavediff.exporting.contract import module_of
+    from wavediff.exporting.real_stft import MatrixSTFT
+
+    module, _ = module_of(vocoder, "sampler", None, MatrixSTFT)
+    with torch.no_grad():
+        return module(mel=mel, noise=noise[None])[0]
+
+
+def test_bad_folders_and_runtimes_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"full: is no empty folder; choose another"):
+        export_web(small_vocoder(), tmp_path / "full")
+    with pytest.raises(ConfigError, match=r"--runtime: .*full holds no ort\.wasm\.min\.mjs"):
+        export_web(small_vocoder(), tmp_path / "new", runtime=tmp_path / "full")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match=r"npm: not found, .* install Node.js, or give the unpacked package"):
+        export_web(small_vocoder(), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    assert main(["export", "--format", "onnx", "--runtime", "x", "-o", str(tmp_path / "a.onnx")]) == 2
+    assert "--runtime: is of pages" in capsys.readouterr().err

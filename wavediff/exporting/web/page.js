@@ -1,0 +1,111 @@
+import { Vocoder } from "./vocoder.js";
+
+const LONGEST = 20; // [s]; of longer recordings the beginning is taken
+const element = (id) => document.getElementById(id);
+const vocoder = new Vocoder();
+let facts;
+let busy = false;
+
+const complain = (message) => {
+  element("fault").textContent = message;
+  element("fault").hidden = !message;
+};
+
+// The bytes of a recording -> its samples, one channel at the model's rate.
+const samplesOf = async (bytes) => {
+  const context = new OfflineAudioContext(1, 1, facts.sample_rate);
+  const audio = await context.decodeAudioData(bytes).catch(() => {
+    throw new Error("This is no recording that your browser reads; try WAV, FLAC, OGG or MP3.");
+  });
+  const count = Math.min(audio.length, LONGEST * facts.sample_rate);
+  const mixed = new Float32Array(count);
+  for (let channel = 0; channel < audio.numberOfChannels; channel++) {
+    const values = audio.getChannelData(channel);
+    for (let index = 0; index < count; index++) mixed[index] += values[index] / audio.numberOfChannels;
+  }
+  return mixed;
+};
+
+// 16-bit WAV: a header of 44 bytes, then the samples, all little-endian.
+const wav = (samples) => {
+  const view = new DataView(new ArrayBuffer(44 + 2 * samples.length));
+  const words = [[0, 0x46464952], [4, 36 + 2 * samples.length], [8, 0x45564157], [12, 0x20746d66], [16, 16], [20, 0x10001],
+    [24, facts.sample_rate], [28, 2 * facts.sample_rate], [32, 0x100002], [36, 0x61746164], [40, 2 * samples.length]];
+  for (const [offset, word] of words) view.setUint32(offset, word, true);
+  samples.forEach((value, index) => view.setInt16(44 + 2 * index, Math.max(-32768, Math.min(32767, Math.round(32768 * value))), true));
+  return URL.createObjectURL(new Blob([view], { type: "audio/wav" }));
+};
+
+const STOPS = [[0, 0, 4], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]];
+const colour = (share) => {
+  const place = Math.max(0, Math.min(0.9999, share)) * (STOPS.length - 1);
+  const [low, high] = [STOPS[Math.floor(place)], STOPS[Math.floor(place) + 1]];
+  return low.map((value, index) => value + (place % 1) * (high[index] - value));
+};
+
+const draw = (canvas, mel, least, most) => {
+  const frames = mel.length / facts.n_mels;
+  canvas.width = frames;
+  canvas.height = facts.n_mels;
+  const image = new ImageData(frames, facts.n_mels);
+  mel.forEach((value, index) => {
+    const row = facts.n_mels - 1 - Math.floor(index / frames);
+    image.data.set([...colour((value - least) / (most - least)), 255], 4 * (row * frames + (index % frames)));
+  });
+  canvas.getContext("2d").putImageData(image, 0, 0);
+};
+
+const show = (samples, { speech, mel, made, seconds }) => {
+  const [least, most] = mel.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  draw(element("mel-before"), mel, least, most);
+  draw(element("mel-after"), made, least, most);
+  element("before").src = wav(samples);
+  element("after").src = element("save").href = wav(speech);
+  const length = samples.length / facts.sample_rate;
+  element("numbers").textContent =
+    `${length.toFixed(1)} s of speech in ${seconds.toFixed(1)} s: ${(seconds / length).toFixed(2)} s for each second, ` +
+    `in ${facts.evaluations} evaluation${facts.evaluations === 1 ? "" : "s"} of the network.`;
+  element("result").hidden = false;
+};
+
+const vocode = async (name, bytes) => {
+  if (busy || !facts) return;
+  busy = true;
+  complain("");
+  element("example").disabled = true;
+  element("file-name").textContent = name;
+  try {
+    const samples = await samplesOf(await bytes);
+    if (!samples.length) throw new Error("This recording holds no sound.");
+    element("file-hint").textContent = `Vocoding ${(samples.length / facts.sample_rate).toFixed(1)} s …`;
+    show(samples, await vocoder.vocode(samples));
+    element("file-hint").textContent = "done; drop another";
+  } catch (error) {
+    complain(error.message);
+    element("file-hint").textContent = "or choose a file; it does not leave this page";
+  } finally {
+    busy = false;
+    element("example").disabled = false;
+  }
+};
+
+const take = (file) => file && vocode(file.name, file.arrayBuffer());
+element("file").addEventListener("change", (event) => take(event.target.files[0]));
+element("example").addEventListener("click", () => vocode("the example", fetch("clip.flac").then((answer) => answer.arrayBuffer())));
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"])
+  element("drop").addEventListener(kind, (event) => {
+    event.preventDefault();
+    element("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
+    if (kind === "drop") take(event.dataTransfer.files[0]);
+  });
+
+vocoder.ready.then(
+  (told) => {
+    facts = told;
+    element("facts").textContent =
+      `The model takes ${facts.mel_name} mels at ${facts.sample_rate.toLocaleString("en")} Hz; the model and its runtime are ` +
+      `${(facts.bytes / 1e6).toFixed(0)} MB. Recordings are taken up to ${LONGEST} seconds.`;
+    element("example").disabled = false;
+  },
+  (error) => complain(`The model could not be loaded: ${error.message}`),
+);
