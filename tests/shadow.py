@@ -49,6 +49,7 @@ class Shadow(Tensor):
     """Says that it lies on `device`, and holds `values` on the CPU."""
 
     device_name = torch.device("cuda:0")
+    without_float64 = False
     values: Tensor
 
     @staticmethod
@@ -154,6 +155,8 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         COUNTS.launches[name] += 1
     plain = {key: _mapped(host, value) for key, value in kwargs.items()}
     result = func(*_mapped(host, tuple(args)), **plain)
+    if there and Shadow.without_float64:
+        _mapped(_refuse_float64, result)
     if torch.Tag.inplace_view in func.tags and there:
         from torch.utils._mode_utils import no_dispatch
 
@@ -203,6 +206,11 @@ def _check_devices(name: str, args: Any, tensors: list[Tensor]) -> None:
         return
     shapes = [(tuple(x.shape), x.device.type) for x in tensors]
     raise RuntimeError(f"Expected all tensors to be on the same device: {name} of {shapes} at {_line()}")
+
+
+def _refuse_float64(result: Tensor) -> None:
+    if result.dtype == torch.float64:
+        raise TypeError(f"float64 on a device that has none, at {_line()}")
 
 
 def _shadow(values: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import functools
 import runpy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,12 @@ from torch.utils._pytree import tree_leaves
 from vocoders import CONFIGS, SPEC, mels, untrained
 
 from wavediff import Vocoder
+from wavediff.audio import read_audio
 from wavediff.backbones import DiffWaveConfig
+from wavediff.bulk.batches import Item
+from wavediff.bulk.decoding import Decoder, Settings
+from wavediff.bulk.jobs import Job
+from wavediff.bulk.reading import Loaded
 from wavediff.diffusion import DiscreteSchedule, noise
 from wavediff.diffusion.discrete import _alphas
 from wavediff.engine import GraphedWalk, graphs
@@ -209,6 +215,19 @@ def test_one_graph_samples_mels_of_many_lengths(name: str, counted_noise: None) 
     vocoder.decode(mels(SPEC, 3, 24), 1)
     vocoder.decode(mels(SPEC, 2, 24))
     assert len(recorder.captures) == 4  # another plan, another number of items
+
+
+def test_files_of_a_run_are_sampled_by_graphs_too(counted_noise: None, tmp_path: Path) -> None:
+    recorder = Recorder()
+    decoder = Decoder(graphed("frames", recorder), Settings())
+    for number, lengths in enumerate(([24, 24], [24, 17], [20], [9, 33])):
+        batch = []
+        for item, frames in enumerate(lengths):
+            job = Job(Path(f"{item}.npy"), tmp_path / f"{number}-{item}.wav")
+            batch.append(Loaded(Item(job, 0.2), mels(SPEC, 1, frames)[0].numpy()))
+        made = [read_audio(row["output"])[0] for row in decoder(batch) if isinstance(row, dict)]
+        assert [len(waveform) for waveform in made] == [frames * SPEC.hop_length for frames in lengths]
+    assert recorder.captures == [[(2, 20, 64), (2, 2), (2,)], [(1, 20, 64), (1, 2), (1,)]]
 
 
 def test_nan_in_a_graph_is_told(counted_noise: None) -> None:

@@ -8,20 +8,33 @@ from typing import Any
 
 import pytest
 import torch
-from shadow import COUNTS, Counts, host, shadow_device
+from shadow import COUNTS, Counts, Shadow, host, shadow_device
 from sounds import AUTOENCODER, LABELS, RATE, UNET, small_generator
 from torch import Tensor
 from vocoders import CONFIGS, FRAMES, GUESS, SPEC, VOICE, mels, untrained
 
-from wavediff import Vocoder, arguments
+from wavediff import StreamPool, Vocoder, arguments
 from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import CosineSchedule, NoiseRegression, SignalRegression, noise
+from wavediff.engine import accelerate
 from wavediff.engine.lines import Ends
 from wavediff.errors import SamplingError
 from wavediff.training import AdversarialModule, AutoencoderModule, ClassifierModule, SoundModule, VocoderModule
 from wavediff.training.critics import CriticConfig
 
 LENGTHS = [24, 10, 17]
+
+
+def pooled(vocoder: Vocoder, mel: Tensor) -> Tensor:
+    """Three streams at once."""
+    pool, pieces = StreamPool(vocoder), []
+    streams = [pool.open(seed) for seed in (1, 2, 3)]
+    for chunk in mel.split(6, -1):
+        made = pool.push(dict(zip(streams, chunk, strict=True)))
+        pieces.append(torch.stack([made[stream] for stream in streams]))
+    return torch.cat([*pieces, torch.stack([pool.close(stream) for stream in streams])], 1)
+
+
 Way = Callable[[Vocoder, Tensor], Tensor]
 WAYS: dict[str, Way] = {
     "decode": lambda vocoder, mel: vocoder.decode(mel, seed=[1, 2, 3]),
@@ -29,6 +42,7 @@ WAYS: dict[str, Way] = {
     "stream": lambda vocoder, mel: torch.cat(list(vocoder.stream(mel.split(7, -1), seed=1)), -1),
     "low latency": lambda vocoder, mel: torch.cat(list(vocoder.stream(mel.split(7, -1), low_latency=True)), -1),
     "fresh noise": lambda vocoder, mel: vocoder.decode(mel, 3, sampler="ddim:eta=1"),
+    "pool": pooled,
     "states": lambda vocoder, mel: torch.cat(list(vocoder.states(mel))),
 }
 
@@ -78,6 +92,32 @@ def test_a_generator_does_too(kind: str, gpu: Counts) -> None:
     for ours, theirs in zip(made, expected, strict=True):
         assert ours.device.type == "cuda"
         torch.testing.assert_close(host(ours), theirs, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_device_without_float64_is_given_none(name: str, gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of Apple, which "mps" stands for; what is computed in it stays on the CPU."""
+    vocoder = untrained(CONFIGS[name])
+    expected = [WAYS[way](vocoder, mels(SPEC)) for way in ("decode", "low latency")]
+    vocoder.to("cuda")
+    monkeypatch.setattr(Shadow, "without_float64", True)
+    with pytest.raises(TypeError, match="float64 on a device"):
+        WAYS["decode"](vocoder, mels(SPEC))
+    monkeypatch.setattr("wavediff.mel.stft.has_float64", lambda device: device.type == "cpu")
+    for way, speech in zip(("decode", "low latency"), expected, strict=True):
+        torch.testing.assert_close(host(WAYS[way](vocoder, mels(SPEC))), speech, atol=2e-4, rtol=0)
+
+
+def test_a_generator_without_float64_generates(gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wavediff.mel.stft.has_float64", lambda device: device.type == "cpu")
+    monkeypatch.setattr(Shadow, "without_float64", True)
+    for kind in ("unet", "latent", "diffwave"):
+        small_generator(kind).to("cuda").generate(2, 0.1, LABELS[1], num_steps=2)
+
+
+def test_a_network_without_fused_layers_is_taken_as_it_is(gpu: Counts) -> None:
+    backbone = small_generator("unet").to("cuda").denoiser.backbone
+    assert accelerate(backbone, fused=True) is backbone
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ class StepEmbedding(nn.Module):
         self.projection2 = nn.Linear(STEP_FEATURES, STEP_FEATURES)
 
     def forward(self, step: Tensor) -> Tensor:
-        x = encode_steps(step, self.num_steps, self.encoding).to(self.projection1.weight.dtype)
+        x = encode_steps(step, self.num_steps, self.encoding).to(self.projection1.weight)
         return F.silu(self.projection2(F.silu(self.projection1(x))))
 
 
@@ -74,7 +74,7 @@ class TimeEmbedding(nn.Module):
         )
 
     def forward(self, t: Tensor) -> Tensor:
-        phase = t.float()[:, None] * self.frequency
+        phase = t.float().to(self.frequency.device)[:, None] * self.frequency
         features: Tensor = self.layers(torch.cat([phase.sin(), phase.cos()], dim=1))
         return features
 

@@ -16,7 +16,7 @@ def add_checkpoint(parser: argparse._ActionsContainer, default: str = "the bundl
 
 def add_device(parser: argparse._ActionsContainer) -> None:
     """`--device`, as `from_pretrained` takes it."""
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
 
 
 def add_seed(parser: argparse._ActionsContainer, what: str) -> None:

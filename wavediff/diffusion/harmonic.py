@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from wavediff.mel.stft import float64_device
+
 _BREATH = 0.15  # rms of the noise in a voiced sound, where the harmonics together have 1
 _NYQUIST_SHARE = 0.98  # harmonics end here
 _GRID = 1 << 24  # frequencies are whole multiples of 1 / _GRID, so that phases add up without rounding
@@ -39,15 +41,17 @@ class HarmonicSource:
         Returns:
             (B, n * hop_length)
         """
-        hop = self.hop_length
-        frequency = (pitch.double() / self.n_fft * _GRID).round() / _GRID  # [cycles a sample]
+        hop, exact = self.hop_length, float64_device(pitch.device)
+        frequency = (pitch.to(exact).double() / self.n_fft * _GRID).round() / _GRID  # [cycles a sample]
         before = torch.zeros_like(frequency[:, :1]) if self._phase is None else self._phase
         starts = torch.cat([before, hop * frequency], 1).cumsum(1)
         self._phase = starts[:, -1:]
-        sample = torch.arange(hop, dtype=torch.float64, device=pitch.device)
+        sample = torch.arange(hop, dtype=torch.float64, device=exact)
         phase = starts[:, :-1, None] + frequency[..., None] * sample  # (B, n, hop)
-        phase = (phase - phase.floor()).float()
-        count = (0.5 * _NYQUIST_SHARE / frequency).floor().clamp(min=1).float()[..., None]  # of harmonics
+        phase = (phase - phase.floor()).float().to(pitch.device)
+        count = (
+            (0.5 * _NYQUIST_SHARE / frequency).floor().clamp(min=1).float()[..., None].to(pitch.device)
+        )  # of harmonics
         # Dirichlet's kernel: sum of cos(2 pi k phase) over k = 1 ... count, with a variance of count / 2.
         below = torch.sin(math.pi * phase)
         kernel = torch.sin(math.pi * (2 * count + 1) * phase) / (2 * below) - 0.5

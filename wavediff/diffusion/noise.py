@@ -145,7 +145,7 @@ class CountedDraw:
     @classmethod
     def at(cls, state: Tensor) -> "CountedDraw":
         """One that goes on from these states (B, 1)."""
-        draw = cls([], state.device)
+        draw = cls.__new__(cls)
         draw.next = state
         return draw
 

@@ -26,7 +26,7 @@ def expand(values: Tensor, like: Tensor) -> Tensor:
     """
     if values.shape != like.shape[:1]:
         raise ValueError(f"per-item values have shape {tuple(values.shape)}, the batch holds {like.shape[0]} items")
-    return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+    return values.to(like.dtype).to(like.device).reshape(-1, *[1] * (like.ndim - 1))
 
 
 class Schedule(ABC):

@@ -14,6 +14,7 @@ from wavediff.diffusion.plan import Plan
 from wavediff.diffusion.schedules import Schedule
 from wavediff.diffusion.unrolled import Terms, Unrolled, unroll
 from wavediff.errors import SamplingError
+from wavediff.mel.stft import float64_device
 
 OnStep = Callable[[int, int], None]
 Levels = tuple[float, float]
@@ -144,7 +145,7 @@ def states(
     """
 
     def at(x: Tensor, t: float) -> Tensor:
-        return estimate(x, torch.full((len(x),), t, dtype=torch.float64, device=x.device))
+        return estimate(x, torch.full((len(x),), t, dtype=torch.float64, device=float64_device(x.device)))
 
     unrolled, steps = unroll(plan, schedule), steps or Steps(len(plan.times) - 1)
     draws = (noise.normal(x_t.shape[1], x_t.dtype) for _ in range(unrolled.draws))

@@ -56,7 +56,7 @@ class GraphedWalk:
         beginnings = [CountedDraw(noise.draw_seeds(), mel.device).next for _ in range(draws)]
         inputs = [F.pad(mel, (0, more), mode="replicate"), torch.cat(beginnings, 1)]
         if lengths is not None or more:
-            lengths = torch.full((len(mel),), frames) if lengths is None else lengths
+            lengths = torch.full((len(mel),), frames, device="cpu") if lengths is None else lengths
             inputs.append(lengths.to(mel.device, non_blocking=True))
         signal, sums = self._call(*inputs, plan=plan)
         Steps(len(sums)).judge(sums)

@@ -220,10 +220,9 @@ class _StreamedLayer:
 def _add_products(bias: Tensor, products: Sequence[tuple[Tensor, Tensor]], out: Tensor) -> None:
     """bias (B, K) plus the products of rows (B, n, C) and weights (C, K), into (B, n, K)."""
     if out.device.type != "cpu":
-        (rows, weight), *others = products
-        torch.baddbmm(bias[:, None], rows, weight.expand(len(out), -1, -1), out=out)
-        for rows, weight in others:
-            out.baddbmm_(rows, weight.expand(len(out), -1, -1))
+        total = bias[:, None]
+        for rows, weight in products:
+            total = torch.baddbmm(total, rows, weight.expand(len(out), -1, -1), out=out)
         return
     for index, target in enumerate(out):  # the windows of a batch are not one matrix
         for part in _row_blocks(target):
@@ -299,9 +298,3 @@ class DiffWaveStreams(Streams):
     def frames_at_once(network: DiffWave, hop_length: int, batch: int, streamed: bool) -> int:
         """As many as the cache holds."""
         return max(SAMPLES * network.config.fold // batch // hop_length, 1)
-
-    @staticmethod
-    def frame_bytes(network: DiffWave, hop_length: int) -> int:
-        """Stream, gate and skips of a layer, and the mels at its rate."""
-        held = 14 * network.config.channels + (2 + len(network.upsamplers)) * (network.n_mels or 0)
-        return 4 * hop_length // network.config.fold * held

@@ -22,6 +22,7 @@ from wavediff.engine.stream_prior import FinishStream, GuessStream, ShapeStream,
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError
 from wavediff.mel import pitch_net
+from wavediff.mel.stft import float64_device
 from wavediff.mel.transform import LEAST_COLUMNS
 from wavediff.models.denoiser import Denoiser
 
@@ -80,7 +81,7 @@ class StreamedVocoder:
         for node in unrolled.nodes:
             evaluation = None
             if node.time is not None:
-                t = torch.full((items,), node.time, dtype=torch.float64, device=noise.device)
+                t = torch.full((items,), node.time, dtype=torch.float64, device=float64_device(noise.device))
                 number += 1
                 evaluation = _Evaluation(number, t, self._network.evaluation(t), DelayLine())
             self._nodes.append((_Sum(node.terms), evaluation))

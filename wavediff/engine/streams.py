@@ -71,4 +71,4 @@ class Streams(abc.ABC):
     @staticmethod
     def frame_bytes(network: Any, hop_length: int) -> int:
         """Memory that a frame takes where a whole signal is computed at once, by count of what a layer holds."""
-        return 1 << 20  # as in BASE
+        return getattr(network.config, "channels", 64) << 14  # 1 MiB in BASE

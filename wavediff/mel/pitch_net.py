@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavediff.mel.stft import float64_device
 from wavediff.mel.transform import LEAST_COLUMNS
 
 LOW_BINS = 80  # of the spectrum that the network sees, without the one at 0 Hz: up to 1.7 kHz at 22.05 kHz
@@ -45,8 +46,10 @@ class PitchNet(nn.Module):
         near = torch.arange(-_NEAR, _NEAR + 1, device=scores.device)
         best = scores.argmax(-1, keepdim=True).clamp(_NEAR, PITCHES - 1 - _NEAR) + near
         # In float64, whose rounding vanishes: that of float32 depends on how many frames there are.
-        weights = scores.gather(-1, best).double().softmax(-1)
-        return class_pitch((weights * best).sum(-1)).float(), voicing.double().sigmoid().float()
+        exact = float64_device(scores.device)
+        weights, voiced = scores.gather(-1, best).to(exact).double().softmax(-1), voicing.to(exact).double().sigmoid()
+        pitch = class_pitch((weights * best.to(exact)).sum(-1))
+        return pitch.float().to(scores.device), voiced.float().to(scores.device)
 
     def scores(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
         """What `inner` decides from: logits of the classes (B, n, PITCHES) and of voicing (B, n)."""

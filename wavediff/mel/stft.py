@@ -83,6 +83,16 @@ def is_captured(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
+def has_float64(device: torch.device) -> bool:
+    """Whether a device computes in float64; Apple's GPUs do not."""
+    return device.type != "mps"
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """Where float64 is computed for tensors of a device: there, or on the CPU."""
+    return device if has_float64(device) else torch.device("cpu")
+
+
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
     """(B, frames, n_fft) -> (B, (frames - 1) * hop_length + n_fft)"""
     count, n_fft = frames.shape[1:]

@@ -102,7 +102,7 @@ class Pipeline:
         Args:
             source: a `.safetensors` file, or a folder that holds `model.safetensors`; None for the bundled model. What
                 is neither here is fetched from the Hugging Face Hub, if it is a name "user/model".
-            device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
+            device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:N" or "mps".
             revision: branch, tag or commit of a model on the Hub.
 
         Raises:
@@ -219,8 +219,10 @@ def pick_device(device: str | torch.device) -> torch.device:
         target = torch.device(device)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"device: {shown(device)} is not a device; choose auto, cpu or cuda") from error
-    if target.type not in ("cpu", "cuda"):  # others have no float64, which schedules are computed in, or no data
+    if target.type not in ("cpu", "cuda", "mps"):
         raise ConfigError(f"device: {device} is not supported; choose auto, cpu or cuda")
+    if target.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"device: {device} is not there, torch sees no GPU of Apple; use auto or cpu")
     if target.type == "cuda" and (not torch.cuda.is_available() or (target.index or 0) >= torch.cuda.device_count()):
         raise ConfigError(
             f"device: {device} is not there, torch sees {torch.cuda.device_count()} GPUs; use auto or cpu"

@@ -12,6 +12,7 @@ from wavediff.engine import StreamedVocoder, twin_of
 from wavediff.engine.company import Company, standing
 from wavediff.errors import MelError, SamplingError
 from wavediff.mel import MelSpec, in_dialect
+from wavediff.mel.shape import as_mel
 from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
@@ -94,7 +95,7 @@ class StreamPool:
         for units in groups.values():
             members, streamed = self._together(units)
             part = self.vocoder._push(streamed, torch.cat([frames[stream] for stream in members]), False)
-            part = torch.empty(len(members), 0) if part is None else part
+            part = torch.empty(len(members), 0, device=self.vocoder.device) if part is None else part
             for stream, samples in zip(members, part, strict=True):
                 self._clipping[stream].count(samples)
                 speech[stream] = samples
@@ -146,7 +147,8 @@ class StreamPool:
 
     def _checked(self, stream: int, mel: Values) -> Tensor:
         self._known(stream)
-        frames = in_dialect(mel, self._given, self.vocoder.mel_spec, source=f"stream {stream}", warn=False)
+        frames = as_mel(mel, source=f"stream {stream}").cpu()  # looked at there, as in `Vocoder.decode`
+        frames = in_dialect(frames, self._given, self.vocoder.mel_spec, source=f"stream {stream}", warn=False)
         if len(frames) != 1:
             raise MelError(f"stream {stream}: a batch of {len(frames)} mels; open a stream for each")
         return torch.clone(frames.detach())

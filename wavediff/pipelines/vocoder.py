@@ -56,7 +56,7 @@ class Vocoder(MelPipeline):
         """Move the model; "auto" takes a GPU where there is one.
 
         Args:
-            device: "auto", "cpu", "cuda" or "cuda:N".
+            device: "auto", "cpu", "cuda", "cuda:N" or "mps".
             precision: of the matrix products in DiffWave's layers, torch.float32 (default) or torch.bfloat16: twice as
                 fast on processors that have it, within 1.6e-2 of the network's output (root mean square).
             fused: on a GPU, one Triton kernel a layer of DiffWave, and all of `decode` as CUDA graphs, of which each
