@@ -68,16 +68,14 @@ def write_and_read_shards(gigabytes: float, processes: int, items: int, segment:
         for _ in range(2):
             read_segments(shards, segment, items)
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-            print(
-                f"memory grew by {grown:.0f} MB, {1024 * 1024 * grown / count:.0f} bytes a clip, mapped pages included"
-            )
+            print(f"memory grew by {grown:.0f} MB so far, mapped pages included")
 
 
 async def latencies(vocoder: wavediff.Vocoder, count: int, seconds: float) -> list[float]:
     """Of each piece of `count` streams of egs/many_streams.py in real time: from when it is due to its answer [ms]."""
     mel = vocoder.mel(*read_audio(CLIP, vocoder.sample_rate))[0]
     example = runpy.run_path(str(Path(__file__).parent.parent / "egs" / "many_streams.py"))
-    frames, speaker, late = example["frames"], example["Speaker"](vocoder), list[float]()
+    frames, speaker, late = example["FRAMES"], example["Speaker"](vocoder), list[float]()
     period, clock = frames * vocoder.hop_length / vocoder.sample_rate, asyncio.get_running_loop().time
 
     async def paced(begin: float) -> AsyncIterator[Tensor]:
@@ -129,9 +127,12 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     for count in args.streams or ():
         vocoder = wavediff.Vocoder.from_pretrained(device="cpu")
-        late = asyncio.run(latencies(vocoder, count, 10.0))
+        begun, seconds = time.process_time(), 10.0
+        late = asyncio.run(latencies(vocoder, count, seconds))
+        cost = (time.process_time() - begun) / (count * seconds)
         below = [f"{edge} ms {sum(value < edge for value in late) / len(late):.0%}" for edge in (100, 200, 400, 1000)]
-        print(f"{count} streams: median {late[len(late) // 2]:.0f} ms, below {', '.join(below)}", flush=True)
+        print(f"{count} streams: {cost:.3f} core-seconds for a second of each", end="; ")
+        print(f"median {late[len(late) // 2]:.0f} ms, below {', '.join(below)}", flush=True)
     if args.streams:
         return
     if args.shards:

@@ -1,7 +1,9 @@
 """Training in two processes, started in each of the ways that recipes/README.md names; on one machine's CPU."""
 
+import importlib.util
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,17 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from test_paired_mels import SEGMENT, manifests, prepare, write_corpus
 from test_training import QUIET, REPOSITORY, SMALL, TINY
 
 from wavediff import Vocoder
+from wavediff.data.manifest import read_manifest
+from wavediff.data.shards import write_shards
 from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training.checkpoint_io import load_training_checkpoint
 
 COMMAND = [sys.executable, "-m", "wavediff.cli.main"]
 CPU = ["--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]
 STEPS = 5
+
+
+class Dies(Callback):
+    """The second process is killed in its fourth batch."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_rank == 1 and batch_idx == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class ClipsSeen(Callback):
@@ -67,21 +80,25 @@ def launch(way: str, train: list[str]) -> list[tuple[list[str], dict[str, str]]]
     return [([*COMMAND, *train, *trainer], environment | {"SLURM_PROCID": node, "SLURM_NODEID": node}) for node in "01"]
 
 
-@pytest.mark.parametrize("way", ["ddp", "torchrun", "slurm"])
-def test_two_processes_share_out_the_clips_and_make_one_model(way: str, corpus: Path, tmp_path: Path) -> None:
+def options(root: Path, corpus: Path, source: list[str] | None = None, more: str = "", **others: Any) -> list[str]:
+    """A short run of a tiny network, from manifests unless a source is given, with more callbacks if any."""
     values = {
-        "trainer.default_root_dir": tmp_path,
+        "trainer.default_root_dir": root,
         "trainer.max_steps": STEPS,
         "trainer.num_sanity_val_steps": 0,
         "trainer.precision": "32-true",
         "data.segment_length": SEGMENT,
         "data.batch_size": 2,
         "data.repeats": 1,
-        "trainer.callbacks": "[wavediff.training.FullState, wavediff.training.ModelExport, "
-        "test_recipes_distributed.ClipsSeen]",
+        "trainer.callbacks": "[{class_path: wavediff.training.FullState, init_args: {every_n_steps: 2}}, "
+        f"wavediff.training.ModelExport, test_recipes_distributed.ClipsSeen{more}]",
     }
-    train = ["train", "--config", str(SMALL), *manifests(corpus, ""), *TINY, *QUIET]
-    train += [f"--{key}={value}" for key, value in values.items()]
+    train = ["train", "--config", str(SMALL), *(source or manifests(corpus, "")), *TINY, *QUIET]
+    return train + [f"--{key}={value}" for key, value in (values | others).items()]
+
+
+def finish(commands: list[tuple[list[str], dict[str, str]]]) -> list[tuple[int, str]]:
+    """Exit status and standard error of commands that run at the same time."""
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
     common = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     processes = [
@@ -93,11 +110,16 @@ def test_two_processes_share_out_the_clips_and_make_one_model(way: str, corpus: 
             stderr=subprocess.PIPE,
             text=True,
         )
-        for command, environment in launch(way, train)
+        for command, environment in commands
     ]
-    for process in processes:
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors
+    errors = [process.communicate(timeout=240)[1] for process in processes]
+    return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]
+
+
+@pytest.mark.parametrize("way", ["ddp", "torchrun", "slurm"])
+def test_two_processes_share_out_the_clips_and_make_one_model(way: str, corpus: Path, tmp_path: Path) -> None:
+    for status, errors in finish(launch(way, options(tmp_path, corpus))):
+        assert status == 0, errors
 
     rows = [[json.loads(line) for line in (tmp_path / f"seen-{rank}.jsonl").read_text().splitlines()] for rank in "01"]
     assert [len(of_rank) for of_rank in rows] == [STEPS, STEPS]
@@ -111,3 +133,35 @@ def test_two_processes_share_out_the_clips_and_make_one_model(way: str, corpus: 
     assert facts["batch"]["world_size"] == 2
     vocoder = Vocoder.from_pretrained(tmp_path / "best.safetensors", "cpu")
     assert vocoder.mel_spec.sample_rate == 22050
+
+
+def losses(folder: Path) -> dict[tuple[int, ...], list[float]]:
+    """Of each batch that was trained on: as often as it was."""
+    seen: dict[tuple[int, ...], list[float]] = {}
+    for rank in "01":
+        for line in (folder / f"seen-{rank}.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            seen.setdefault(tuple(row["clips"]), []).append(row["loss"])
+    return seen
+
+
+@pytest.mark.long
+@pytest.mark.skipif(importlib.util.find_spec("litdata") is None, reason="needs the extra shards")
+def test_a_machine_killed_while_training_from_shards_costs_nothing_but_time(corpus: Path, tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        write_shards(str(tmp_path / split), read_manifest(corpus / f"{split}.jsonl"), 22050, shard_bytes="100KB")
+    source = [f"--data.{split}_manifest={tmp_path / split}" for split in ("train", "valid")]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert [status for status, _ in finish(launch("torchrun", options(whole, corpus, source)))] == [0, 0]
+    died = finish(launch("torchrun", options(killed, corpus, source, ", test_recipes_distributed.Dies")))
+    assert all(status != 0 for status, _ in died)
+    assert load_training_checkpoint(killed / "last.ckpt")["global_step"] == 2
+    resumed = finish(launch("torchrun", [*options(killed, corpus, source), "--ckpt_path", "last"]))
+    assert [status for status, _ in resumed] == [0, 0], resumed
+    expected, found = losses(whole), losses(killed)
+    clips = [clip for batch in expected for clip in batch]
+    assert len(set(clips)) == len(clips) == 2 * 2 * STEPS
+    assert found.keys() == expected.keys()  # no clip is lost
+    assert all(len(set(found[batch])) == 1 and found[batch][0] == expected[batch][0] for batch in expected)
+    weights = [load_checkpoint(folder / "last.safetensors").weights for folder in (whole, killed)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -1,5 +1,6 @@
 """Reading batches ahead, in other processes."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -124,10 +125,10 @@ def read_batches(
 def end_with_parent(worker: int = 0) -> None:
     """Or this process would outlive a killed run, waiting for ever for somebody to take what it has made."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process stops the others
-    parent = os.getppid()
+    parent = multiprocessing.parent_process()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while parent is None or os.getppid() == parent.pid:  # it may be gone before this process is ready
             time.sleep(1)
         os._exit(1)
 

@@ -20,6 +20,8 @@ EXTRAS = {  # what each is imported as
     "serve": ("starlette", "uvicorn"),
     "onnx": ("onnx", "onnxscript"),
     "hub": ("huggingface_hub",),
+    "ray": ("ray",),
+    "shards": ("litdata",),
     "eval": ("pesq", "pystoi", "distillmos", "speechmos", "onnxruntime", "visqol"),
 }
 
