@@ -154,8 +154,15 @@ def test_the_version_is_in_one_place() -> None:
     assert f"[{wavediff.__version__}]" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_the_top_level_holds_arguments_errors_files_and_version_alone() -> None:
-    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "arguments", "errors", "files", "version"}
+def test_the_top_level_holds_the_smallest_modules_alone() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {
+        "__init__",
+        "arguments",
+        "environment",
+        "errors",
+        "files",
+        "version",
+    }
 
 
 def test_nobody_asks_for_the_class_of_a_network_a_prior_or_a_schedule() -> None:

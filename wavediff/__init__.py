@@ -21,6 +21,7 @@ and sounds from nothing:
 torch.Size([2, 11025])
 """
 
+import wavediff.environment  # noqa: F401  before torch
 from wavediff.errors import WavediffError
 from wavediff.mel import MelSpec
 from wavediff.pipelines.generator import Generator
