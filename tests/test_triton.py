@@ -126,15 +126,17 @@ def real_tiles() -> dict[str, float]:
 
     network = made({"channels": 64, "layers": 10, "dilation_cycle": 10}, {"n_mels": 80, "hop_length": 50})
     errors = {}
-    for label, dtype, kind in (("float32", torch.float32, "ieee"), ("bfloat16", torch.bfloat16, "half")):
+    for label, dtype, kind, which, frames in (
+        ("float32", torch.float32, "ieee", 0, 4),
+        ("bfloat16", torch.bfloat16, "half", -1, 3),
+    ):
         kernel, triton.knobs.runtime.interpret = triton_kernels.tuned(64, 80, kind, False), False
-        only, real = kernel.configs, triton_kernels.configs(64, 80, kind)
+        only, config = kernel.configs, triton_kernels.configs(64, 80, kind)[which]
         triton.knobs.runtime.interpret = True
-        for config, frames in zip((real[0], real[-1]), (4, 3), strict=True):
-            kernel.configs, tile = [config], f"{config.kwargs['TILE']} x {config.kwargs['CHUNK']}"
-            kernel.cache.clear()
-            x_t, t, cond = inputs(network, frames * 50, frames)
-            errors[f"{label} {tile}"] = error(network, TritonDiffWave(network, dtype), x_t, t, cond)
+        kernel.configs, tile = [config], f"{config.kwargs['TILE']} x {config.kwargs['CHUNK']}"
+        kernel.cache.clear()
+        x_t, t, cond = inputs(network, frames * 50, frames)
+        errors[f"{label} {tile}"] = error(network, TritonDiffWave(network, dtype), x_t, t, cond)
         kernel.configs = only
         kernel.cache.clear()
     return errors
@@ -207,7 +209,7 @@ def test_weights_that_change_later_count_and_a_graph_learns_whether_they_moved(i
 
 def test_the_tiles_of_a_gpu_compute_the_network(interpreted: dict[str, Any]) -> None:
     found = interpreted["tiles"]
-    assert list(found) == ["float32 32 x 16", "float32 64 x 16", "bfloat16 64 x 64", "bfloat16 128 x 32"]
+    assert list(found) == ["float32 32 x 16", "bfloat16 128 x 32"]
     assert all(0 < error < (1e-5 if name.startswith("float32") else 1.6e-2) for name, error in found.items())
 
 
@@ -271,7 +273,7 @@ def test_the_kernel_compiles_for_an_h100(channels: int, kind: str, compiler: Any
 STACK = {"fp16": (0, 16), "bf16": (0, 16), "tf32": (0, 64), "ieee": (320, 2_048)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("width", [0, 1])
 @pytest.mark.parametrize("kind", STACK)
 def test_no_configuration_spills_much_or_exceeds_the_shared_memory(
