@@ -108,6 +108,17 @@ def test_a_device_without_float64_is_given_none(name: str, gpu: Counts, monkeypa
         torch.testing.assert_close(host(WAYS[way](vocoder, mels(SPEC))), speech, atol=2e-4, rtol=0)
 
 
+def test_a_recording_of_another_rate_needs_no_float64_of_the_device(
+    gpu: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocoder = untrained(CONFIGS["frames"])
+    waveform = torch.sin(torch.arange(16_000) * 0.1)
+    expected = vocoder.mel(waveform, 16_000)
+    monkeypatch.setattr(Shadow, "without_float64", True)
+    mel = vocoder.to("cuda").mel(waveform, 16_000)
+    torch.testing.assert_close(host(mel), expected, atol=1e-3, rtol=0)
+
+
 def test_a_generator_without_float64_generates(gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wavediff.mel.stft.has_float64", lambda device: device.type == "cpu")
     monkeypatch.setattr(Shadow, "without_float64", True)

@@ -57,7 +57,7 @@ def resample(waveform: Values, from_rate: int, to_rate: int) -> Tensor:
         return _interpolate(waveform, from_rate, to_rate, length)
     # torchaudio computes the length in float32: the zeros make sure that it is never too short.
     padded = torch.nn.functional.pad(waveform, (0, 1 + waveform.shape[-1] // 2**20))
-    with torch.device(waveform.device):  # torchaudio computes filter and length on the default device
+    with torch.device(waveform.device):  # torchaudio computes the length on the default device
         return _resampler(from_rate, to_rate, waveform.dtype, waveform.device)(padded)[..., :length]
 
 
@@ -72,15 +72,16 @@ def _resampler(from_rate: int, to_rate: int, dtype: torch.dtype, device: torch.d
     require_torchaudio()
     from torchaudio.transforms import Resample
 
-    resampler = Resample(
-        from_rate,
-        to_rate,
-        resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=ZERO_CROSSINGS,
-        rolloff=ROLLOFF,
-        beta=KAISER_BETA,
-        dtype=torch.float64,
-    )
+    with torch.device("cpu"):  # the filter is of float64, which not every device has
+        resampler = Resample(
+            from_rate,
+            to_rate,
+            resampling_method="sinc_interp_kaiser",
+            lowpass_filter_width=ZERO_CROSSINGS,
+            rolloff=ROLLOFF,
+            beta=KAISER_BETA,
+            dtype=torch.float64,
+        )
     return resampler.to(device=device, dtype=dtype)
 
 
