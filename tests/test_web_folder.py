@@ -49,6 +49,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("web") / "page"
     facts = export_web(small_vocoder(), folder, runtime=RUNTIME)
     assert facts == json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    assert "bytes" not in facts  # that is how `wavediff export --json` calls the size of all files
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/index.html"

@@ -50,8 +50,8 @@ def export_web(
         overwrite: replace files of the same names.
 
     Returns:
-        What `facts.json` in the folder says: the metadata of the vocoder's ONNX file, numbers as numbers, and `bytes`,
-        the size of models and runtime.
+        What `facts.json` in the folder says: the metadata of the vocoder's ONNX file, numbers as numbers, and
+        `loaded_bytes`, the size of models and runtime.
 
     Raises:
         ConfigError: as `export_onnx`; or the runtime is not in its folder, or npm is not there or fetches nothing.
@@ -72,7 +72,7 @@ def export_web(
     weighed = ("vocoder.onnx", "mel.onnx", *RUNTIME_FILES)
     told = {name: _value(value) for name, value in facts.items()} | {
         "least_frames": -(-vocoder.mel_spec.min_samples // vocoder.hop_length),
-        "bytes": sum((folder / name).stat().st_size for name in weighed),
+        "loaded_bytes": sum((folder / name).stat().st_size for name in weighed),
     }
     with atomic_write(folder / "facts.json", overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(told, indent=1), encoding="utf-8")

@@ -104,7 +104,7 @@ vocoder.ready.then(
     facts = told;
     element("facts").textContent =
       `The model takes ${facts.mel_name} mels at ${facts.sample_rate.toLocaleString("en")} Hz; the model and its runtime are ` +
-      `${(facts.bytes / 1e6).toFixed(0)} MB. Recordings are taken up to ${LONGEST} seconds.`;
+      `${(facts.loaded_bytes / 1e6).toFixed(0)} MB. Recordings are taken up to ${LONGEST} seconds.`;
     element("example").disabled = false;
   },
   (error) => complain(`The model could not be loaded: ${error.message}`),
