@@ -1,7 +1,9 @@
 """Where the tests find real audio, and what they share."""
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -11,6 +13,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def load_example(name: str) -> ModuleType:
+    """The module `egs/NAME.py`, which lies in no package."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "egs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

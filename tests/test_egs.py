@@ -1,7 +1,6 @@
 """The examples: their numbers against the package's, and that they run as their users run them."""
 
 import dataclasses
-import importlib.util
 import re
 import runpy
 import subprocess
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from conftest import load_example
 from torch import Tensor
 
 from wavediff.backbones import Condition, DiffWave, DiffWaveConfig
@@ -35,12 +35,7 @@ SCHEDULE = DiscreteSchedule(num_steps=50, beta_min=1e-4, beta_max=0.05)
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("diffwave_in_one_file", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_example(EXAMPLE.stem)
 
 
 @pytest.fixture(scope="module")

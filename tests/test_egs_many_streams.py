@@ -2,14 +2,13 @@
 
 import asyncio
 import http.client
-import importlib.util
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import load_example
 from services import served
 from torch import Tensor
 
@@ -21,12 +20,7 @@ STEPS = 40  # frames
 
 @pytest.fixture(scope="module")
 def example() -> Any:
-    spec = importlib.util.spec_from_file_location("many_streams", REPOSITORY / "egs" / "many_streams.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_example("many_streams")
 
 
 @pytest.fixture(scope="module")

@@ -48,9 +48,8 @@ def run(args: argparse.Namespace) -> None:
     with Progress("demo", None, "pieces", quiet=args.quiet) as progress:
         speech = vocoder.decode(mel, seed=args.seed, mel_spec=vocoder.mel_spec, on_step=progress.to).cpu()
     middle = time.perf_counter()
-    vocoder.decode(
-        mel, seed=args.seed, mel_spec=vocoder.mel_spec
-    ).cpu()  # again, when nothing is loaded or made for the first time
+    # Again, when nothing is loaded or made for the first time.
+    vocoder.decode(mel, seed=args.seed, mel_spec=vocoder.mel_spec).cpu()
     passes, seconds = (middle - start, time.perf_counter() - middle), len(speech) / sample_rate
     first, second = (f"{elapsed:.1f} s, real-time factor {elapsed / seconds:.2f}" for elapsed in passes)
     tell(

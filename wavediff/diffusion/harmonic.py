@@ -49,9 +49,8 @@ class HarmonicSource:
         sample = torch.arange(hop, dtype=torch.float64, device=exact)
         phase = starts[:, :-1, None] + frequency[..., None] * sample  # (B, n, hop)
         phase = (phase - phase.floor()).float().to(pitch.device)
-        count = (
-            (0.5 * _NYQUIST_SHARE / frequency).floor().clamp(min=1).float()[..., None].to(pitch.device)
-        )  # of harmonics
+        harmonics = (0.5 * _NYQUIST_SHARE / frequency).floor().clamp(min=1)
+        count = harmonics.float()[..., None].to(pitch.device)
         # Dirichlet's kernel: sum of cos(2 pi k phase) over k = 1 ... count, with a variance of count / 2.
         below = torch.sin(math.pi * phase)
         kernel = torch.sin(math.pi * (2 * count + 1) * phase) / (2 * below) - 0.5

@@ -50,8 +50,7 @@ class ItemNoise:
         for generator, original in zip(twin.generators, self.generators, strict=True):
             generator.set_state(original.get_state())
         if self._counted is not None:
-            twin._counted = CountedDraw(self.seeds, self.device)
-            twin._counted.next = self._counted.next
+            twin._counted = CountedDraw.at(self._counted.next)
         return twin
 
     def draw(self) -> "Draw | CountedDraw":

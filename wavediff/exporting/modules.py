@@ -10,7 +10,7 @@ from wavediff.backbones import Condition
 from wavediff.diffusion import Plan, predict_x0, unroll
 from wavediff.diffusion.walk import diffuse, levels, walk
 from wavediff.errors import ConfigError
-from wavediff.exporting.real_stft import PairSTFT, exchange
+from wavediff.exporting.real_stft import PairSTFT, exchange, fourier_matrix
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.mel.griffin_lim import STEP_BACK
 from wavediff.mel.transform import compress
@@ -124,9 +124,8 @@ class Analysis(nn.Module):
         super().__init__()
         self.transform = MelTransform(spec)
         edge = (spec.n_fft - spec.win_length) // 2
-        window = F.pad(self.transform.window.double(), (edge, spec.n_fft - spec.win_length - edge))
-        spectra = torch.fft.rfft(torch.diag(window))
-        self.register_buffer("matrix", torch.cat([spectra.real, spectra.imag], 1).float(), persistent=False)
+        window = F.pad(self.transform.window, (edge, spec.n_fft - spec.win_length - edge))
+        self.register_buffer("matrix", fourier_matrix(window), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """See the class."""

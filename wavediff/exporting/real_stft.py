@@ -88,6 +88,13 @@ class FourierSTFT(PairSTFT):
         return self._add(F.pad(frames, (0, self.filling)))
 
 
+def fourier_matrix(window: Tensor) -> Tensor:
+    """What a frame (n_fft,) is multiplied by to be its windowed spectrum, real parts before imaginary ones:
+    (n_fft, 2 * bins)."""
+    spectra = torch.fft.rfft(torch.diag(window.double()))
+    return torch.cat([spectra.real, spectra.imag], 1).float()
+
+
 class MatrixSTFT(PairSTFT):
     """By products with a matrix, which every runtime has and most have fast: ONNX's own DFT is slower there.
 
@@ -100,10 +107,8 @@ class MatrixSTFT(PairSTFT):
 
     def __init__(self, spec: MelSpec) -> None:
         super().__init__(spec)
-        impulses = torch.diag(self.window.double())
-        spectra = torch.fft.rfft(impulses)
-        matrix = F.pad(torch.cat([spectra.real, spectra.imag], 1), (0, 0, 0, self.filling))
-        self.register_buffer("matrix", matrix.float(), persistent=False)
+        matrix = F.pad(fourier_matrix(self.window), (0, 0, 0, self.filling))
+        self.register_buffer("matrix", matrix, persistent=False)
         # Of the whole spectrum, the inverse counts each bin twice that has a twin.
         share = torch.full((self.n_fft // 2 + 1,), 2 / self.n_fft)
         share[0] = share[-1] = 1 / self.n_fft
