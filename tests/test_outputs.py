@@ -26,6 +26,7 @@ def outputs(vocoder: Vocoder) -> Iterator[Tensor]:
     yield vocoder(waveform, 22_050)
     yield vocoder.decode(mel, 2, sampler="dpmpp-2m")
     yield vocoder.decode(mel, 1, lengths=[9])
+    yield vocoder.decode(mel, low_latency=True)
     yield from vocoder.stream(mel.split(3, -1), 1, low_latency=True)
     yield from vocoder.states(mel, 1)
     generator = Generator.from_pretrained(device="cpu")

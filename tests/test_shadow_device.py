@@ -40,6 +40,7 @@ WAYS: dict[str, Way] = {
     "decode": lambda vocoder, mel: vocoder.decode(mel, seed=[1, 2, 3]),
     "lengths": lambda vocoder, mel: vocoder.decode(mel, seed=[1, 2, 3], lengths=LENGTHS),
     "stream": lambda vocoder, mel: torch.cat(list(vocoder.stream(mel.split(7, -1), seed=1)), -1),
+    "decode, low latency": lambda vocoder, mel: vocoder.decode(mel, seed=[1, 2, 3], low_latency=True),
     "low latency": lambda vocoder, mel: torch.cat(list(vocoder.stream(mel.split(7, -1), low_latency=True)), -1),
     "fresh noise": lambda vocoder, mel: vocoder.decode(mel, 3, sampler="ddim:eta=1"),
     "pool": pooled,

@@ -197,7 +197,7 @@ class Perfect:
     def noise(self, white: Tensor) -> Tensor:
         return white
 
-    def guess(self, white: Tensor, iterations: int | None = None) -> Tensor:
+    def guess(self, white: Tensor, iterations: int | None = None, low_latency: bool = False) -> Tensor:
         return torch.full_like(white, 100.0)
 
     def whitened(self, signal: Tensor) -> Tensor:

@@ -12,8 +12,13 @@ from wavediff.audio import read_audio
 from wavediff.errors import ConfigError
 from wavediff.mel import PRESETS, FrameSTFT, MelSpec, MelTransform, SpectralEnvelope, pseudo_inverse
 from wavediff.mel.griffin_lim import find_phase
+from wavediff.mel.phase_in_blocks import PhaseInBlocks, look_ahead, phase_in_blocks
 
 SPEC = MelSpec()
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +120,44 @@ def test_a_phase_is_found_as_well_as_librosa_finds_it(speech: Tensor) -> None:
     # More iterations come closer, and the right phase is a fixed point.
     assert ours < 0.8 * inconsistency(find_phase(magnitude, stft.analysis(torch.randn_like(speech)), stft, 4))
     torch.testing.assert_close(find_phase(magnitude, stft.analysis(speech), stft, 3), speech, atol=1e-3, rtol=0)
+
+
+def test_blocks_find_a_phase_as_well_as_the_whole_does_with_few_iterations(speech: Tensor) -> None:
+    stft = FrameSTFT(SPEC)
+    magnitude, noise = stft.analysis(speech).abs(), torch.randn(1, speech.shape[1], generator=seeded(0))
+
+    def inconsistency(waveform: Tensor) -> float:
+        found = stft.analysis(waveform).abs()
+        return (torch.linalg.norm(found - magnitude) / torch.linalg.norm(magnitude)).item()
+
+    blocks = inconsistency(phase_in_blocks(magnitude, noise, stft))
+    assert blocks < inconsistency(find_phase(magnitude, stft.analysis(noise), stft, 16))
+    assert blocks > inconsistency(find_phase(magnitude, stft.analysis(noise), stft, 200))  # or it would be too good
+
+
+def test_what_is_settled_in_blocks_depends_on_few_frames_after_it(speech: Tensor) -> None:
+    stft = FrameSTFT(SPEC)
+    magnitude, noise = stft.analysis(speech).abs()[:, :40], torch.randn(1, 40, stft.hop_length, generator=seeded(0))
+    whole, other = PhaseInBlocks(stft).push(magnitude, noise, True), magnitude.clone()
+    other[:, 27:] = 1.0
+    changed = PhaseInBlocks(stft).push(other, noise, True)
+    assert whole is not None
+    assert changed is not None
+    same = (whole == changed).all(2)[0]
+    assert same[: 27 - look_ahead(stft)].all()
+    assert not same[24:].any()  # the block that holds frame 27, and all after it
+
+
+def test_an_item_that_ends_early_is_settled_as_if_it_were_alone(speech: Tensor) -> None:
+    stft = FrameSTFT(SPEC)
+    magnitude, noise = stft.analysis(speech).abs()[:, :30], torch.randn(1, 30, stft.hop_length, generator=seeded(0))
+    for length in (1, 3, 18, 25):
+        ended = magnitude.clone()
+        ended[:, length:] = 0
+        padded = PhaseInBlocks(stft).push(ended, noise, True)
+        alone = PhaseInBlocks(stft).push(magnitude[:, :length], noise[:, :length], True)
+        assert padded is not None
+        torch.testing.assert_close(padded[:, :length], alone, atol=1e-4, rtol=0)
 
 
 def test_a_phase_depends_on_its_own_start_alone(speech: Tensor) -> None:

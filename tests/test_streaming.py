@@ -92,21 +92,27 @@ def test_decode_is_the_plain_sampling(  # fault 68
 @pytest.mark.parametrize("size", [1, 9, FRAMES])
 def test_a_stream_is_what_decode_gives(vocoder: Vocoder, mels: Tensor, size: int, low_latency: bool) -> None:
     chunks = list(vocoder.stream(mels.split(size, -1), 3, seed=[4, 5], low_latency=low_latency))
-    torch.testing.assert_close(torch.cat(chunks, 1), vocoder.decode(mels, 3, seed=[4, 5]), atol=1e-4, rtol=0)
+    whole = vocoder.decode(mels, 3, seed=[4, 5], low_latency=low_latency)
+    torch.testing.assert_close(torch.cat(chunks, 1), whole, atol=1e-4, rtol=0)
     single = list(vocoder.stream(mels[0].split(size, -1), 3, seed=4, low_latency=low_latency))
-    torch.testing.assert_close(torch.cat(single), vocoder.decode(mels[0], 3, seed=4), atol=1e-4, rtol=0)
+    whole = vocoder.decode(mels[0], 3, seed=4, low_latency=low_latency)
+    torch.testing.assert_close(torch.cat(single), whole, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("low_latency", [False, True])
 @pytest.mark.parametrize("lengths", [[FRAMES, 11], [1, FRAMES], [8, 23]])
-def test_an_item_of_a_batch_is_its_single(vocoder: Vocoder, mels: Tensor, lengths: list[int]) -> None:
+def test_an_item_of_a_batch_is_its_single(
+    vocoder: Vocoder, mels: Tensor, lengths: list[int], low_latency: bool
+) -> None:
     """Padding is not looked at, and what is made of it is silence."""
     padded = mels.clone()
     for item, frames in zip(padded, lengths, strict=True):
         item[:, frames:] = torch.nan
-    speech = vocoder.decode(padded, 3, lengths=lengths, seed=[4, 5], sampler="ddpm")
+    options = {"sampler": "ddpm", "low_latency": low_latency}
+    speech = vocoder.decode(padded, 3, lengths=lengths, seed=[4, 5], **options)  # type: ignore[arg-type]
     for index, frames in enumerate(lengths):
         samples = frames * vocoder.hop_length
-        alone = vocoder.decode(mels[index, :, :frames], 3, seed=4 + index, sampler="ddpm")
+        alone = vocoder.decode(mels[index, :, :frames], 3, seed=4 + index, **options)  # type: ignore[arg-type]
         torch.testing.assert_close(speech[index, :samples], alone, atol=1e-4, rtol=0)
         assert not speech[index, samples:].any()
 
@@ -160,10 +166,13 @@ def test_the_bundled_model_streams_every_test_clip_bit_by_bit(ljspeech: Path) ->
     for name in names:
         waveform, rate = read_audio(ljspeech / "wavs" / f"{name}.wav")
         mel = vocoder.mel(waveform[: 4 * rate], rate)[0]
-        expected = vocoder.decode(mel)
-        assert torch.equal(torch.cat(list(vocoder.stream(mel.split(37, -1)))), expected), name
-    low = torch.cat(list(vocoder.stream(mel.split(5, -1), low_latency=True)))
-    torch.testing.assert_close(low, expected, atol=1e-4, rtol=0)
+        assert torch.equal(torch.cat(list(vocoder.stream(mel.split(37, -1)))), vocoder.decode(mel)), name
+        low = torch.cat(list(vocoder.stream(mel.split(5, -1), low_latency=True)))
+        assert torch.equal(low, vocoder.decode(mel, low_latency=True)), name
+
+
+def test_the_bundled_model_is_less_than_300_ms_behind_its_mel() -> None:
+    assert wavediff.Vocoder.from_pretrained(device="cpu").delay(low_latency=True) <= 300
 
 
 def test_memory_does_not_grow_with_the_length(vocoder: Vocoder, mels: Tensor) -> None:  # fault 33

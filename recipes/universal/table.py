@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 6, 12], help="network evaluations")
     parser.add_argument("--sampler", help="instead of the plans that a search has stored in the model, such as ddim")
     parser.add_argument("--mel-spec", metavar="NAME", help="dialect of the mels (default: the model's own)")
+    parser.add_argument("--low-latency", action="store_true", help="the speech of streams with low latency")
     parser.add_argument("--no-griffin-lim", action="store_true", help="leave Griffin-Lim out")
     parser.add_argument("--seed", type=int, default=0, help="decides the noise")
     args = parser.parse_args()
@@ -56,7 +57,12 @@ def main() -> None:
         systems["Griffin-Lim, 60 iterations"] = lambda mel: griffin_lim(mel, vocoder.mel_spec)
     for steps in args.steps:
         systems[f"wavediff, {steps}"] = functools.partial(
-            vocoder.decode, num_steps=steps, sampler=args.sampler, seed=args.seed, mel_spec=vocoder.mel_spec
+            vocoder.decode,
+            num_steps=steps,
+            sampler=args.sampler,
+            seed=args.seed,
+            mel_spec=vocoder.mel_spec,
+            low_latency=args.low_latency,
         )
     utterances = read_manifest(args.manifest)
     print(

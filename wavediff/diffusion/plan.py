@@ -1,5 +1,6 @@
 """A complete prescription of sampling, which sampler along which times; and how it is made of what a user says."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -119,17 +120,27 @@ class SamplingOptions:
     sampler: str | None = None
     seed: int | Sequence[int] = 0
 
-    def plan(self, trained: Schedule, plans: Iterable[tuple[int, Plan]] = (), start: float = 1.0) -> Plan:
+    def plan(
+        self,
+        trained: Schedule,
+        plans: Iterable[tuple[int, Plan]] = (),
+        start: float = 1.0,
+        low_latency: bool = False,
+    ) -> Plan:
         """A vocoder's plan: the best that is known for the number of evaluations, unless an expert chooses.
 
         Args:
             trained: schedule of the process.
             plans: what a search has found, by number of evaluations.
             start: where sampling starts.
+            low_latency: for a stream near its mel. Each evaluation looks ahead, so where sampling starts from a guess
+                one is the default.
 
         Raises:
             SamplingError: steps, schedule or sampler are not possible.
         """
+        if low_latency and start < 1 and self.num_steps is None and self.schedule is None:
+            return dataclasses.replace(self, num_steps=1).plan(trained, plans, start)
         default, schedule, plans = trained.default_steps, self.schedule, list(plans)
         sampler, fast = self._sampler(trained.default_sampler), trained.fast_betas
         evaluations = self._evaluations(trained, sampler, max((number for number, _ in plans), default=0))

@@ -17,6 +17,7 @@ from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
 from wavediff.mel.core import core_spec, in_core
 from wavediff.mel.griffin_lim import find_phase
+from wavediff.mel.phase_in_blocks import phase_in_blocks
 from wavediff.mel.pitch_net import LOW_BINS, PitchNet
 from wavediff.mel.transform import LEAST_COLUMNS, filterbank
 
@@ -148,8 +149,18 @@ class ShapedNormal(Prior):
         """Spectrum of white noise (B, frames, bins) -> of noise with the envelope."""
         return spectrum * (envelope / self.stft.noise_level)
 
-    def guess(self, white: Tensor, envelope: Tensor, magnitude: Tensor, iterations: int | None = None) -> Tensor:
-        """A signal (B, N) with these magnitudes: a voice, or from noise, whose phase Griffin-Lim improves."""
+    def guess(
+        self,
+        white: Tensor,
+        envelope: Tensor,
+        magnitude: Tensor,
+        iterations: int | None = None,
+        low_latency: bool = False,
+    ) -> Tensor:
+        """A signal (B, N) with these magnitudes: a voice, or from noise, whose phase Griffin-Lim improves, for low
+        latency in blocks of frames."""
+        if self.pitch is None and low_latency:
+            return phase_in_blocks(magnitude, white, self.stft)
         if self.pitch is None:
             count = self.config.phase_iterations if iterations is None else iterations
             return find_phase(magnitude, self.stft.analysis(self.shape(white, envelope)), self.stft, count)

@@ -12,6 +12,7 @@ from wavediff.engine.lines import DelayLine, Ends, Window
 from wavediff.engine.stream_stft import Analysis, PhaseStep, Synthesis
 from wavediff.mel import FrameSTFT
 from wavediff.mel.griffin_lim import with_magnitude
+from wavediff.mel.phase_in_blocks import PhaseInBlocks
 
 
 class SpectrumStream:
@@ -87,6 +88,26 @@ class VoiceStream(SpectrumStream):
             if cond.pitch is not None and white is not None:
                 voice = self._source.push(*cond.pitch, white)
         return super().push(voice, conditions, last)
+
+
+class NearGuessStream:
+    """`ShapedNormal.guess` for low latency: white noise (B, n * hop_length) -> a guess at the speech."""
+
+    def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
+        self._hop, self._ends, self._frames = prior.stft.hop_length, ends, 0
+        self._phase, self._synthesis = PhaseInBlocks(prior.stft), Synthesis(prior.stft, ends)
+
+    def push(self, white: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
+        """The guess that is settled."""
+        magnitudes = [cond.magnitude for cond in conditions if cond.magnitude is not None]
+        if white is None or not magnitudes:
+            return self._synthesis.push(self._phase.push(None, None, last), last)
+        magnitude = torch.cat(magnitudes, 1)
+        if self._ends is not None:
+            magnitude = self._ends.clear(magnitude, self._frames)
+        self._frames += magnitude.shape[1]
+        spectra = self._phase.push(magnitude, white.unflatten(1, (-1, self._hop)), last)
+        return self._synthesis.push(spectra, last)
 
 
 class GuessStream:

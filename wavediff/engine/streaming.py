@@ -18,10 +18,10 @@ from wavediff.diffusion.walk import Steps, diffuse, levels
 from wavediff.engine import stream_stft
 from wavediff.engine.lines import Context, DelayLine, Ends
 from wavediff.engine.registry import streams_of
-from wavediff.engine.stream_prior import FinishStream, GuessStream, ShapeStream, VoiceStream
+from wavediff.engine.stream_prior import FinishStream, GuessStream, NearGuessStream, ShapeStream, VoiceStream
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError
-from wavediff.mel import pitch_net
+from wavediff.mel import phase_in_blocks, pitch_net
 from wavediff.mel.stft import float64_device
 from wavediff.mel.transform import LEAST_COLUMNS
 from wavediff.models.denoiser import Denoiser
@@ -39,6 +39,7 @@ class StreamedVocoder:
         hop_length: samples a frame becomes.
         ends: of the items, where they differ.
         dtype: of the layers' products, where the twin takes one.
+        low_latency: start from a guess that looks a few frames ahead, and leave out the end, which looks ahead too.
 
     Raises:
         ConfigError: the backbone has no twin, or the sampler is not linear.
@@ -52,6 +53,7 @@ class StreamedVocoder:
         hop_length: int,
         ends: Ends | None = None,
         dtype: torch.dtype = torch.float32,
+        low_latency: bool = False,
     ) -> None:
         self.denoiser, self.hop_length, self.ends = denoiser, hop_length, ends
         prior, schedule = denoiser.prior, denoiser.schedule
@@ -60,9 +62,10 @@ class StreamedVocoder:
         self._shaped = prior.shaping
         self._draws = [noise.draw()]
         self._shapes = [ShapeStream(self._shaped, ends) if self._shaped else None]
-        self._guess: GuessStream | VoiceStream | None = None
+        self._guess: GuessStream | NearGuessStream | VoiceStream | None = None
         if denoiser.start_time < 1 and self._shaped is not None:
-            self._guess = (GuessStream if self._shaped.pitch is None else VoiceStream)(self._shaped, ends)
+            voice, far = self._shaped.pitch is not None, NearGuessStream if low_latency else GuessStream
+            self._guess = (VoiceStream if voice else far)(self._shaped, ends)
             self._guess_draw, self._levels = noise.draw(), levels(schedule, plan.times[0])
             self._waiting = DelayLine(), DelayLine()  # noise and guess
         for _ in range(unrolled.draws):
@@ -72,8 +75,9 @@ class StreamedVocoder:
             reach, pitch = self._shaped.envelope.frames // 2, self._shaped.pitch is not None
             past, ahead = (pitch_net.PAST, pitch_net.AHEAD) if pitch else (0, 0)
             self._context = Context(max(reach, past), max(reach, ahead), "replicate")
-        consistent = self._shaped is not None and self._shaped.config.consistency > 0
-        self._finish = FinishStream(self._shaped, ends) if self._shaped is not None and consistent else None
+        self._finish: FinishStream | None = None
+        if self._shaped is not None and self._shaped.config.consistency and not low_latency:
+            self._finish = FinishStream(self._shaped, ends)
         self._kind = twin_of(denoiser)
         self._network = self._kind(denoiser.backbone, ends, dtype)
         self._nodes: list[tuple[_Sum, _Evaluation | None]] = []
@@ -162,18 +166,21 @@ class StreamedVocoder:
             line.push(piece)
 
 
-def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int) -> int:
+def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int, low_latency: bool = False) -> int:
     """Samples beyond its own that a sample of the speech depends on: how late a stream must be."""
     evaluations, kind, shaped = len(unroll(plan, denoiser.schedule).times), twin_of(denoiser), denoiser.prior.shaping
     each, frames = kind.look_ahead(denoiser.backbone), kind.mel_reach
     if shaped is not None:
         stft, config = shaped.stft, shaped.config
-        there_and_back = stream_stft.analysis_look_ahead(stft) + stream_stft.synthesis_look_ahead(stft)
-        frames = max(frames, there_and_back)
-        if denoiser.start_time < 1:
-            frames += config.phase_iterations * stream_stft.phase_look_ahead(stft)
-            frames += 0 if config.harmonic else there_and_back  # of the noise that is shaped first
-        frames += there_and_back if config.consistency else 0
+        back = stream_stft.synthesis_look_ahead(stft)
+        there_and_back = stream_stft.analysis_look_ahead(stft) + back
+        frames = max(frames, there_and_back)  # of the noise of the process
+        if denoiser.start_time < 1 and not config.harmonic:
+            if low_latency:
+                frames = max(frames, phase_in_blocks.look_ahead(stft) + back)
+            else:  # the noise is shaped before its phase is improved
+                frames += there_and_back + config.phase_iterations * stream_stft.phase_look_ahead(stft)
+        frames += there_and_back if config.consistency and not low_latency else 0
         reach = shaped.envelope.frames // 2
         frames += max(reach, pitch_net.AHEAD) if config.harmonic else reach
     return frames * hop_length + evaluations * each

@@ -111,7 +111,7 @@ class Bound:
         """Draws the noise of the process instead of white noise: what a sampler with fresh noise needs."""
         return _ProcessNoise(self, items)
 
-    def guess(self, white: Tensor, iterations: int | None = None) -> Tensor:
+    def guess(self, white: Tensor, iterations: int | None = None, low_latency: bool = False) -> Tensor:
         """What sampling starts from beside noise, its phase drawn from white noise; for the first items of the
         batch, as many as `white` has.
 
@@ -122,7 +122,7 @@ class Bound:
         if prior is None or self.cond.envelope is None or self.cond.magnitude is None:
             raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or guess_share to 0")
         count = len(white)
-        return prior.guess(white, self.cond.envelope[:count], self.cond.magnitude[:count], iterations)
+        return prior.guess(white, self.cond.envelope[:count], self.cond.magnitude[:count], iterations, low_latency)
 
     def finished(self, speech: Tensor) -> Tensor:
         """The result of sampling (B, N) -> speech: brought to the mel as far as the prior says."""

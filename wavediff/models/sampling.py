@@ -22,18 +22,20 @@ class Start:
         noise: of the process (B, N).
         guess: of the prior (B, N), for models that start from one.
         items: what fresh noise is drawn from.
+        low_latency: whether the guess is that of streams with low latency; then nothing is done after the last step.
     """
 
     noise: Tensor
     guess: Tensor | None
     items: ItemNoise
+    low_latency: bool = False
 
 
-def begin(bound: Bound, noise: ItemNoise, length: int) -> Start:
-    """Noise of signals (B, length), and the guess if the prior makes one."""
+def begin(bound: Bound, noise: ItemNoise, length: int, low_latency: bool = False) -> Start:
+    """Noise of signals (B, length), and the guess if the prior makes one: the better one, or that of low latency."""
     x_T = bound.noise(noise.draw().take(length))
-    guess = bound.guess(noise.draw().take(length)) if bound.denoiser.start_time < 1 else None
-    return Start(x_T, guess, noise)
+    guess = bound.guess(noise.draw().take(length), low_latency=low_latency) if bound.denoiser.start_time < 1 else None
+    return Start(x_T, guess, noise, low_latency)
 
 
 def follow(bound: Bound, start: Start, plan: Plan, on_step: OnStep | None = None) -> Tensor:
@@ -67,7 +69,7 @@ def way(bound: Bound, start: Start, plan: Plan) -> Iterator[Tensor]:
     x_T = first_state(bound, start, plan)
     yield x_T
     for number, x in enumerate(states(bound, x_T, bound.denoiser.schedule, plan, noise), 1):
-        yield bound.finished(x) if number == total else x
+        yield bound.finished(x) if number == total and not start.low_latency else x
 
 
 def first_state(bound: Bound, start: Start, plan: Plan) -> Tensor:
@@ -77,9 +79,16 @@ def first_state(bound: Bound, start: Start, plan: Plan) -> Tensor:
     return diffuse(start.guess, start.noise, levels(bound.denoiser.schedule, plan.times[0]))
 
 
-def draw(bound: Bound, noise: ItemNoise, length: int, plan: Plan, on_step: OnStep | None = None) -> Tensor:
+def draw(
+    bound: Bound,
+    noise: ItemNoise,
+    length: int,
+    plan: Plan,
+    on_step: OnStep | None = None,
+    low_latency: bool = False,
+) -> Tensor:
     """Signals (B, length) from noise, or from the guess that the prior makes: `begin` and `follow`."""
-    return follow(bound, begin(bound, noise, length), plan, on_step)
+    return follow(bound, begin(bound, noise, length, low_latency), plan, on_step)
 
 
 def draw_each(
@@ -90,6 +99,7 @@ def draw_each(
     plan: Plan,
     hop_length: int,
     on_step: OnStep | None = None,
+    low_latency: bool = False,
 ) -> Tensor:
     """Signals (B, frames * hop_length) of whole mels, those of one length together, so that no network sees padding.
 
@@ -100,19 +110,21 @@ def draw_each(
         seeds: one an item.
         plan, on_step: as `follow`; the steps of all lengths are counted.
         hop_length: samples a frame becomes.
+        low_latency: see `begin`.
 
     Raises:
         SamplingError: a step gave NaN.
     """
     if lengths is None:
-        return draw(bind(mels), ItemNoise(seeds, mels.device), mels.shape[2] * hop_length, plan, on_step)
+        noise, samples = ItemNoise(seeds, mels.device), mels.shape[2] * hop_length
+        return draw(bind(mels), noise, samples, plan, on_step, low_latency)
     signals, frames = mels.new_zeros(len(mels), mels.shape[2] * hop_length), lengths.tolist()
     different = sorted(set(frames))
     for number, length in enumerate(different):
         items = [index for index, count in enumerate(frames) if count == length]
         noise = ItemNoise([seeds[index] for index in items], mels.device)
         told, samples = part_of(on_step, number, len(different)), length * hop_length
-        signals[items, :samples] = draw(bind(mels[items, :, :length]), noise, samples, plan, told)
+        signals[items, :samples] = draw(bind(mels[items, :, :length]), noise, samples, plan, told, low_latency)
     return signals
 
 

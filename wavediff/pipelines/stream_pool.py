@@ -22,7 +22,7 @@ class StreamPool:
 
     The speech of each is that of `Vocoder.stream` with `low_latency`, which computes every stream by itself; company
     changes less than 1e-4. Streams that are given equally many frames are one batch from a few frames after their
-    beginning on.
+    beginning on; where speech starts from a guess, numbers of frames that 4 divides keep all of them in one.
 
     >>> from wavediff import StreamPool, Vocoder
     >>> vocoder = Vocoder.from_pretrained(device="cpu")
@@ -52,7 +52,7 @@ class StreamPool:
         sampler: str | None = None,
         mel_spec: MelSpec | str | None = None,
     ) -> None:
-        self.vocoder, self.plan = vocoder, vocoder.plan(num_steps, schedule, sampler)
+        self.vocoder, self.plan = vocoder, vocoder.plan(num_steps, schedule, sampler, low_latency=True)
         self._joins, self._given = twin_of(vocoder.denoiser).joins, vocoder._dialect(mel_spec)
         if self._given.framing != vocoder.mel_spec.framing:
             raise MelError(
@@ -75,7 +75,7 @@ class StreamPool:
         """
         seed = whole(seed, "seed", 0, MAX_SEED, SamplingError)
         self._opened += 1
-        self._streams[self._opened] = self.vocoder._streamed(self.plan, [seed], None)
+        self._streams[self._opened] = self.vocoder._streamed(self.plan, [seed], None, True)
         self._clipping[self._opened] = Clipping()
         return self._opened
 
@@ -133,7 +133,7 @@ class StreamPool:
             members = tuple(stream for unit in units for stream in unit)
             for unit in units:
                 self._leave(unit[0])
-            machine = self.vocoder._streamed(self.plan, [0] * len(members), None)
+            machine = self.vocoder._streamed(self.plan, [0] * len(members), None, True)
             self._companies[members] = Company(machine, [self._streams[stream] for stream in members])
         else:
             members = units[0]

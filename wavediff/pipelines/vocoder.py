@@ -59,8 +59,8 @@ class Vocoder(MelPipeline):
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
             precision: of the matrix products in DiffWave's layers, torch.float32 (default) or torch.bfloat16: twice as
                 fast on processors that have it, within 1.6e-2 of the network's output (root mean square).
-            fused: on a GPU, one Triton kernel a layer of DiffWave, and all of `decode` as CUDA graphs, of which each
-                new batch size and about each 0.7 s more of length has one; off by default.
+            fused: on a GPU, one Triton kernel a layer of DiffWave, and all of `decode` as CUDA graphs, one for each
+                batch size and about each 0.7 s of length; off by default.
 
         Raises:
             ConfigError: the device is not there, or another precision.
@@ -74,11 +74,10 @@ class Vocoder(MelPipeline):
             self.fused = fused
         backbone = self.denoiser.backbone
         self._network = accelerate(backbone, self.precision, self.fused)
+        self._graphs = None
         if self.fused and self.device.type == "cuda":
             buckets = self.streams and self._network is backbone
             self._graphs = GraphedWalk(self.denoiser, self._network, self.hop_length, buckets=buckets)
-        else:
-            self._graphs = None
         return self
 
     def with_plans(self, plans: Sequence[tuple[int, Plan]]) -> Self:
@@ -99,27 +98,27 @@ class Vocoder(MelPipeline):
         sampler: str | None = None,
         seed: int | Sequence[int] = 0,
         mel_spec: MelSpec | str | None = None,
+        low_latency: bool = False,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Speech from a mel. Where the network `streams`, memory grows with the speech alone.
 
         Args:
             mel: (n_mels, frames) or (B, n_mels, frames), a tensor, array or list of floats.
-            num_steps: how much work: network evaluations, at most. By default 6 for a model of discrete steps, 2 for
-                one of continuous time. A model that was searched takes the best steps that are known for the number.
-            lengths: frames of each item of a batch whose items differ; what is beyond them in `mel` is not looked at.
-                Each item's speech is that of its mel alone, followed by zeros.
+            num_steps: network evaluations, at most. By default 6 for a model of discrete steps, 2 for one of continuous
+                time. A searched model takes the best steps that are known for the number.
+            lengths: frames of each item of a batch; what is beyond them in `mel` is not looked at. Each item's speech
+                is that of its mel alone, followed by zeros.
             schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.
-            sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5". "heun" evaluates the network
-                twice a step, so it takes half the steps. By default "ddpm" for discrete steps, "ddim" for continuous
-                time.
+            sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5"; "heun" evaluates twice a step.
+                By default "ddpm" for discrete steps, "ddim" for continuous time.
             seed: decides the noise: one number for every item, or one number an item. With as many threads the same
                 machine gives the same bits, streamed too. Company in a batch changes less than 1e-4; other numbers of
                 threads too, or where a phase is guessed, as by the bundled model, what lies 50 dB below the speech.
             mel_spec: dialect of `mel`, or its preset's name, converted where exact; "auto" takes the likeliest preset.
-                By default the model's own; a mel that surely is of another is refused, which takes milliseconds.
-            on_step: called with (pieces done, pieces in all) after each piece of the mel, which are not steps; with
-                steps where the network does not stream.
+                By default the model's own; a mel that surely is of another is refused.
+            low_latency: the speech of a stream with `low_latency`.
+            on_step: called with (pieces of the mel done, pieces in all); with steps where the network does not stream.
 
         Returns:
             (B, frames * hop_length) in [-1, 1]; (frames * hop_length,) for a mel without batch.
@@ -141,21 +140,22 @@ class Vocoder(MelPipeline):
         batch = batch.to(self.device, non_blocking=True)
         seeds = check_seeds(seed, len(batch), "mels")
         ends = None if counts is None else Ends(counts, self.device)
-        plan, samples = self.plan(num_steps, schedule, sampler), batch.shape[-1] * self.hop_length
+        plan = self.plan(num_steps, schedule, sampler, low_latency=low_latency)
+        samples = batch.shape[-1] * self.hop_length
         at_once = frames_at_once(self.denoiser, self.hop_length, len(batch)) if self.streams else 0
         # On a GPU by the network itself, wherever that fits the memory and no item is padded.
         whole = self.device.type != "cpu" and ends is None and batch.shape[-1] <= at_once
-        if self._graphs is not None and self._graphs.takes(batch, counts, at_once):
+        if self._graphs is not None and not low_latency and self._graphs.takes(batch, counts, at_once):
             speech = self._graphs(batch, counts, seeds, plan).clamp(-1, 1)
         elif not self.streams or whole:
-            speech = draw_each(self.bind, batch, counts, seeds, plan, self.hop_length, on_step).clamp_(-1, 1)
+            speech = draw_each(self.bind, batch, counts, seeds, plan, self.hop_length, on_step, low_latency)
+            speech.clamp_(-1, 1)
         else:
-            stream = self._streamed(plan, seeds, ends)
+            stream = self._streamed(plan, seeds, ends, low_latency)
             pieces = batch.tensor_split(max(round(batch.shape[-1] / at_once), 1), dim=-1)
             speech, done = batch.new_empty(len(batch), samples), 0
             for number, piece in enumerate(pieces, 1):
-                part = stream.push(piece, number == len(pieces))
-                if part is not None:
+                if (part := stream.push(piece, number == len(pieces))) is not None:
                     torch.clamp(part, -1, 1, out=speech[:, done : done + part.shape[1]])
                     done += part.shape[1]
                 if on_step is not None:
@@ -181,13 +181,14 @@ class Vocoder(MelPipeline):
         seed: int | Sequence[int] = 0,
         mel_spec: MelSpec | str | None = None,
     ) -> Iterator[Tensor]:
-        """Speech while the mel is still being made: the samples of `decode`, as soon as no later frame changes them.
+        """Speech while the mel is still being made: `decode`'s samples, as soon as no later frame changes them.
 
-        All steps of the sampler go on at once. How far the speech is behind the mel tells `delay`.
+        How far the speech is behind the mel tells `delay`.
 
         Args:
             mel_chunks: pieces (n_mels, n) or (B, n_mels, n) of a mel, of any lengths; a buffer may be used again.
-            low_latency: compute on each chunk as it comes; by default frames are gathered, which is cheaper.
+            low_latency: compute on each chunk as it comes, from a guess that looks a few frames ahead, and by default
+                with one evaluation: the least delay, at a little less quality. By default frames are gathered.
             num_steps, schedule, sampler, seed, mel_spec: as `decode` takes them.
 
         Yields:
@@ -199,7 +200,7 @@ class Vocoder(MelPipeline):
                 is wrong with the other arguments is raised at the call.
         """
         twin_of(self.denoiser)
-        given, plan = self._dialect(mel_spec), self.plan(num_steps, schedule, sampler)
+        given, plan = self._dialect(mel_spec), self.plan(num_steps, schedule, sampler, low_latency=low_latency)
         check_stream(mel_chunks, seed)
         return uncompiled_each(self._spoken(mel_chunks, given, plan, seed, low_latency))
 
@@ -212,9 +213,8 @@ class Vocoder(MelPipeline):
         size_of = partial(frames_at_once, self.denoiser, self.hop_length, streamed=True)
         for frames, last in gathered(in_dialect_pieces(chunks, given, self.mel_spec), size_of, at_once=low_latency):
             if stream is None and frames is not None:
-                stream = self._streamed(plan, check_seeds(seed, len(frames), "mels"), None)
-            part = None if stream is None else self._push(stream, frames, last)
-            if part is not None:
+                stream = self._streamed(plan, check_seeds(seed, len(frames), "mels"), None, low_latency)
+            if stream is not None and (part := self._push(stream, frames, last)) is not None:
                 clipping.count(part)
                 yield part if chunks.batched else part[0]
         clipping.warn()
@@ -227,14 +227,15 @@ class Vocoder(MelPipeline):
         schedule: str | Sequence[float] | None = None,
         sampler: str | None = None,
     ) -> float:
-        """How far the speech of `stream` is behind its mel [ms], beside what computing takes: what a sample depends on
-        of the mel after it, and without `low_latency` what is gathered.
+        """How far the speech of `stream` is behind its mel [ms], beside what computing takes: by the mel that a sample
+        depends on after it, and without `low_latency` by what is gathered.
 
         Raises:
             ConfigError: the network does not stream.
             SamplingError: steps, schedule or sampler are not possible.
         """
-        samples = look_ahead(self.denoiser, self.plan(num_steps, schedule, sampler), self.hop_length)
+        plan = self.plan(num_steps, schedule, sampler, low_latency=low_latency)
+        samples = look_ahead(self.denoiser, plan, self.hop_length, low_latency)
         if not low_latency:
             samples += (frames_at_once(self.denoiser, self.hop_length, 1, streamed=True) - 1) * self.hop_length
         return 1000 * samples / self.sample_rate
@@ -248,7 +249,7 @@ class Vocoder(MelPipeline):
             options: schedule, sampler, seed, mel_spec of `decode`.
 
         Yields:
-            (B, frames * hop_length): one more than the steps, or two where there is a guess; the last is `decode`'s.
+            (B, frames * hop_length): one more than the steps, or two with a guess; the last is `decode`'s.
 
         Raises:
             MelError, SamplingError: as `decode`.
@@ -268,10 +269,9 @@ class Vocoder(MelPipeline):
         return None if part is None else part.clamp(-1, 1)
 
     @exact
-    def _streamed(self, plan: Plan, seeds: Sequence[int], ends: Ends | None) -> StreamedVocoder:
-        return StreamedVocoder(
-            self.denoiser, plan, ItemNoise(seeds, self.device), self.hop_length, ends, self.precision
-        )
+    def _streamed(self, plan: Plan, seeds: Sequence[int], ends: Ends | None, low_latency: bool) -> StreamedVocoder:
+        noise = ItemNoise(seeds, self.device)
+        return StreamedVocoder(self.denoiser, plan, noise, self.hop_length, ends, self.precision, low_latency)
 
     def bind(self, mel: Tensor) -> Bound:
         """The denoiser, told a batch of mels (B, n_mels, frames) of the model's dialect: what samplers drive."""
@@ -284,7 +284,12 @@ class Vocoder(MelPipeline):
         return speech if waveform.ndim == 2 else speech[0]
 
     def plan(
-        self, num_steps: int | None = None, schedule: str | Sequence[float] | None = None, sampler: str | None = None
+        self,
+        num_steps: int | None = None,
+        schedule: str | Sequence[float] | None = None,
+        sampler: str | None = None,
+        *,
+        low_latency: bool = False,
     ) -> Plan:
         """Sampler and times of `decode` with these arguments: those found by a search, unless experts choose.
 
@@ -292,4 +297,4 @@ class Vocoder(MelPipeline):
             SamplingError: steps, schedule or sampler are not possible.
         """
         options = SamplingOptions(num_steps, schedule, sampler)
-        return options.plan(self.denoiser.schedule, self.config.plans, self.denoiser.start_time)
+        return options.plan(self.denoiser.schedule, self.config.plans, self.denoiser.start_time, low_latency)

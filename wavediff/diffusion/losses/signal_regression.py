@@ -33,6 +33,7 @@ class SignalRegression(Objective):
         guess_time, least_guess_time: the highest and the lowest time of guess items.
         phase_iterations, least_phase_iterations: the most and the fewest Griffin-Lim iterations of a training guess.
         second_step_share: of batches whose guess items are at their second step.
+        low_latency_share: of batches whose guesses are those of streams with low latency.
     """
 
     spectral_weight: float = 1.0
@@ -42,13 +43,14 @@ class SignalRegression(Objective):
     second_step_share: float = 0.3
     least_guess_time: float = 0.0
     least_phase_iterations: int = 0
+    low_latency_share: float = 0.0
 
     def __post_init__(self) -> None:
-        shares = (self.guess_share, self.guess_time, self.second_step_share)
+        shares = (self.guess_share, self.guess_time, self.second_step_share, self.low_latency_share)
         if not all(0 <= share <= 1 for share in shares) or self.spectral_weight < 0 or self.phase_iterations < 0:
             raise ConfigError(
-                f"objective: guess_share, guess_time, second_step_share {shares} must lie in [0, 1], spectral_weight "
-                f"{self.spectral_weight} and phase_iterations {self.phase_iterations} must not be negative"
+                f"objective: guess_share, guess_time, second_step_share, low_latency_share {shares} lie in [0, 1]; "
+                f"spectral_weight {self.spectral_weight}, phase_iterations {self.phase_iterations} not be negative"
             )
         if not 0 <= self.least_guess_time <= self.guess_time:
             raise ConfigError(
@@ -103,6 +105,7 @@ class SignalRegression(Objective):
         choices = self.phase_iterations - self.least_phase_iterations + 1
         iterations = self.least_phase_iterations + int(noise.uniform()[0] * choices)
         second_step = bool(noise.uniform()[0] < self.second_step_share)
+        low_latency = self.low_latency_share > 0 and bool(noise.uniform()[0] < self.low_latency_share)
         t = noise.uniform().to(x_0.device, non_blocking=True)
         is_guess = torch.arange(batch, device=x_0.device) < guesses
         t = torch.where(is_guess, self.least_guess_time + (self.guess_time - self.least_guess_time) * t, t)
@@ -110,7 +113,7 @@ class SignalRegression(Objective):
         base = x_0
         if guesses:
             white = noise.normal(length)[:guesses].to(x_0.device)
-            base = torch.cat([process.guess(white, iterations), x_0[guesses:]])
+            base = torch.cat([process.guess(white, iterations, low_latency), x_0[guesses:]])
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         x_t = expand(alpha, x_0) * base + expand(sigma, x_0) * eps
         if guesses and second_step:
