@@ -13,7 +13,7 @@ from wavediff.pipelines.vocoder import Vocoder
 from wavediff.training.dialects import Dialects, as_predicted, sharing
 
 NAMES = ["hifigan", "vocos-24k", "speecht5", "parallel-wavegan-24k"]
-PRIOR = PriorConfig(power=0.8, start_time=0.2, phase_iterations=0, harmonic=True)
+PRIOR = PriorConfig(power=0.8, start_time=0.2, phase_iterations=4)
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import torch
 from shadow import COUNTS, Counts, Shadow, host, shadow_device
 from sounds import AUTOENCODER, LABELS, RATE, UNET, small_generator
 from torch import Tensor
-from vocoders import CONFIGS, FRAMES, GUESS, SPEC, VOICE, mels, untrained
+from vocoders import CONFIGS, FRAMES, GUESS, SPEC, mels, untrained
 
 from wavediff import StreamPool, Vocoder, arguments
 from wavediff.backbones import DiffWaveConfig
-from wavediff.diffusion import CosineSchedule, NoiseRegression, SignalRegression, noise
+from wavediff.diffusion import CosineSchedule, SignalRegression, noise
 from wavediff.engine import accelerate
 from wavediff.engine.lines import Ends
 from wavediff.errors import SamplingError
@@ -169,7 +169,6 @@ REGRESSION = SignalRegression(phase_iterations=2)
 MODULES: dict[str, Callable[[Path], Any]] = {
     "DiffWave": lambda _: VocoderModule(SPEC, DiffWaveConfig(8, 3, 3)),
     "frames from a guess": lambda _: VocoderModule(SPEC, FRAMES, CosineSchedule(), "v", GUESS, REGRESSION),
-    "frames from a voice": lambda _: VocoderModule(SPEC, FRAMES, CosineSchedule(), "v", VOICE, NoiseRegression()),
     "sounds": lambda _: SoundModule(RATE, list(LABELS), backbone=UNET),
     "latents": lambda files: SoundModule(RATE, list(LABELS), str(files / "autoencoder.safetensors"), UNET),
     "autoencoder": lambda files: AutoencoderModule(str(files / "autoencoder.safetensors")),
@@ -213,7 +212,7 @@ def test_a_training_step_computes_on_its_device_alone_what_it_computes_on_a_cpu(
             torch.testing.assert_close(host(ours), theirs, atol=1e-5, rtol=1e-3)
 
 
-LAUNCHES = {"frames": 500, "voice": 550, "samples": 950, "folded": 850}  # of a decode in the default steps
+LAUNCHES = {"frames": 500, "samples": 950, "folded": 850}  # of a decode in the default steps
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -29,7 +29,7 @@ SPEC = MelSpec.preset("hifigan")
 CENTRED = dataclasses.replace(MelSpec.preset("tacotron2"), hop_length=200)  # hops that do not divide the window
 SPECTRAL = SpectralConfig(bands=16, channels=8, layers=2)
 GUESSING = PriorConfig(power=0.8, start_time=0.5, phase_iterations=4)
-VOICE = dataclasses.replace(GUESSING, phase_iterations=0, harmonic=True, consistency=0.7)
+FINISHED = dataclasses.replace(GUESSING, consistency=0.7)
 CONFIGS = {
     "diffwave": ModelConfig(DiffWaveConfig(channels=8, layers=6, dilation_cycle=5), mel=SPEC),
     "folded, as its author's": ModelConfig(
@@ -40,10 +40,9 @@ CONFIGS = {
     "spectral, guess as it falls": ModelConfig(
         SPECTRAL, CosineSchedule(), "v", dataclasses.replace(GUESSING, phase_iterations=0), SPEC
     ),
-    "spectral, from a voice": ModelConfig(
-        dataclasses.replace(SPECTRAL, layers=3, causal_layers=1), CosineSchedule(), "v", VOICE, SPEC
+    "spectral, causal": ModelConfig(
+        dataclasses.replace(SPECTRAL, layers=3, causal_layers=1), CosineSchedule(), "v", FINISHED, SPEC
     ),
-    "spectral, from a voice, centred": ModelConfig(SPECTRAL, CosineSchedule(), "v", VOICE, CENTRED),
     "diffwave, whitened": ModelConfig(
         DiffWaveConfig(8, 6, 5, fold=4, whitened=True), prediction="v", prior=GUESSING, mel=SPEC
     ),

@@ -11,11 +11,9 @@ from wavediff.models.config import ModelConfig, build_denoiser
 
 SPEC = MelSpec(sample_rate=8000, n_fft=256, win_length=256, hop_length=64, n_mels=20, f_max=4000.0)
 GUESS = PriorConfig(power=0.8, start_time=0.2, phase_iterations=4)
-VOICE = PriorConfig(power=0.8, start_time=0.2, phase_iterations=0, harmonic=True)
 FRAMES = SpectralConfig(bands=8, channels=8, layers=2)
 CONFIGS = {
     "frames": ModelConfig(FRAMES, CosineSchedule(), "v", GUESS, SPEC, 8000),
-    "voice": ModelConfig(FRAMES, CosineSchedule(), "v", VOICE, SPEC, 8000),
     "samples": ModelConfig(DiffWaveConfig(16, 4, 4), DiscreteSchedule(), "eps", mel=SPEC, sample_rate=8000),
     "folded": ModelConfig(
         DiffWaveConfig(16, 4, 4, fold=4, upsampler_per_layer=True, step_in_residual=True, step_encoding="falling"),

@@ -25,14 +25,12 @@ class Condition:
         label: class indices (B,), int64; the number of classes stands for none of them.
         envelope: (B, frames, n_fft // 2 + 1), magnitude of the noise, where the prior shapes it by the mel.
         magnitude: (B, frames, n_fft // 2 + 1), the mel's pseudo-inverse; comes with `envelope`.
-        pitch: pitch [bins] and voicing, both (B, frames), of a stream that starts from a voice.
     """
 
     mel: Tensor | None = None
     label: Tensor | None = None
     envelope: Tensor | None = None
     magnitude: Tensor | None = None
-    pitch: tuple[Tensor, Tensor] | None = None
 
 
 def upsample_factors(hop_length: int) -> tuple[int, int]:

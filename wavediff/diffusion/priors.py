@@ -12,13 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.diffusion.harmonic import HarmonicSource, minimum_phase
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
 from wavediff.mel.core import core_spec, in_core
 from wavediff.mel.griffin_lim import find_phase
 from wavediff.mel.phase_in_blocks import phase_in_blocks
-from wavediff.mel.pitch_net import LOW_BINS, PitchNet
 from wavediff.mel.transform import LEAST_COLUMNS, filterbank
 
 MAX_PHASE_ITERATIONS = 1_000
@@ -37,8 +35,6 @@ class PriorConfig:
         start_time: 1 starts from noise alone; below, from a guess at the speech, noised to this time. Truncated
             diffusion (Zheng et al. 2023, arXiv 2202.09671): what a cheap method finds needs no network evaluation.
         phase_iterations: Griffin-Lim iterations that make the guess from the mel and from the first phase.
-        harmonic: the guess is a voice with the pitch of the mel, shaped by the mel: pulses through a filter, without
-            iterations. It looks six frames ahead, 70 ms where the hop is 11.6 ms.
         consistency: how far the speech is brought to the bands of the mel at its end, its phase kept: 0 not, 1 wholly.
             Half keeps PESQ where it was, the whole costs some on voices that were not trained on.
 
@@ -51,7 +47,6 @@ class PriorConfig:
     frames: int = 3
     start_time: float = 1.0
     phase_iterations: int = 32
-    harmonic: bool = False
     consistency: float = 0.0
 
     def __post_init__(self) -> None:
@@ -64,16 +59,10 @@ class PriorConfig:
         for name in ("bands", "frames"):
             if not 1 <= getattr(self, name) <= MAX_WIDTH or getattr(self, name) % 2 == 0:
                 raise ConfigError(f"prior.{name}: {getattr(self, name)} is not an odd number from 1 to {MAX_WIDTH}")
-        if type(self.harmonic) is not bool:
-            raise ConfigError(f"prior.harmonic: {self.harmonic!r} is neither true nor false")
         if not 0 <= self.consistency <= 1:
             raise ConfigError(f"prior.consistency: {self.consistency} is outside 0 to 1")
-        if (self.harmonic or self.consistency) and self.power == 0:
-            raise ConfigError("prior.power: harmonic and consistency need a mel in the prior; set power above 0")
-        if self.harmonic and self.phase_iterations:
-            raise ConfigError(
-                f"prior.phase_iterations: {self.phase_iterations}, but a voice (harmonic) takes none; set 0"
-            )
+        if self.consistency and self.power == 0:
+            raise ConfigError("prior.power: consistency needs a mel in the prior; set power above 0")
 
 
 class Prior(nn.Module):
@@ -114,17 +103,6 @@ class ShapedNormal(Prior):
         self.envelope = SpectralEnvelope(spec, config.bands, config.frames, config.power)
         self.stft = FrameSTFT(spec)
         self.register_buffer("weights", filterbank(spec).clone(), persistent=False)
-        self.pitch: PitchNet | None = None
-        if config.harmonic:
-            if spec.n_fft // 2 < LOW_BINS:
-                raise ConfigError(
-                    f"prior.harmonic: a voice is heard in frames of {2 * LOW_BINS} samples or more, n_fft is "
-                    f"{spec.n_fft}; set false or another mel"
-                )
-            self.pitch = PitchNet().requires_grad_(False)
-            # The phase is linear in the level: a column is the phase of a level of one in one bin.
-            tract = minimum_phase(torch.eye(spec.n_fft // 2 + 1, dtype=torch.float64, device="cpu")).T
-            self.register_buffer("tract", tract.float().contiguous(), persistent=False)
         self.start_time = config.start_time
 
     @property
@@ -157,29 +135,11 @@ class ShapedNormal(Prior):
         iterations: int | None = None,
         low_latency: bool = False,
     ) -> Tensor:
-        """A signal (B, N) with these magnitudes: a voice, or from noise, whose phase Griffin-Lim improves, for low
-        latency in blocks of frames."""
-        if self.pitch is None and low_latency:
+        """A signal (B, N) with these magnitudes: noise whose phase Griffin-Lim improves, for low latency in blocks."""
+        if low_latency:
             return phase_in_blocks(magnitude, white, self.stft)
-        if self.pitch is None:
-            count = self.config.phase_iterations if iterations is None else iterations
-            return find_phase(magnitude, self.stft.analysis(self.shape(white, envelope)), self.stft, count)
-        pitch, voicing = self.pitch(magnitude)
-        voice = HarmonicSource(self.stft.n_fft, self.stft.hop_length).push(pitch, voicing, white)
-        return self.stft.synthesis(self.uttered(self.stft.analysis(voice), envelope, magnitude))
-
-    def uttered(self, source: Tensor, envelope: Tensor, magnitude: Tensor) -> Tensor:
-        """The spectrum of a source through the vocal tract of that envelope, with the bands of the mel.
-
-        Args:
-            source, envelope, magnitude: (B, frames, n_fft // 2 + 1); the first is complex.
-        """
-        level, count = envelope.log() / self.config.power, source.shape[1]
-        phase = (self.tract @ _columns(level)).transpose(1, 2)[:, :count]
-        gain = level.exp() * self._gain(_magnitude(source) * level.exp(), magnitude)
-        # In real numbers: of complex products some processors round the last few otherwise than the rest.
-        cosine, sine = gain * phase.cos(), gain * phase.sin()
-        return torch.complex(source.real * cosine - source.imag * sine, source.real * sine + source.imag * cosine)
+        count = self.config.phase_iterations if iterations is None else iterations
+        return find_phase(magnitude, self.stft.analysis(self.shape(white, envelope)), self.stft, count)
 
     def brought(self, spectrum: Tensor, magnitude: Tensor) -> Tensor:
         """The spectrum of speech (B, frames, bins), nearer to the bands of the mel; its phase is kept.

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.diffusion.harmonic import HarmonicSource
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.engine.lines import DelayLine, Ends, Window
 from wavediff.engine.stream_stft import Analysis, PhaseStep, Synthesis
@@ -72,22 +71,6 @@ class Whitening:
         prediction = self._colour.push(network(white, last), self.conditions, last)
         self.conditions.clear()
         return prediction
-
-
-class VoiceStream(SpectrumStream):
-    """`ShapedNormal.guess` with a voice: white noise -> a guess at the speech."""
-
-    def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
-        super().__init__(prior.stft, prior.uttered, ("envelope", "magnitude"), ends)
-        self._source = HarmonicSource(prior.stft.n_fft, prior.stft.hop_length)
-
-    def push(self, white: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
-        """The next noise, and the conditions of its frames."""
-        voice = white
-        for cond in conditions:
-            if cond.pitch is not None and white is not None:
-                voice = self._source.push(*cond.pitch, white)
-        return super().push(voice, conditions, last)
 
 
 class NearGuessStream:

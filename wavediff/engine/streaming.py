@@ -18,10 +18,10 @@ from wavediff.diffusion.walk import Steps, diffuse, levels
 from wavediff.engine import stream_stft
 from wavediff.engine.lines import Context, DelayLine, Ends
 from wavediff.engine.registry import streams_of
-from wavediff.engine.stream_prior import FinishStream, GuessStream, NearGuessStream, ShapeStream, VoiceStream
+from wavediff.engine.stream_prior import FinishStream, GuessStream, NearGuessStream, ShapeStream
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError
-from wavediff.mel import phase_in_blocks, pitch_net
+from wavediff.mel import phase_in_blocks
 from wavediff.mel.stft import float64_device
 from wavediff.mel.transform import LEAST_COLUMNS
 from wavediff.models.denoiser import Denoiser
@@ -62,19 +62,17 @@ class StreamedVocoder:
         self._shaped = prior.shaping
         self._draws = [noise.draw()]
         self._shapes = [ShapeStream(self._shaped, ends) if self._shaped else None]
-        self._guess: GuessStream | NearGuessStream | VoiceStream | None = None
+        self._guess: GuessStream | NearGuessStream | None = None
         if denoiser.start_time < 1 and self._shaped is not None:
-            voice, far = self._shaped.pitch is not None, NearGuessStream if low_latency else GuessStream
-            self._guess = (VoiceStream if voice else far)(self._shaped, ends)
+            self._guess = (NearGuessStream if low_latency else GuessStream)(self._shaped, ends)
             self._guess_draw, self._levels = noise.draw(), levels(schedule, plan.times[0])
             self._waiting = DelayLine(), DelayLine()  # noise and guess
         for _ in range(unrolled.draws):
             self._draws.append(noise.draw())
             self._shapes.append(ShapeStream(self._shaped, ends) if self._shaped else None)
         if self._shaped is not None:
-            reach, pitch = self._shaped.envelope.frames // 2, self._shaped.pitch is not None
-            past, ahead = (pitch_net.PAST, pitch_net.AHEAD) if pitch else (0, 0)
-            self._context = Context(max(reach, past), max(reach, ahead), "replicate")
+            reach = self._shaped.envelope.frames // 2
+            self._context = Context(reach, reach, "replicate")
         self._finish: FinishStream | None = None
         if self._shaped is not None and self._shaped.config.consistency and not low_latency:
             self._finish = FinishStream(self._shaped, ends)
@@ -143,11 +141,7 @@ class StreamedVocoder:
         window = F.pad(window.transpose(1, 2), (0, max(LEAST_COLUMNS - count, 0)), mode="replicate")
         inner = slice(left, left + count)
         envelope, magnitude = self._shaped.spectra(window)
-        pitch = None
-        if self._shaped.pitch is not None:
-            around = magnitude[:, left - pitch_net.PAST : left + count + pitch_net.AHEAD]
-            pitch = self._shaped.pitch.inner(around)
-        return [Condition(window[..., inner], None, envelope[:, inner], magnitude[:, inner], pitch)]
+        return [Condition(window[..., inner], None, envelope[:, inner], magnitude[:, inner])]
 
     def _start(self, noise: Tensor | None, frames: int, conditions: Sequence[Condition], last: bool) -> Tensor | None:
         """Where sampling starts: the guess at the first time of the plan, with as much noise as belongs to it."""
@@ -175,14 +169,13 @@ def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int, low_latency: boo
         back = stream_stft.synthesis_look_ahead(stft)
         there_and_back = stream_stft.analysis_look_ahead(stft) + back
         frames = max(frames, there_and_back)  # of the noise of the process
-        if denoiser.start_time < 1 and not config.harmonic:
+        if denoiser.start_time < 1:
             if low_latency:
                 frames = max(frames, phase_in_blocks.look_ahead(stft) + back)
             else:  # the noise is shaped before its phase is improved
                 frames += there_and_back + config.phase_iterations * stream_stft.phase_look_ahead(stft)
         frames += there_and_back if config.consistency and not low_latency else 0
-        reach = shaped.envelope.frames // 2
-        frames += max(reach, pitch_net.AHEAD) if config.harmonic else reach
+        frames += shaped.envelope.frames // 2
     return frames * hop_length + evaluations * each
 
 

@@ -145,8 +145,6 @@ def _guess(bound: Bound, white: Tensor) -> Tensor:
     prior, envelope, magnitude = bound.denoiser.prior.shaping, bound.cond.envelope, bound.cond.magnitude
     if prior is None or envelope is None or magnitude is None:
         raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or start_time to 1")
-    if prior.pitch is not None:
-        return prior.guess(white, envelope, magnitude)
     stft: PairSTFT = prior.stft  # type: ignore[assignment]  # `exportable` saw to it
     return find_phase(magnitude, prior.shape(white, envelope), stft, prior.config.phase_iterations)
 

@@ -13,17 +13,20 @@ _LATER_FIELDS = {
     "default_length",
     "direct",
     "fold",
-    "harmonic",
     "n_fft",
     "plans",
     "pretransform",
 }
+
+# What files hold that were written while there were these; with another value they are of no use any more.
+_FORMER_FIELDS = {"harmonic": False}
 
 
 def completed(cls: Any, data: Any) -> Any:
     """`data` with the defaults of fields that its format did not have yet."""
     if not isinstance(data, dict):
         return data
+    data = {name: value for name, value in data.items() if (name, value) not in _FORMER_FIELDS.items()}
     return {f.name: f.default for f in dataclasses.fields(cls) if f.name in _LATER_FIELDS} | data
 
 

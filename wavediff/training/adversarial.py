@@ -41,7 +41,7 @@ class AdversarialModule(MelDenoiserModule):
         dialects: presets whose mels are told, one drawn for each batch; the model's own alone by default.
         predicted_share: of the batches whose mels are told as acoustic models predict them.
         anchor: the distance that `start.spectral_weight` weighs: "spectral" where the start's harmonics lie where the
-            recording's do, "mel" where they nearly do, as those of a voice (a weight of 2 was tried).
+            recording's do, "mel" where they nearly do (a weight of 2 was tried).
         learning_rate, weight_decay, warmup_steps, lr_scheduler, compile: see `MelDenoiserModule`.
 
     Raises:
