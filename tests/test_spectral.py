@@ -14,8 +14,12 @@ from torch.nn import functional
 import wavediff
 from wavediff.audio import read_audio
 from wavediff.backbones import Condition, SpectralConfig, SpectralNet
+from wavediff.backbones.embeddings import TIME_FEATURES
+from wavediff.backbones.spectral import SpectralBlock
+from wavediff.backbones.workspace import Workspace
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig, SignalRegression, SpectralLoss
 from wavediff.engine import Pieces, accelerate, stream_spectral
+from wavediff.engine.lines import Context
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, MelTransform
 from wavediff.metrics.spectra import mr_stft
@@ -298,3 +302,19 @@ def test_sampling_meets_few_sizes_whatever_the_lengths_are(monkeypatch: pytest.M
         vocoder.decode(torch.full((1, 80, frames), -5.0), 1, seed=0)
     counts = {2, 4, 8, 16, 32, 64}
     assert {4 + 64, 64 * 32} < sizes <= {4 + count for count in counts} | {32 * count for count in counts}
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+@pytest.mark.parametrize("sizes", [[30], [1] * 30, [4, 3, 1, 22]], ids=str)
+def test_a_block_in_steps_is_the_block_on_the_whole(ahead: int, sizes: list[int]) -> None:
+    torch.manual_seed(0)
+    block, context, workspace = SpectralBlock(TINY, ahead), Context(4 - ahead, ahead), Workspace(torch.device("cpu"))
+    for parameter in block.parameters():  # some begin as zeros
+        torch.nn.init.normal_(parameter, std=0.3)
+    x, time = torch.randn(2, 30, TINY.bands, TINY.channels), torch.randn(2, TIME_FEATURES)
+    with torch.no_grad():
+        weights, steps = block.at(time), []
+        for index, piece in enumerate(x.split(sizes, 1)):
+            window = context.push(piece, index == len(sizes) - 1)
+            steps += [] if window is None else [block.step(window, weights, workspace).clone()]
+        torch.testing.assert_close(torch.cat(steps, 1), block(x, time), atol=1e-5, rtol=1e-5)

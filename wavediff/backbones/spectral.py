@@ -18,9 +18,11 @@ from torch.nn import functional as F
 
 from wavediff.backbones.conditioning import BackboneConfig, Condition, check_condition
 from wavediff.backbones.embeddings import TIME_FEATURES, TimeEmbedding
+from wavediff.backbones.workspace import Workspace
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec
 
+_FRAMES = 64  # more are filled up to a multiple of these, fewer to a power of two
 LEAST_MAGNITUDE = 0.01  # of the whitened spectrum, before its logarithm
 
 
@@ -177,11 +179,77 @@ class SpectralBlock(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        # Permuted, the tokens are already in the channels-last order that convolutions on CPUs like best.
-        around = F.pad(x, (0, 0, 0, 0, self.past, self.ahead))
-        h = self.norm(self.depthwise(around.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return self.step(F.pad(x, (0, 0, 0, 0, self.past, self.ahead)), self.at(time))
+
+    def at(self, time: Tensor) -> "BlockWeights":
+        """Its weights at a time (B, 256): what all pieces of a signal are computed with."""
         scale, shift = self.modulation(time)[:, None, None].chunk(2, dim=-1)
-        h = torch.addcmul(h + shift, h, scale)
+        mixing = self.band_mixing.weight
+        return BlockWeights(
+            1 + scale,
+            shift,
+            mixing + torch.eye(len(mixing), dtype=mixing.dtype, device=mixing.device),
+            self.band_mixing.bias[:, None],
+            self.expand.weight.t(),
+            (self.contract.weight * self.scale[:, None]).t(),
+            self.contract.bias * self.scale,
+        )
+
+    def step(self, window: Tensor, weights: "BlockWeights", workspace: Workspace | None = None) -> Tensor:
+        """(B, past + n + ahead, bands, channels) -> (B, n, bands, channels).
+
+        Args:
+            window: tokens, and their neighbours.
+            weights: `at` the times of the items.
+            workspace: where intermediate results are written, without gradients. The hidden channels of a piece are
+                some megabytes; where each operation returns them anew, their pages are faulted in anew, which takes
+                longer than the products.
+        """
+        count, conv, padding = window.shape[1] - self.past - self.ahead, self.depthwise, self.depthwise.padding
+        missing = 0 if workspace is None else _filled_up(count) - count
+        padded = F.pad(window, (0, 0, 0, 0, 0, missing)) if missing else window
+        # Permuted, the tokens are already in the channels-last order that convolutions on CPUs like best.
+        h = F.conv2d(padded.permute(0, 3, 1, 2), conv.weight, conv.bias, padding=padding, groups=conv.groups)
+        h = self.norm(h.permute(0, 2, 3, 1)[:, :count])
+        h = torch.addcmul(weights.shift, h, weights.gain, out=None if workspace is None else h)
+        items, _, bands, channels = h.shape
+        frames, x = items * count, window[:, self.past : self.past + count]
         # The linear layer over bands, written as a product from the left: no transposed copies.
-        h = h + torch.matmul(self.band_mixing.weight, h) + self.band_mixing.bias[:, None]
-        return x + self.scale * self.contract(F.gelu(self.expand(h)))
+        mixing, h = weights.mixing.expand(frames, -1, -1), h.flatten(0, 1)
+        if workspace is None:
+            hidden = F.gelu(self.expand(torch.bmm(mixing, h) + weights.band_bias))
+            return x + (torch.matmul(hidden, weights.contract) + weights.bias).view(x.shape)
+        mixed = torch.bmm(mixing, h, out=workspace.get("mixed", (frames, bands, channels), h.dtype))
+        mixed += weights.band_bias
+        filled = workspace.get("hidden", (_filled_up(frames) * bands, weights.expand.shape[1]), h.dtype)
+        rows = mixed.flatten(0, 1)
+        hidden = torch.addmm(self.expand.bias, rows, weights.expand, out=filled[: len(rows)])
+        torch.ops.aten.gelu_(filled)
+        return torch.addmm(x.reshape(-1, channels), hidden, weights.contract).add_(weights.bias).view(x.shape)
+
+
+@dataclass(frozen=True)
+class BlockWeights:
+    """What `SpectralBlock.step` multiplies by.
+
+    Attributes:
+        gain, shift: (B, 1, 1, channels) of the normalised tokens.
+        mixing: (bands, bands), with the tokens themselves.
+        band_bias: (bands, 1)
+        expand: (channels, hidden)
+        contract: (hidden, channels), with the scale of the residual.
+        bias: (channels,) likewise.
+    """
+
+    gain: Tensor
+    shift: Tensor
+    mixing: Tensor
+    band_bias: Tensor
+    expand: Tensor
+    contract: Tensor
+    bias: Tensor
+
+
+def _filled_up(count: int) -> int:
+    """Frames that oneDNN is given for so many: it makes, and keeps, a program for each size that it meets."""
+    return 1 << (count - 1).bit_length() if count < _FRAMES else count + -count % _FRAMES

@@ -16,12 +16,12 @@ from torch.nn import functional as F
 from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.diffwave import DiffWave, ResidualLayer
 from wavediff.backbones.embeddings import SQRT_HALF
+from wavediff.backbones.workspace import Workspace
 from wavediff.engine.lines import DelayLine, Ends
 from wavediff.engine.sampled_mels import MEL_REACH, SampledMels
 from wavediff.engine.stream_prior import Whitening
 from wavediff.engine.stream_stft import analysis_look_ahead, synthesis_look_ahead
 from wavediff.engine.streams import Streams
-from wavediff.engine.workspace import Workspace
 
 SAMPLES = 4_096  # in a piece, over all items: 64 channels of float32 fill 1 MiB
 

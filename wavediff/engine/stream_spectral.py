@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones.conditioning import Condition
-from wavediff.backbones.spectral import PreparedSpectrum, SpectralNet
+from wavediff.backbones.spectral import PreparedSpectrum, SpectralBlock, SpectralNet
+from wavediff.backbones.workspace import Workspace
 from wavediff.engine.lines import Context, DelayLine, Ends
-from wavediff.engine.spectral_blocks import SpectralLayer
 from wavediff.engine.stream_stft import Analysis, Synthesis, analysis_look_ahead, synthesis_look_ahead
 from wavediff.engine.streams import Streams
-from wavediff.engine.workspace import Workspace
 
 FRAMES = 64  # in a piece, over all items
 DECODED_FRAMES = 320  # over all items: every iteration of the guess has its overhead for each piece
@@ -28,11 +27,12 @@ class StreamedSpectral:
     """
 
     def __init__(self, network: SpectralNet, t: Tensor, ends: Ends | None, workspace: Workspace) -> None:
-        self.network, self.ends = network, ends
+        self.network, self.ends, self._workspace = network, ends, workspace
+        blocks: list[SpectralBlock] = list(network.blocks)  # type: ignore[arg-type]
         time = network.time(t)
-        self._layers = [SpectralLayer(block, time, workspace) for block in network.blocks]  # type: ignore[arg-type]
+        self._layers = [(block, block.at(time)) for block in blocks]
         self._analysis, self._synthesis = Analysis(network.stft, ends), Synthesis(network.stft, ends)
-        self._contexts = [Context(layer.past, layer.ahead) for layer in self._layers]
+        self._contexts = [Context(block.past, block.ahead) for block in blocks]
         self._positions = [0] * len(self._contexts)
         self._envelopes, self._expected = DelayLine(), DelayLine()
         self._whitened, self._held_envelopes = DelayLine(), DelayLine()
@@ -66,7 +66,10 @@ class StreamedSpectral:
             x = self.ends.clear(x, self._positions[index])
         self._positions[index] += 0 if x is None else x.shape[1]
         window = self._contexts[index].push(x, last)
-        return None if window is None else self._layers[index](window)
+        if window is None:
+            return None
+        block, weights = self._layers[index]
+        return block.step(window, weights, self._workspace)
 
 
 class SpectralStreams(Streams):
