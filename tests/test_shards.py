@@ -19,7 +19,7 @@ from wavediff.data.dataset import SegmentDataset
 from wavediff.data.manifest import Utterance
 from wavediff.data.packed import PackedAudio, write_packed
 from wavediff.data.shards import ShardedAudio, write_shards
-from wavediff.errors import DataError, MissingExtraError, OutputError
+from wavediff.errors import ConfigError, DataError, MissingExtraError, OutputError
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("litdata") is None, reason="needs the extra shards")
 COUNT = {"train": 21, "valid": 5}  # as those of clips.write_manifests
@@ -141,7 +141,7 @@ def test_what_cannot_be_read_is_one_line(corpus: Path, tmp_path: Path, monkeypat
     ):
         ShardedAudio(tmp_path / "valid")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000")
-    with pytest.raises(DataError, match="AWS_ENDPOINT_URL: http://localhost:9000 is not encrypted; give it as https"):
+    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL: http://localhost:9000 is not encrypted; give it as https"):
         ShardedAudio("s3://corpora/x")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"reading shards needs litdata: pip install 'wavediff\[shards\]'"):

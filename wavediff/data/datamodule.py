@@ -17,10 +17,11 @@ from wavediff.data.manifest import Utterance, read_manifest
 from wavediff.data.packed import PackedAudio
 from wavediff.data.paired import PairedMels, mels_of
 from wavediff.data.resuming import settle
-from wavediff.data.shards import ShardedAudio, is_remote
+from wavediff.data.shards import ShardedAudio
 from wavediff.data.shuffling import ResumableBatchSampler, derive_seed
 from wavediff.errors import ConfigError, DataError
 from wavediff.mel import MelSpec
+from wavediff.places import is_remote
 
 WORKER_TIMEOUT = 120
 """Seconds without a batch after which the worker processes are taken to hang."""

@@ -25,14 +25,10 @@ from wavediff.audio import read_audio
 from wavediff.data.decoded import SCALE, DecodedCorpus, quantised
 from wavediff.data.manifest import Skipped, Utterance
 from wavediff.errors import AudioError, DataError, OutputError, require_packages
+from wavediff.places import check_endpoint, is_remote
 
 SHARD_BYTES = "64MB"
 _FIELD = re.compile(r"samples at (\d+) Hz")
-
-
-def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is an address of object storage, as "s3://bucket/corpus"."""
-    return "://" in str(path)
 
 
 def write_shards(
@@ -117,14 +113,15 @@ class ShardedAudio(DecodedCorpus):
 
     Raises:
         MissingExtraError: litdata is not installed.
+        ConfigError: the endpoint of object storage is not encrypted.
         DataError: no shards are there, or not those of a corpus.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = str(path)
         require_packages(["litdata"], "shards", f"{path}: reading shards")
-        if self.path.startswith("s3://") and os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-            raise DataError(f"AWS_ENDPOINT_URL: {os.environ['AWS_ENDPOINT_URL']} is not encrypted; give it as https://")
+        if is_remote(path):
+            check_endpoint()
         self._shards: Any = None
         try:
             self._lengths = torch.tensor(self._open().frame_counts, dtype=torch.int64)
