@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from forks import forking
 from lightning.pytorch import Callback, LightningModule, Trainer
 from test_paired_mels import SEGMENT, manifests, prepare, write_corpus
 from test_training import QUIET, REPOSITORY, SMALL, TINY
@@ -158,9 +159,9 @@ def as_node(rank: int, port: int, train: list[str], errors: Path) -> None:
         sys.exit(main([*train, *CPU, "--trainer.devices=1", "--trainer.num_nodes=2"]))
 
 
-def train_on_two_nodes(train: list[str], folder: Path) -> list[int | None]:
+def train_on_two_nodes(context: Any, train: list[str], folder: Path) -> list[int | None]:
     """Exit statuses; where one node dies, torchrun ends the other."""
-    context, port = multiprocessing.get_context("forkserver"), free_port()
+    port = free_port()
     folder.mkdir(exist_ok=True)
     nodes = [context.Process(target=as_node, args=(rank, port, train, folder / f"errors-{rank}")) for rank in range(2)]
     for node in nodes:
@@ -179,26 +180,19 @@ def train_on_two_nodes(train: list[str], folder: Path) -> list[int | None]:
 def test_a_node_killed_while_training_from_shards_costs_nothing_but_time(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import litdata
-
-    # All processes are forks of one that has imported everything, those that write the shards too.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")]))
-    modules = [__name__, "wavediff.cli.train", "wavediff.training", "litdata", "torch.utils.tensorboard"]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
-    optimize = litdata.optimize
-    monkeypatch.setattr(
-        litdata, "optimize", lambda *a, **options: optimize(*a, **options | {"start_method": "forkserver"})
-    )
+    context = forking(monkeypatch)
     write_shards(str(tmp_path / "train"), read_manifest(corpus / "train.jsonl"), 22050, shard_bytes="100KB")
     write_packed(tmp_path / "valid.safetensors", read_manifest(corpus / "valid.jsonl"), 22050)
     source = [f"--data.train_manifest={tmp_path / 'train'}", f"--data.valid_manifest={tmp_path / 'valid.safetensors'}"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert train_on_two_nodes(options(whole, corpus, source), whole) == [0, 0], (whole / "errors-0").read_text()
-    died = train_on_two_nodes(options(killed, corpus, source, ", test_recipes_distributed.Dies"), killed)
+    assert train_on_two_nodes(context, options(whole, corpus, source), whole) == [0, 0], (
+        whole / "errors-0"
+    ).read_text()
+    died = train_on_two_nodes(context, options(killed, corpus, source, ", test_recipes_distributed.Dies"), killed)
     assert died[0] != 0
     assert died[1] == -signal.SIGKILL
     assert load_training_checkpoint(killed / "last.ckpt")["global_step"] == 2
-    resumed = train_on_two_nodes([*options(killed, corpus, source), "--ckpt_path", "last"], killed)
+    resumed = train_on_two_nodes(context, [*options(killed, corpus, source), "--ckpt_path", "last"], killed)
     assert resumed == [0, 0], (killed / "errors-0").read_text()
     check_that_nothing_was_lost(whole, killed)
 
