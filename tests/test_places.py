@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -151,7 +152,11 @@ def test_an_object_is_there_whole_or_not_at_all(client: Any) -> None:
         ),
         ("s3://speech/none", "out", r"s3://speech/none: nothing is there; name a folder, a pattern, or a file"),
         ("s3://speech/none/*", "out", r"s3://speech/none/\*: no audio or mel file there; check the folder"),
-        ("s3://speech/mels/9.npy", "out", r"s3://speech/mels/9.npy: no such file; give a .npy or .safetensors file"),
+        (
+            "s3://speech/mels/9.npy",
+            "out",
+            r"s3://speech/mels/9.npy: cannot be read \(no such object or bucket\); check",
+        ),
         ("s3://speech/mels", "s3://nobody/out", r"s3://nobody/out: cannot be listed \(no such bucket, nobody\)"),
         ("s3://speech/mels", "s3://speech/a.wav", r"s3://speech/a.wav: is one file for 8 inputs; name a folder"),
         ("s3://speech/train.jsonl", "out", r"train.jsonl: a manifest is read from a folder of this machine; name a"),
@@ -275,10 +280,23 @@ def test_an_address_is_taken_apart_and_joined_like_a_path() -> None:
     assert sorted([place("s3://b/b"), place("s3://b/a")])[0].name == "a"
 
 
-def test_a_folder_of_storage_is_listed_once(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Address]:
+    """Of what the storage was asked, and how often."""
     asked: list[Address] = []
     ask = Address._ask
     monkeypatch.setattr(Address, "_ask", lambda self, what: asked.append(self) or ask(self, what))
+    return asked
+
+
+def test_a_file_costs_few_requests(client: Any, vocode: Callable[..., int], asked: list[Address]) -> None:
+    assert vocode("s3://speech/mels/[0-5].*", "-o", "s3://speech/few") == 0
+    counts = Counter(str(address) for address in asked)
+    assert counts["s3://speech/mels/1.npy"] == 3  # its header before the work and in it, and its values
+    assert counts["s3://speech/few/1.wav"] == 2  # whether it is there, and that it is
+
+
+def test_a_folder_of_storage_is_listed_once(client: Any, asked: list[Address]) -> None:
     wanted = [place(f"s3://speech/mels/{number}.safetensors") for number in range(9)]
     assert sorted(path.name for path in there(wanted)) == [f"{number}.safetensors" for number in (0, 2, 4, 6)]
     assert {str(address) for address in asked} == {"s3://speech/mels"}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from wavediff.errors import AudioError, WavediffError
-from wavediff.places import Place, place
+from wavediff.places import Address, Place, place
 
 Values = Tensor | np.ndarray | Sequence[Any]
 """What `as_floats` takes."""
@@ -77,7 +77,7 @@ def as_path(path: Any, name: str, error: type[WavediffError]) -> Path:
 
 def as_place(path: Any, name: str, error: type[WavediffError]) -> Place:
     """A path, or an address in object storage, as "s3://bucket/key"; arguments and errors as of `as_path`."""
-    return place(_path_text(path, name, error))
+    return path if isinstance(path, Address) else place(_path_text(path, name, error))
 
 
 def _path_text(path: Any, name: str, error: type[WavediffError]) -> str:

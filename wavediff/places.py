@@ -13,7 +13,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal, Self
+from typing import Any, Literal, Self
 
 from wavediff.errors import ConfigError, require_packages
 
@@ -58,22 +58,22 @@ class Address(PurePosixPath):
         """It does not depend on the working directory."""
         return True
 
-    def open(self, mode: Literal["rb"]) -> BinaryIO:
+    def open(self, mode: Literal["rb"]) -> io.BufferedReader:
         """The object's bytes, which are asked for as they are read; `mode` is that of `Path.open`."""
-        return io.BufferedReader(_Object(self, self.size()), BLOCK_BYTES)
+        return io.BufferedReader(_Object(self, self.size), BLOCK_BYTES)
 
+    @functools.cached_property
     def size(self) -> int:
-        """Of the object [bytes]."""
+        """Of the object [bytes], as it was when it was listed or first asked for."""
         return int(self._ask(lambda store, key: store.head(key))["size"])
 
     def exists(self) -> bool:
         """Whether there is such an object."""
         try:
-            return self.size() >= 0
+            self._ask(lambda store, key: store.head(key))
         except FileNotFoundError:
             return False
-
-    is_file = exists
+        return True
 
     def is_dir(self) -> bool:
         """Whether there are objects below it."""
@@ -88,7 +88,9 @@ class Address(PurePosixPath):
             pages = iter([self._ask(lambda store, key: store.list_with_delimiter(key)["objects"])])
         while page := self._ask(lambda store, key: next(pages, None)):
             for row in page:
-                yield bucket / row["path"]
+                found = bucket / row["path"]
+                found.size = row["size"]
+                yield found
 
     def matches(self) -> Iterator["Address"]:
         """The objects whose address this is, where `*`, `?` and `[...]` stand for parts of a name."""

@@ -252,7 +252,7 @@ class _Shown(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         start, view = self.tell(), memoryview(buffer).cast("B")
         try:
-            count = self._file.readinto(view)  # type: ignore[attr-defined]
+            count = self._file.readinto(view)
         except OSError as error:
             self.failure = self.failure or error
             return 0

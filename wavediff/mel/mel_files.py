@@ -1,6 +1,7 @@
 """Mels in files: `.npy`, which other projects write, and `.safetensors`, which also says the dialect."""
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -8,7 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from torch import Tensor
@@ -143,9 +143,9 @@ def _stored(path: str | os.PathLike[str]) -> "_Stored":
     if path == Path("-") and not path.exists():
         raise MelError(f"{path}: standard input is not read; write it to a file and name that")
     _require_known(path)
+    if isinstance(path, Path) and not path.is_file():
+        raise MelError(f"{path}: no such file; give a .npy or .safetensors file")
     with _reading(path):
-        if not path.is_file():
-            raise MelError(f"{path}: no such file; give a .npy or .safetensors file")
         stored: _Stored = _Npy(path) if path.suffix.lower() == ".npy" else _Safetensors(path)
     check_dimensions(stored.shape, stored.spec, source=str(path))
     if len(stored.shape) == 3 and stored.shape[0] != 1:
@@ -199,10 +199,10 @@ class _Stored:
                 return self._values(file, 0, bands * frames).reshape(bands, frames)
             return np.stack([self._values(file, band * frames + first, count) for band in range(bands)])
 
-    def _values(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
+    def _values(self, file: io.BufferedReader, first: int, count: int) -> np.ndarray:
         file.seek(self.start + first * self.dtype.itemsize)
         values = np.empty(count, self.dtype)
-        if file.readinto(values) != values.nbytes:  # type: ignore[attr-defined]
+        if file.readinto(values.data) != values.nbytes:
             raise MelError(f"{self.path}: has become shorter while it was read; copy it again")
         return values
 
@@ -253,7 +253,7 @@ class _Safetensors(_Stored):
         self.start = 8 + header_bytes
         self.spec = _parse_spec(metadata[_SPEC_KEY], path) if _SPEC_KEY in metadata else None
 
-    def _values(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
+    def _values(self, file: io.BufferedReader, first: int, count: int) -> np.ndarray:
         values = super()._values(file, first, count)
         if self.name == "BF16":  # the upper half of a float32
             return (values.astype(np.uint32) << 16).view(np.float32)
@@ -261,7 +261,7 @@ class _Safetensors(_Stored):
 
 
 @contextlib.contextmanager
-def _header_alone(path: Place, file: BinaryIO, header_bytes: int) -> Iterator[Path]:
+def _header_alone(path: Place, file: io.BufferedReader, header_bytes: int) -> Iterator[Path]:
     """A local file with the header and the size of another, which may be in object storage; itself if it is local."""
     if isinstance(path, Path):
         yield path
