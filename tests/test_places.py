@@ -258,12 +258,21 @@ def test_a_storage_that_fails_in_the_middle_is_no_damaged_file(
         read_mel("s3://speech/fails/a.npy")
 
 
+def unknown(reason: str) -> Any:
+    """What obstore says where it finds nobody who has keys."""
+    raise Exception(reason)
+
+
 def test_what_it_needs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     address = place("s3://speech/mels")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000")
     with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL: http://localhost:9000 is not encrypted; give it as https"):
         address.is_dir()
     monkeypatch.delenv("AWS_ENDPOINT_URL")
+    with monkeypatch.context() as patch:
+        patch.setattr("wavediff.places._store", lambda bucket: unknown("PUT http://169.254.169.254/latest/api/token"))
+        with pytest.raises(PermissionError, match="no keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+            address.is_dir()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"s3://speech/mels: object storage needs obstore: pip install 'wavedi"):
         address.is_dir()

@@ -20,6 +20,7 @@ from wavediff.errors import ConfigError, require_packages
 SCHEME = "s3:"
 BLOCK_BYTES = 1 << 18
 """What one request asks for at least: the header of a file, and the whole of a short one."""
+METADATA_SERVICE = "169.254.169.254"  # of a machine in the cloud
 REQUEST_SECONDS = 600  # a file of hours comes by a single request
 RETRY_SECONDS = 60
 
@@ -86,7 +87,7 @@ class Address(PurePosixPath):
             pages = self._ask(lambda store, key: iter(store.list(key)))
         else:
             pages = iter([self._ask(lambda store, key: store.list_with_delimiter(key)["objects"])])
-        while page := self._ask(lambda store, key: next(pages, None)):
+        while (page := self._ask(lambda store, key: next(pages, None))) is not None:
             for row in page:
                 found = bucket / row["path"]
                 found.size = row["size"]
@@ -125,6 +126,9 @@ class Address(PurePosixPath):
             text, kind = str(error), type(error).__name__
             if "NoSuchBucket" in text:
                 raise OSError(errno.ENOENT, f"no such bucket, {self.parts[1]}") from error
+            if METADATA_SERVICE in text:  # asked where the environment names no keys
+                what = "no keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                raise OSError(errno.EACCES, what) from error
             if kind in ("PermissionDeniedError", "UnauthenticatedError"):
                 raise OSError(errno.EACCES, "no permission: see AWS_ACCESS_KEY_ID and the bucket's policy") from error
             reason = " ".join(text.partition("\n\nDebug source")[0].split())

@@ -4,7 +4,8 @@ These are plain actors and not Ray Data. A run has few, long tasks whose size is
 before), their results are files, and Ray Data would cut its own blocks and retry a whole block that has written half of
 its files. Here the queue is a list in the first process, so a batch lost with its worker goes back to its head.
 
-The inputs, the outputs and the model file lie in folders that all nodes see under one path, or in object storage.
+The model file lies in a folder that all nodes see under one path; the inputs and outputs do too, or they lie in object
+storage.
 """
 
 import os
@@ -116,10 +117,10 @@ def vocode_on_cluster(blueprint: Blueprint, batches: Sequence[Batch], devices: S
     actor = ray.remote(Worker).options(**needs)
     queue, losses = [(batch, 0) for batch in batches], 0
     busy: dict[Any, tuple[Any, tuple[Batch, int] | None]] = {}
-    places = [place for batch in batches for item in batch for place in (item.job.source, item.job.target)]
-    if blueprint.checkpoint is not None:
-        places.append(blueprint.checkpoint)
-    folder = None if all(place.is_absolute() for place in places) else str(Path.cwd())
+    items = [item for batch in batches for item in batch]
+    absolute = all(item.job.source.is_absolute() and item.job.target.is_absolute() for item in items)
+    model = blueprint.checkpoint
+    folder = None if absolute and (model is None or model.is_absolute()) else str(Path.cwd())
 
     def hire() -> None:
         worker = actor.remote(blueprint, devices[0], folder)

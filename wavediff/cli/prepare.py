@@ -1,7 +1,7 @@
 """Scan a corpus and write its manifests: train.jsonl, valid.jsonl, test.jsonl, and skipped.jsonl for the files that
 cannot be used. With --pack, also each split decoded into one file (train.safetensors, ...) that trains faster; with
 --shards, into many files in a folder or in object storage, for corpora that are too large for one. With --mels, each
-recording with the mel that a vocoder is to be trained on instead of the recording's own.
+recording with the mel that a vocoder is to be trained on instead of the recording's own; shards hold those mels too.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""Turn recordings (copy synthesis) or mel spectrograms (.npy, .safetensors) into speech: one, or thousands."""
+"""Turn recordings (copy synthesis) or mel spectrograms (.npy, .safetensors) into speech: one, or thousands.
+
+Inputs and output lie in folders or in object storage (s3://bucket/folder, endpoint and keys as the environment says).
+"""
 
 import argparse
 import contextlib
