@@ -160,8 +160,8 @@ def test_an_object_is_there_whole_or_not_at_all(client: Any) -> None:
         ("s3://speech/mels", "s3://nobody/out", r"s3://nobody/out: cannot be listed \(no such bucket, nobody\)"),
         ("s3://speech/mels", "s3://speech/a.wav", r"s3://speech/a.wav: is one file for 8 inputs; name a folder"),
         ("s3://speech/train.jsonl", "out", r"train.jsonl: a manifest is read from a folder of this machine; name a"),
-        ("gs://speech/mels", "out", r"gs://speech/mels: is no address that wavediff knows; give it as s3://bucket"),
-        ("in", "s3://", r"s3://: is no address that wavediff knows; give it as s3://bucket/folder"),
+        ("gs://speech/mels", "out", r"gs://speech/mels: cannot be listed \(an address is s3://bucket/name, no other"),
+        ("in", "s3://", r"s3://: cannot be listed \(an address is s3://bucket/name, no other kind is kn"),
         ("s3://speech/own/1.wav", "s3://speech/own", r"s3://speech/own/1.wav: is an input and would be its own output"),
         (
             "s3://speech/locked",
@@ -287,6 +287,17 @@ def test_an_address_is_taken_apart_and_joined_like_a_path() -> None:
     assert pickle.loads(pickle.dumps(address)) == place(address) == address.absolute() == address  # noqa: S301
     assert isinstance(place("a/s3:/b"), Path)
     assert sorted([place("s3://b/b"), place("s3://b/a")])[0].name == "a"
+
+
+def test_an_address_of_another_kind_is_an_error_of_its_door() -> None:
+    with pytest.raises(
+        AudioError, match=r"http://host/a.wav: cannot be read \(an address is s3://bucket/name, no other"
+    ):
+        read_audio("http://host/a.wav")
+    with pytest.raises(MelError, match=r"http://host/a.npy: cannot be read \(an address is s3://bucket/name, no other"):
+        read_mel("http://host/a.npy")
+    with pytest.raises(OutputError, match=r"http://host/a.wav: could not be written \(an address is s3://bucket/name"):
+        write_audio("http://host/a.wav", torch.zeros(9), 8000)
 
 
 @pytest.fixture

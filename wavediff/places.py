@@ -43,8 +43,8 @@ def check_endpoint() -> None:
 class Address(PurePosixPath):
     """An object in object storage, or what is below a prefix: "s3://bucket/key". Joined and taken apart like a path.
 
-    Every method that asks the storage raises `OSError` with the reason, ConfigError where the address or the endpoint
-    cannot be used, and MissingExtraError where obstore is not installed.
+    Every method that asks the storage raises `OSError` with the reason, ConfigError where the endpoint cannot be used,
+    and MissingExtraError where obstore is not installed.
     """
 
     def __str__(self) -> str:
@@ -115,7 +115,7 @@ class Address(PurePosixPath):
 
     def _ask(self, what: Any) -> Any:
         if self.parts[0] != SCHEME or len(self.parts) < 2:
-            raise ConfigError(f"{self}: is no address that wavediff knows; give it as {SCHEME}//bucket/folder")
+            raise OSError(errno.EINVAL, f"an address is {SCHEME}//bucket/name, no other kind is known")
         check_endpoint()
         require_packages(["obstore"], "s3", f"{self}: object storage")
         try:
