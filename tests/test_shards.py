@@ -48,13 +48,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def forks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes shards quickly, after `corpus` was written as it is by users."""
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        forking(monkeypatch)
-
-
 @pytest.fixture(scope="module")
 def bucket(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of both splits in object storage."""
@@ -103,7 +96,7 @@ def test_of_object_storage_nothing_is_kept_but_the_index(corpus: Path, bucket: s
 
 
 def test_prepare_writes_them_to_object_storage_and_notes_what_it_leaves_out(
-    corpus: Path, bucket: str, forks: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    corpus: Path, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clips = tmp_path / "clips"
     shutil.copytree(corpus / "clips" / "train", clips)
@@ -164,7 +157,11 @@ def test_what_cannot_be_read_is_one_line(corpus: Path, tmp_path: Path, monkeypat
 # Labels and mels
 
 
-def test_clips_carry_their_labels_and_a_corpus_without_takes_its_place(forks: None, tmp_path: Path) -> None:
+def test_clips_carry_their_labels_and_a_corpus_without_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        forking(monkeypatch)  # quick, but deaf to variables that are set later, such as the keys of storage
     clips = write_clips(tmp_path / "clips", 4)
     (tmp_path / "clips" / "02.wav").write_bytes(b"RIFF")
     labels = ["wood", "glass", "gone", "wood"]
@@ -184,7 +181,7 @@ def test_clips_carry_their_labels_and_a_corpus_without_takes_its_place(forks: No
         SegmentDataset(ShardedAudio(tmp_path / "s"), RATE, 100, labels=("wood",))
 
 
-def test_labels_and_mels_come_from_object_storage_as_they_were_paired(bucket: str, forks: None, tmp_path: Path) -> None:
+def test_labels_and_mels_come_from_object_storage_as_they_were_paired(bucket: str, tmp_path: Path) -> None:
     write_corpus(tmp_path, 6, 40 * HOP + 77)
     shards = f"{bucket}/pairs"
     assert prepare(tmp_path, "--shards", shards, "--test-fraction", "0", "--valid-fraction", "0.2") == 0

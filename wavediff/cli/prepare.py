@@ -86,7 +86,8 @@ def run(args: argparse.Namespace) -> None:
     unpaired: list[Skipped] = []
     if args.mels is not None:
         splits, unpaired = pair(splits, args.root, args.mels, mel_spec)
-        mel_spec = mel_spec or stated_spec(utterance.mel for utterances in splits.values() for utterance in utterances)
+        if mel_spec is None and args.shards:
+            mel_spec = stated_spec(utterance.mel for utterances in splits.values() for utterance in utterances)
     if decoded is not None:
         sample_rate = args.sample_rate
         if sample_rate is None:

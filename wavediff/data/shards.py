@@ -31,7 +31,7 @@ from wavediff.data.paired import PairedMels
 from wavediff.errors import AudioError, DataError, MelError, OutputError, require_packages
 from wavediff.files import atomic_write
 from wavediff.mel import MelSpec
-from wavediff.places import check_endpoint, is_remote, place, there
+from wavediff.places import check_endpoint, is_remote, place
 
 SHARD_BYTES = "64MB"
 LABELS = "labels.json"
@@ -161,7 +161,7 @@ class ShardedAudio(DecodedCorpus):
                 (self._mel,) = mels
                 self.mel_spec = MelSpec.from_dict(json.loads(self._mel.removeprefix("mel ")))
             labels = place(self.path) / LABELS
-            if there([labels]):
+            if labels.exists():
                 with labels.open("rb") as file:
                     self.labels = json.loads(file.read())
         except Exception as error:  # litdata lets through whatever its backends raise
