@@ -184,7 +184,7 @@ def test_clips_carry_their_labels_and_a_corpus_without_takes_its_place(
 def test_labels_and_mels_come_from_object_storage_as_they_were_paired(bucket: str, tmp_path: Path) -> None:
     write_corpus(tmp_path, 6, 40 * HOP + 77)
     shards = f"{bucket}/pairs"
-    assert prepare(tmp_path, "--shards", shards, "--test-fraction", "0", "--valid-fraction", "0.2") == 0
+    assert prepare(tmp_path, "--shards", shards, "--test-fraction", "0", "--valid-fraction", "0") == 0
     found = read_manifest(tmp_path / "data" / "train.jsonl")
     source = ShardedAudio(f"{shards}/train")
     assert (source.mel_spec, source.frames(0), source.labels) == (SPEC, 40 * HOP, None)
@@ -205,15 +205,15 @@ def test_labels_and_mels_come_from_object_storage_as_they_were_paired(bucket: st
         with pytest.raises(error, match=message):
             AudioDataModule(f"{shards}/train", valid, SPEC.sample_rate, SEGMENT, 1, mel_spec=spec).setup()
 
-    refused(ConfigError, "names mels, the model takes none", f"{shards}/valid", None)
+    refused(ConfigError, "names mels, the model takes none", f"{shards}/train", None)
     refused(
-        DataError, "train: its mels are hifigan.*, needed is tacotron2", f"{shards}/valid", MelSpec.preset("tacotron2")
+        DataError, "train: its mels are hifigan.*, needed is tacotron2", f"{shards}/train", MelSpec.preset("tacotron2")
     )
     plain = tmp_path / "plain.jsonl"
     write_manifest(plain, [dataclasses.replace(found[0], mel=None)])
     refused(ConfigError, "of the corpora to train and to validate on one has mels and the other none", str(plain))
     module = AudioDataModule(
-        f"{shards}/train", str(tmp_path / "data" / "valid.jsonl"), SPEC.sample_rate, SEGMENT, 1, mel_spec=SPEC
+        f"{shards}/train", str(tmp_path / "data" / "train.jsonl"), SPEC.sample_rate, SEGMENT, 1, mel_spec=SPEC
     )
     module.setup()
     assert module.valid_dataset[0]["mel"].shape == (80, 8)
