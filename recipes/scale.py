@@ -4,6 +4,7 @@ Run: wavediff prepare ljspeech /path/to/LJSpeech-1.1 -o data/ljspeech --pack
      python recipes/scale.py data/ljspeech/train.jsonl data/ljspeech/train.safetensors
      python recipes/scale.py --shards 2 --processes 1
      python recipes/scale.py --streams 1 8 32
+     python recipes/scale.py --files 50000
 """
 
 import argparse
@@ -16,17 +17,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import wavediff
 from wavediff.audio import read_audio, write_audio
+from wavediff.bulk import find_work, plan_jobs
 from wavediff.cli.demo import CLIP
 from wavediff.data.dataset import SegmentDataset
 from wavediff.data.manifest import Utterance, read_manifest, write_manifest
 from wavediff.data.packed import PackedAudio
 from wavediff.data.shards import ShardedAudio, write_shards
 from wavediff.data.shuffling import ResumableBatchSampler
+from wavediff.mel import MelSpec
 
 
 def read_segments(source: Path, segment: int, items: int) -> None:
@@ -91,6 +95,23 @@ async def latencies(vocoder: wavediff.Vocoder, count: int, seconds: float) -> li
     return sorted(late)
 
 
+def plan(files: int) -> None:
+    """Prints what `wavediff vocode` does with so many mels in a folder before it decodes the first."""
+    with tempfile.TemporaryDirectory() as folder:
+        (made := Path(folder) / "mels").mkdir()
+        for number in range(files):
+            np.save(made / f"{number:08d}.npy", np.zeros((80, 1), np.float32))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start, cores = time.perf_counter(), time.process_time()
+        work = find_work(plan_jobs([made], Path(folder) / "out"), MelSpec(), max_seconds=4.0, max_items=16)
+        wall, cores = time.perf_counter() - start, time.process_time() - cores
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024  # KiB on Linux
+    print(
+        f"{files} mels listed and their headers read in {wall:.0f} s, {cores / files * 1e6:.0f} us of a core each, "
+        f"memory grew by {grown / files:.0f} bytes each; {len(work.batches)} batches"
+    )
+
+
 def hold_manifest(utterances: int) -> None:
     """Prints what reading a manifest of so many lines costs, and the order of an epoch over it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -124,6 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--streams", type=int, nargs="+", metavar="N", help="latencies of N streams at the same time")
     parser.add_argument("--shards", type=float, metavar="GB", help="write and read shards of so much made-up audio")
     parser.add_argument("--processes", type=int, default=1, help="that write them (default 1)")
+    parser.add_argument("--files", type=int, metavar="N", help="plan the vocoding of so many made-up mels")
     args = parser.parse_args(arguments)
     for count in args.streams or ():
         vocoder = wavediff.Vocoder.from_pretrained(device="cpu")
@@ -133,7 +155,9 @@ def main(arguments: list[str] | None = None) -> None:
         below = [f"{edge} ms {sum(value < edge for value in late) / len(late):.0%}" for edge in (100, 200, 400, 1000)]
         print(f"{count} streams: {cost:.3f} core-seconds for a second of each", end="; ")
         print(f"median {late[len(late) // 2]:.0f} ms, below {', '.join(below)}", flush=True)
-    if args.streams:
+    if args.files:
+        plan(args.files)
+    if args.streams or args.files:
         return
     if args.shards:
         write_and_read_shards(args.shards, args.processes, args.items, args.segment_length)

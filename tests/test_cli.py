@@ -90,7 +90,7 @@ def test_info_without_a_file_says_what_is_installed(capsys: pytest.CaptureFixtur
     assert facts["wavediff"] == wavediff.__version__
     assert facts["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert f"{torch.get_num_threads()} threads" in facts["devices"]["cpu"]
-    assert set(facts["extras"]) == {"serve", "onnx", "hub", "ray", "shards", "eval"}
+    assert set(facts["extras"]) == {"serve", "onnx", "hub", "ray", "shards", "s3", "eval"}
     for state in facts["extras"].values():
         assert state == "installed" or "pip install 'wavediff[" in state
 

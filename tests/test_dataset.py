@@ -180,7 +180,7 @@ def test_packing_warns_of_samples_it_clips(tmp_path: Path) -> None:
 
 def test_a_packed_corpus_of_another_rate_is_refused(tmp_path: Path) -> None:
     write_packed(tmp_path / "p.safetensors", write_clips(tmp_path, 1), RATE)
-    with pytest.raises(DataError, match="packed at 8000 Hz, 22050 Hz are needed"):
+    with pytest.raises(DataError, match="holds 8000 Hz, 22050 Hz are needed"):
         SegmentDataset(PackedAudio(tmp_path / "p.safetensors"), 22050, 100)
 
 

@@ -22,7 +22,7 @@ from wavediff.mel import PRESETS
 PACKAGE = REPOSITORY / "wavediff"
 MAX_LINES = 300
 LAZY = {"diffwave", "jsonargparse", "librosa", "matplotlib", "pesq", "pystoi", "scipy", "soundfile", "torchmetrics"}
-LAZY |= {"huggingface_hub", "litdata", "ray", "transformers", "vocos"}
+LAZY |= {"huggingface_hub", "litdata", "obstore", "ray", "transformers", "vocos"}
 UNSAFE_LIBRARIES = {"_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 FAULTS = range(1, 87)
 
@@ -161,6 +161,7 @@ def test_the_top_level_holds_the_smallest_modules_alone() -> None:
         "environment",
         "errors",
         "files",
+        "places",
         "version",
     }
 
@@ -257,7 +258,7 @@ def test_every_library_in_use_is_declared() -> None:
         re.split(r"[^\w-]", requirement)[0].lower()
         for group in (
             project["dependencies"],
-            *(project["optional-dependencies"][extra] for extra in ("eval", "hub", "ray", "serve", "shards")),
+            *(project["optional-dependencies"][extra] for extra in ("eval", "hub", "ray", "s3", "serve", "shards")),
         )
         for requirement in group
     }

@@ -41,6 +41,7 @@ def test_manifest_moves_with_the_corpus_around_it(tmp_path: Path) -> None:
         ('{"path": "a", "seconds": true, "sample_rate": 8000}', "seconds is True"),
         ('{"path": "a", "seconds": 1, "sample_rate": "8000"}', "sample_rate is '8000'"),
         ('{"path": 3, "seconds": 1, "sample_rate": 8000}', "path is 3"),
+        ('{"path": "s3://b/a.wav", "seconds": 1, "sample_rate": 8000}', "path is the address 's3://b/a.wav'"),
         ('{"path": "a", "seconds": 1, "sample_rate": 8000, "speker": "x"}', "unknown key 'speker'"),
     ],
 )

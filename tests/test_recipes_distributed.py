@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import multiprocessing.connection
 import os
 import signal
 import socket
@@ -12,12 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+from forks import forking
 from lightning.pytorch import Callback, LightningModule, Trainer
 from test_paired_mels import SEGMENT, manifests, prepare, write_corpus
 from test_training import QUIET, REPOSITORY, SMALL, TINY
 
 from wavediff import Vocoder
+from wavediff.cli.main import main
 from wavediff.data.manifest import read_manifest
+from wavediff.data.packed import write_packed
 from wavediff.data.shards import write_shards
 from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training.checkpoint_io import load_training_checkpoint
@@ -145,6 +149,54 @@ def losses(folder: Path) -> dict[tuple[int, ...], list[float]]:
     return seen
 
 
+def as_node(rank: int, port: int, train: list[str], errors: Path) -> None:
+    """What torchrun starts on a node, in a process that has imported everything already."""
+    names = ("RANK", "GROUP_RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    values = (rank, rank, 0, 2, 1, "127.0.0.1", port)
+    os.environ.update(zip(names, map(str, values), strict=True), TORCHELASTIC_RUN_ID="none", OMP_NUM_THREADS="1")
+    torch.set_num_threads(1)
+    with errors.open("w") as sys.stderr:
+        sys.exit(main([*train, *CPU, "--trainer.devices=1", "--trainer.num_nodes=2"]))
+
+
+def train_on_two_nodes(context: Any, train: list[str], folder: Path) -> list[int | None]:
+    """Exit statuses; where one node dies, torchrun ends the other."""
+    port = free_port()
+    folder.mkdir(exist_ok=True)
+    nodes = [context.Process(target=as_node, args=(rank, port, train, folder / f"errors-{rank}")) for rank in range(2)]
+    for node in nodes:
+        node.start()
+    while all(node.is_alive() for node in nodes):
+        multiprocessing.connection.wait([node.sentinel for node in nodes])
+    for node in nodes:
+        node.join(None if all(other.exitcode in (None, 0) for other in nodes) else 10)
+        node.kill()
+        node.join()
+    return [node.exitcode for node in nodes]
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs processes that fork")
+@pytest.mark.skipif(importlib.util.find_spec("litdata") is None, reason="needs the extra shards")
+def test_a_node_killed_while_training_from_shards_costs_nothing_but_time(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = forking(monkeypatch)
+    write_shards(str(tmp_path / "train"), read_manifest(corpus / "train.jsonl"), 22050, shard_bytes="100KB")
+    write_packed(tmp_path / "valid.safetensors", read_manifest(corpus / "valid.jsonl"), 22050)
+    source = [f"--data.train_manifest={tmp_path / 'train'}", f"--data.valid_manifest={tmp_path / 'valid.safetensors'}"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert train_on_two_nodes(context, options(whole, corpus, source), whole) == [0, 0], (
+        whole / "errors-0"
+    ).read_text()
+    died = train_on_two_nodes(context, options(killed, corpus, source, ", test_recipes_distributed.Dies"), killed)
+    assert died[0] != 0
+    assert died[1] == -signal.SIGKILL
+    assert load_training_checkpoint(killed / "last.ckpt")["global_step"] == 2
+    resumed = train_on_two_nodes(context, [*options(killed, corpus, source), "--ckpt_path", "last"], killed)
+    assert resumed == [0, 0], (killed / "errors-0").read_text()
+    check_that_nothing_was_lost(whole, killed)
+
+
 @pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("litdata") is None, reason="needs the extra shards")
 def test_a_machine_killed_while_training_from_shards_costs_nothing_but_time(corpus: Path, tmp_path: Path) -> None:
@@ -158,6 +210,11 @@ def test_a_machine_killed_while_training_from_shards_costs_nothing_but_time(corp
     assert load_training_checkpoint(killed / "last.ckpt")["global_step"] == 2
     resumed = finish(launch("torchrun", [*options(killed, corpus, source), "--ckpt_path", "last"]))
     assert [status for status, _ in resumed] == [0, 0], resumed
+    check_that_nothing_was_lost(whole, killed)
+
+
+def check_that_nothing_was_lost(whole: Path, killed: Path) -> None:
+    """A run that was killed and resumed came to the clips, losses and weights of one that was not."""
     expected, found = losses(whole), losses(killed)
     clips = [clip for batch in expected for clip in batch]
     assert len(set(clips)) == len(clips) == 2 * 2 * STEPS

@@ -1,5 +1,6 @@
 """A corpus in shards: what is written, what is read from a folder and from object storage, and what is refused."""
 
+import dataclasses
 import importlib.util
 import json
 import multiprocessing
@@ -11,15 +12,22 @@ from pathlib import Path
 import pytest
 import torch
 from clips import RATE, write_clips
+from forks import forking
 from object_storage import served
+from test_paired_mels import HOP, SEGMENT, SPEC, prepare, write_corpus
 from test_resume import fit, fit_with_stops
 
+from wavediff.audio import read_audio
 from wavediff.cli.main import main
+from wavediff.data.datamodule import AudioDataModule
 from wavediff.data.dataset import SegmentDataset
-from wavediff.data.manifest import Utterance
+from wavediff.data.manifest import Utterance, read_manifest, write_manifest
 from wavediff.data.packed import PackedAudio, write_packed
+from wavediff.data.paired import DecodedMels, PairedMels
 from wavediff.data.shards import ShardedAudio, write_shards
-from wavediff.errors import DataError, MissingExtraError, OutputError
+from wavediff.errors import ConfigError, DataError, MissingExtraError, OutputError
+from wavediff.mel import MelSpec
+from wavediff.training.labels import labels_of
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("litdata") is None, reason="needs the extra shards")
 COUNT = {"train": 21, "valid": 5}  # as those of clips.write_manifests
@@ -132,17 +140,93 @@ def test_a_shard_that_is_cut_costs_its_clips_and_then_the_run(corpus: Path, tmp_
 
 
 def test_what_cannot_be_read_is_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="train: is packed at 8000 Hz, 22050 Hz are needed; prepare it again"):
+    with pytest.raises(DataError, match="train: holds 8000 Hz, 22050 Hz are needed; prepare it again"):
         SegmentDataset(ShardedAudio(corpus / "train"), 22050, 100)
     shutil.copytree(corpus / "valid", tmp_path / "valid")
     (tmp_path / "valid" / "index.json").unlink()
-    with pytest.raises(
-        DataError, match=r"valid: not a corpus in shards .*prepare --shards` writes one, its index.json"
-    ):
+    with pytest.raises(DataError, match=r"valid: not a corpus in shards .*prepare --shards` writes one"):
         ShardedAudio(tmp_path / "valid")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000")
-    with pytest.raises(DataError, match="AWS_ENDPOINT_URL: http://localhost:9000 is not encrypted; give it as https"):
+    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL: http://localhost:9000 is not encrypted; give it as https"):
         ShardedAudio("s3://corpora/x")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"reading shards needs litdata: pip install 'wavediff\[shards\]'"):
         ShardedAudio(corpus / "train")
+
+
+# Labels and mels
+
+
+def test_clips_carry_their_labels_and_a_corpus_without_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        forking(monkeypatch)  # quick, but deaf to variables that are set later, such as the keys of storage
+    clips = write_clips(tmp_path / "clips", 4)
+    (tmp_path / "clips" / "02.wav").write_bytes(b"RIFF")
+    labels = ["wood", "glass", "gone", "wood"]
+    with_labels = [dataclasses.replace(clip, label=label) for clip, label in zip(clips, labels, strict=True)]
+    written, skipped = write_shards(str(tmp_path / "s"), with_labels, RATE)
+    assert (len(written), len(skipped)) == (3, 1)
+    shards = ShardedAudio(tmp_path / "s")
+    assert shards.labels == ["wood", "glass", "wood"]
+    assert labels_of(str(tmp_path / "s")) == ("glass", "wood")
+    dataset = SegmentDataset(shards, RATE, 100, labels=("glass", "metal", "wood"))
+    assert [dataset[index]["label"] for index in range(3)] == [2, 0, 2]
+    (tmp_path / "s" / "labels.json").write_text('["wood"]')
+    with pytest.raises(DataError, match=r"s: its labels are not one name an utterance; write the corpus again"):
+        ShardedAudio(tmp_path / "s")
+    write_shards(str(tmp_path / "s"), clips[:1], RATE, overwrite=True)
+    with pytest.raises(DataError, match=r"s, utterance 0: has no label, the model knows wood; prepare the corpus with"):
+        SegmentDataset(ShardedAudio(tmp_path / "s"), RATE, 100, labels=("wood",))
+
+
+def test_labels_and_mels_come_from_object_storage_as_they_were_paired(bucket: str, tmp_path: Path) -> None:
+    write_corpus(tmp_path, 6, 40 * HOP + 77)
+    shards = f"{bucket}/pairs"
+    assert prepare(tmp_path, "--shards", shards, "--test-fraction", "0", "--valid-fraction", "0") == 0
+    found = read_manifest(tmp_path / "data" / "train.jsonl")
+    source = ShardedAudio(f"{shards}/train")
+    assert (source.mel_spec, source.frames(0), source.labels) == (SPEC, 40 * HOP, None)
+    manifest, held = PairedMels(found, SPEC), DecodedMels(source, SPEC)
+    data = [
+        SegmentDataset(kind, SPEC.sample_rate, SEGMENT, mels=mels) for kind, mels in ((found, manifest), (source, held))
+    ]
+    for index in range(len(found)):
+        for item_seed in range(5):
+            one, other = (of[index, item_seed] for of in data)
+            assert one.keys() == other.keys()
+            assert torch.equal(one["mel"], other["mel"])
+            assert torch.equal(one["waveform"], other["waveform"])
+    assert torch.equal(held.read(0, 30, 20), manifest.read(0, 30, 20))  # silence behind the end
+    assert torch.equal(source.read(0, HOP - 3, 7), read_audio(found[0].path)[0][HOP - 3 : HOP + 4])
+
+    def refused(error: type[Exception], message: str, valid: str, spec: MelSpec | None = SPEC) -> None:
+        with pytest.raises(error, match=message):
+            AudioDataModule(f"{shards}/train", valid, SPEC.sample_rate, SEGMENT, 1, mel_spec=spec).setup()
+
+    refused(ConfigError, "names mels, the model takes none", f"{shards}/train", None)
+    refused(
+        DataError, "train: its mels are hifigan.*, needed is tacotron2", f"{shards}/train", MelSpec.preset("tacotron2")
+    )
+    plain = tmp_path / "plain.jsonl"
+    write_manifest(plain, [dataclasses.replace(found[0], mel=None)])
+    refused(ConfigError, "of the corpora to train and to validate on one has mels and the other none", str(plain))
+    module = AudioDataModule(
+        f"{shards}/train", str(tmp_path / "data" / "train.jsonl"), SPEC.sample_rate, SEGMENT, 1, mel_spec=SPEC
+    )
+    module.setup()
+    assert module.valid_dataset[0]["mel"].shape == (80, 8)
+
+
+def test_mels_of_another_rate_than_the_shards_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="shards of 8000 Hz hold no mels of 22050 Hz; write them at that rate"):
+        write_shards(str(tmp_path / "s"), write_clips(tmp_path, 1), RATE, mel_spec=SPEC)
+
+
+def test_a_corpus_in_shards_is_called_so_where_it_cannot_be_one_of_several(corpus: Path) -> None:
+    module = AudioDataModule([str(corpus / "train"), "x.jsonl"], "y.jsonl", RATE, 300, 1)
+    with pytest.raises(
+        ConfigError, match=r"train: is packed or in shards, and such a corpus is trained on alone; give"
+    ):
+        module.setup()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from wavediff.errors import AudioError, WavediffError
+from wavediff.places import Address, Place, place
 
 Values = Tensor | np.ndarray | Sequence[Any]
 """What `as_floats` takes."""
@@ -71,6 +72,15 @@ def as_path(path: Any, name: str, error: type[WavediffError]) -> Path:
     Raises:
         WavediffError: of the kind `error`: neither.
     """
+    return Path(_path_text(path, name, error))
+
+
+def as_place(path: Any, name: str, error: type[WavediffError]) -> Place:
+    """A path, or an address in object storage, as "s3://bucket/key"; arguments and errors as of `as_path`."""
+    return path if isinstance(path, Address) else place(_path_text(path, name, error))
+
+
+def _path_text(path: Any, name: str, error: type[WavediffError]) -> str:
     try:
         text = os.fspath(path)
         known = isinstance(text, str) and bool(os.fsencode(text))
@@ -80,7 +90,7 @@ def as_path(path: Any, name: str, error: type[WavediffError]) -> Path:
         raise error(f"{name}: expected the name of a file or folder, got {shown(path)}; give text or a Path")
     if "\0" in text:
         raise error(f"{name}: {text!r} holds the character NUL, which no file's name does; correct it")
-    return Path(text)
+    return str(text)
 
 
 def as_waveform(

@@ -4,10 +4,12 @@ import contextlib
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from wavediff.errors import OutputError
+from wavediff.places import Address, Place, place
 
 TEMPORARY_SUFFIX = ".wavediff-tmp"
 SYSTEM_FOLDERS = {"__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information"}
@@ -15,7 +17,7 @@ SYSTEM_FOLDERS = {"__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin",
 _live: set[str] = set()  # names of the temporaries that threads of this process are writing
 
 
-def is_leftover(below: Path) -> bool:
+def is_leftover(below: PurePath) -> bool:
     """Whether a path below a folder that was named is hidden, or something that a system has left there.
 
     Of the folder itself nothing is asked: whoever names a hidden one means it.
@@ -27,6 +29,9 @@ def is_leftover(below: Path) -> bool:
 def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it to `path`.
 
+    Of an address in object storage the temporary lies in a folder of its own, and is put there on success: an object
+    is there whole or not at all.
+
     The temporary lies in the same directory because a rename across filesystems is a copy, and a copy
     can be cut. A failure inside the block leaves an existing `path` untouched and no temporary behind.
 
@@ -34,7 +39,16 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
         OutputError: `path` exists and `overwrite` is false, its folder is missing or not writable, or the
             disk is full.
     """
-    path = Path(path)
+    path = place(path)
+    if isinstance(path, Address):
+        check_output(path, overwrite=overwrite)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                yield (temporary := Path(folder) / path.name)
+                path.put(temporary)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        return
     # No other writer has this name, whichever thread, process or machine it is in.
     temporary = path.with_name(f".{_stem(path)}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
     check_output(path, overwrite=overwrite)
@@ -56,22 +70,22 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
         _live.discard(temporary.name)
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
+def check_output(path: Place, *, overwrite: bool) -> None:
     """What `atomic_write` asks of `path`, for those who must know before the work and not after it.
 
     Raises:
         OutputError: `path` is a directory, exists and `overwrite` is false, or cannot be a name.
     """
     try:
-        if path.is_dir():
+        if isinstance(path, Path) and path.is_dir():  # in object storage a name can be both
             raise OutputError(f"{path}: is a directory, a file was to be written there; choose another output name")
-        if path.exists() and not overwrite:
+        if not overwrite and path.exists():
             raise OutputError(f"{path}: already exists; remove it or pass --overwrite (overwrite=True)")
     except OSError as error:
         raise _unwritable(path, error) from error
 
 
-def _unwritable(path: Path, error: OSError) -> OutputError:
+def _unwritable(path: Place, error: OSError) -> OutputError:
     if isinstance(error, FileExistsError | NotADirectoryError):
         return OutputError(f"{path}: cannot be written, because a part of it is a file and no folder; choose another")
     return OutputError(f"{path}: could not be written ({error.strerror or error}); check free space and permissions")

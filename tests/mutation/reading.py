@@ -4,10 +4,27 @@ from table import Guards
 
 AUDIO = [
     Guards(
+        "places.py",
+        "test_places.py",
+        {
+            'if (endpoint := os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://"):': "test_what_it_needs",
+            "if self.parts[0] != SCHEME or len(self.parts) < 2:": "test_what_cannot_be_is_one_line",
+            'if "NoSuchBucket" in text:': "test_what_cannot_be_is_one_line",
+            'if kind in ("PermissionDeniedError", "UnauthenticatedError"):': "test_what_cannot_be_is_one_line",
+        },
+    ),
+    Guards(
+        "audio/containers.py",
+        "test_places.py",
+        {'if failure := getattr(source, "failure", None):': "test_a_storage_that_fails_in_the_middle_is_no_damaged"},
+    ),
+    Guards(
         "audio/containers.py",
         "test_audio_faults.py",
         {
-            "if not stat.S_ISREG(status.st_mode):": "test_folders_pipes_and_devices_are_refused_without_waiting",
+            "if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):": (
+                "test_folders_pipes_and_devices_are_refused_without_waiting"
+            ),
             'raise AudioError(f"{path}: is {_describe(head)}, not audio that wavediff reads; {cure}")': (
                 "test_what_is_not_audio_is_refused_by_name",
                 'kind = "WAV"',
@@ -159,7 +176,7 @@ MEL = [
         {
             'if self.dtype.kind != "f":': "test_a_hostile_or_damaged_npy_is_refused",
             "if min(self.shape, default=1) < 0 or claimed != held:": "test_a_hostile_or_damaged_npy_is_refused",
-            "if len(values) != count:": "test_a_file_that_becomes_shorter_while_it_is_read_is_an_error",
+            "if file.readinto(values.data) != values.nbytes:": "test_a_file_that_becomes_shorter_while_it",
             "if header_bytes > _MAX_HEADER_BYTES:": "test_safetensors_that_hold_no_mel_are_refused",
             "if list(tensors.keys()) != [_TENSOR_KEY]:": "test_safetensors_that_hold_no_mel_are_refused",
             "if len(mel) != 1:": "test_what_could_not_be_read_again_is_not_written",

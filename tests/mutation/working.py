@@ -6,7 +6,7 @@ FILES = [
     Guards(
         "files.py",
         "test_audio.py",
-        {"if path.exists() and not overwrite:": "test_an_existing_file_is_replaced_only_on_request"},
+        {"if not overwrite and path.exists():": "test_an_existing_file_is_replaced_only_on_request"},
     ),
     Guards(
         "files.py",
@@ -45,6 +45,33 @@ CORPORA = [
     ),
     Guards(
         "data/datamodule.py",
+        "test_shards.py",
+        {"if not all(held) or (lists and not mels_of(lists)):": "test_labels_and_mels_come_from_object_storage"},
+    ),
+    Guards(
+        "data/paired.py",
+        "test_shards.py",
+        {
+            "if corpus.mel_spec is not None and corpus.mel_spec != spec:": (
+                "test_labels_and_mels_come_from_object_storage"
+            )
+        },
+    ),
+    Guards(
+        "data/shards.py",
+        "test_shards.py",
+        {
+            "if mel_spec is not None and mel_spec.sample_rate != sample_rate:": "test_mels_of_another_rate",
+            "labels_file.unlink(missing_ok=True)": ("test_clips_carry_their_labels_and_a_corpus_without", "pass"),
+        },
+    ),
+    Guards(
+        "data/decoded.py",
+        "test_shards.py",
+        {"if labels is not None and not whole:": "test_clips_carry_their_labels_and_a_corpus_without"},
+    ),
+    Guards(
+        "data/datamodule.py",
         "test_batches.py",
         {
             'if "DataLoader timed out" in reason:': "test_a_worker_that_fails_ends_the_run_with_one_line",
@@ -54,6 +81,21 @@ CORPORA = [
 ]
 
 BULK = [
+    Guards(
+        "bulk/jobs.py",
+        "test_places.py",
+        {
+            "elif isinstance(path, Address) and path.suffix.lower() not in INPUT_SUFFIXES:": (
+                "test_what_cannot_be_is_one_line"
+            ),
+            "if source == target or ": ("test_what_cannot_be_is_one_line", "if "),
+        },
+    ),
+    Guards(
+        "bulk/reading.py",
+        "test_places.py",
+        {'"spawn" if workers and remote else None': ("test_what_is_vocoded_from_storage_to_storage", "None")},
+    ),
     Guards(
         "bulk/jobs.py",
         "test_vocoder.py",

@@ -6,7 +6,7 @@ trusted before it is compared with the file. Samples are float32, full scale is 
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavediff.arguments import as_path, real, whole
+from wavediff.arguments import as_path, as_place, real, whole
 from wavediff.audio.containers import EXTENSIONS, AudioInfo, opened
 from wavediff.audio.finish import trim, with_peak
 from wavediff.audio.resampling import check_sample_rate, resample
 from wavediff.audio.writing import SUBTYPES, AudioWriter, write_audio
 from wavediff.errors import AudioError
 from wavediff.files import is_leftover
+from wavediff.places import Address, Place
 
 __all__ = [
     "SUBTYPES",
     "AudioInfo",
     "AudioWriter",
     "iter_audio_files",
+    "iter_files",
     "read_audio",
     "read_info",
     "resample",
@@ -55,7 +57,7 @@ def read_info(path: str | os.PathLike[str], *, lenient: bool = False) -> AudioIn
     Raises:
         AudioError: as `read_audio`, for everything that shows before decoding.
     """
-    with opened(as_path(path, "path", AudioError), lenient=lenient) as (_, info):
+    with opened(as_place(path, "path", AudioError), lenient=lenient) as (_, info):
         return info
 
 
@@ -80,7 +82,7 @@ def read_audio(
     Warns of a wrong extension, trailing bytes, samples beyond ±1 (which are kept) and a silent file.
 
     Args:
-        path: A WAV, FLAC or OGG file.
+        path: A WAV, FLAC or OGG file, here or in object storage ("s3://bucket/a.wav").
         sample_rate: Resample to this rate [Hz]; None keeps the file's.
         start: First sample to read, counted at the file's own rate.
         frames: How many samples to read, counted at the file's own rate; None reads to the end. A part is
@@ -96,7 +98,7 @@ def read_audio(
             outside 4-384 kHz, of more than 8 channels, longer than the limits, or holds NaN or infinite samples;
             or another argument is not possible.
     """
-    path = as_path(path, "path", AudioError)
+    path = as_place(path, "path", AudioError)
     sample_rate = None if sample_rate is None else check_sample_rate(sample_rate)
     start = whole(start, "start", 0, MAX_SAMPLES, AudioError, unit="samples")
     frames = None if frames is None else whole(frames, "frames", 1, MAX_SAMPLES, AudioError, unit="samples")
@@ -124,38 +126,56 @@ def read_audio(
 
 
 def iter_audio_files(root: str | os.PathLike[str]) -> Iterator[Path]:
-    """Every file below `root` named .wav, .flac, .ogg or .oga, in sorted order; a linked folder is visited once.
+    """Every file below `root` named .wav, .flac, .ogg or .oga; see `iter_files`."""
+    suffixes = [suffix for group in EXTENSIONS.values() for suffix in group]
+    return map(Path, iter_files(as_path(root, "root", AudioError), suffixes))
+
+
+def iter_files(root: Place, suffixes: Collection[str]) -> Iterator[Place]:
+    """Every file below `root` of such a name, in sorted order; a linked folder is visited once.
+
+    Args:
+        root: A folder, or an address in object storage.
+        suffixes: In small letters, with their dot.
 
     Hidden files and what systems leave in folders (`files.is_leftover`) are passed over; a warning counts them.
 
     Raises:
         AudioError: `root` is not a folder, or a folder in it cannot be listed.
     """
-    suffixes = {suffix for group in EXTENSIONS.values() for suffix in group}
-    visited: set[tuple[int, int]] = set()
-    leftovers: list[Path] = []
-    root = as_path(root, "root", AudioError)
-    pending = [root]
-    if not pending[0].is_dir():
-        raise AudioError(f"{root}: is not a folder; name the folder that holds the recordings")
-    while pending:
-        path = pending.pop()
-        try:
-            if path.is_dir():
-                status = path.stat()
-                if (status.st_dev, status.st_ino) not in visited:
-                    visited.add((status.st_dev, status.st_ino))
-                    pending.extend(sorted(path.iterdir(), reverse=True))
-            elif path.suffix.lower() in suffixes:
-                if is_leftover(path.relative_to(root)):
-                    leftovers.append(path)
-                else:
-                    yield path
-        except OSError as error:
-            raise AudioError(f"{path}: cannot be listed ({error.strerror}); check its permissions") from error
+    leftovers: list[Place] = []
+    for path in _files_below(root):
+        if path.suffix.lower() in suffixes:
+            if is_leftover(path.relative_to(root)):
+                leftovers.append(path)
+            else:
+                yield path
     if leftovers:
         what = f"{len(leftovers)} hidden or system files are passed over, the first {leftovers[0].relative_to(root)}"
         warnings.warn(f"{root}: {what}", stacklevel=2)
+
+
+def _files_below(root: Place) -> Iterator[Place]:
+    visited: set[tuple[int, int]] = set()
+    path = root
+    try:
+        if not root.is_dir():
+            raise AudioError(f"{root}: is not a folder; name the folder that holds the recordings")
+        if isinstance(root, Address):
+            yield from sorted(root.files())
+            return
+        pending = [root]
+        while pending:
+            path = pending.pop()
+            if not path.is_dir():
+                yield path
+                continue
+            status = path.stat()
+            if (status.st_dev, status.st_ino) not in visited:
+                visited.add((status.st_dev, status.st_ino))
+                pending.extend(sorted(path.iterdir(), reverse=True))
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be listed ({error.strerror}); check its permissions") from error
 
 
 def _loudness(waveform: Tensor) -> float:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from wavediff.errors import AudioError
+from wavediff.places import Place
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 384_000  # Hz
 MAX_CHANNELS = 8
@@ -53,7 +54,7 @@ _FOREIGN = {
 class AudioInfo:
     """What an audio file holds: `frames` is samples per channel; `format` and `subtype` are libsndfile's names."""
 
-    path: Path
+    path: Place
     sample_rate: int
     channels: int
     frames: int
@@ -67,7 +68,7 @@ class AudioInfo:
 
 
 @contextlib.contextmanager
-def opened(path: Path, *, lenient: bool) -> Iterator[tuple[Any, AudioInfo]]:
+def opened(path: Place, *, lenient: bool) -> Iterator[tuple[Any, AudioInfo]]:
     """Open an audio file that has passed every check short of decoding.
 
     Yields:
@@ -79,14 +80,16 @@ def opened(path: Path, *, lenient: bool) -> Iterator[tuple[Any, AudioInfo]]:
     import soundfile
 
     try:
-        status = path.stat()  # before open, which would wait for the other end of a FIFO
-        if not stat.S_ISREG(status.st_mode):
+        # Before open, which would wait for the other end of a FIFO.
+        if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):
             raise AudioError(f"{path}: is a folder, pipe or device; name an audio file")
         with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
             kind = _recognise(file, path)
-            unset_size_at = _check_riff(file, path, status.st_size, lenient) if kind == "WAV" else None
+            unset_size_at = _check_riff(file, path, size, lenient) if kind == "WAV" else None
             if kind == "OGG":
-                _check_last_page(file, path, status.st_size, lenient)
+                _check_last_page(file, path, size, lenient)
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
         if path == Path("-"):
             raise AudioError(f"{path}: standard input is not read; write it to a file and name that") from error
@@ -94,21 +97,25 @@ def opened(path: Path, *, lenient: bool) -> Iterator[tuple[Any, AudioInfo]]:
         raise AudioError(f"{path}: cannot be read ({reason}); check its name and permissions") from error
 
     source: Any
-    if unset_size_at is None:
+    if unset_size_at is None and isinstance(path, Path):
         # As bytes, because soundfile cannot encode a name that is not valid in the locale.
         source = contextlib.nullcontext(os.fsencode(path) if os.name == "posix" else str(path))
     else:
-        source = _Unfinished(path, unset_size_at)
+        source = _Shown(path, unset_size_at)
     try:
         with source as name, soundfile.SoundFile(name) as sound:
             info = AudioInfo(path, sound.samplerate, sound.channels, sound.frames, sound.format, sound.subtype)
             _check_info(info)
             yield sound, info
-    except soundfile.LibsndfileError as error:
+    except (soundfile.LibsndfileError, AudioError) as error:
+        if failure := getattr(source, "failure", None):
+            raise AudioError(f"{path}: cannot be read ({failure.strerror or failure}); try it again") from failure
+        if isinstance(error, AudioError):
+            raise
         raise AudioError(f"{path}: cannot be decoded ({error.error_string}); restore it or {_CONVERT}") from error
 
 
-def _recognise(file: BinaryIO, path: Path) -> str:
+def _recognise(file: BinaryIO, path: Place) -> str:
     """The format, by the first bytes alone."""
     head = file.read(64)
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
@@ -149,7 +156,7 @@ def _describe(head: bytes) -> str:
     return "of an unknown format"
 
 
-def _check_riff(file: BinaryIO, path: Path, size: int, lenient: bool) -> int | None:
+def _check_riff(file: BinaryIO, path: Place, size: int, lenient: bool) -> int | None:
     """Compare what a WAV claims with the `size` of its file, in bytes.
 
     Returns:
@@ -221,23 +228,41 @@ def _is_unset(size: int) -> bool:
     return 0x7FFF_F000 <= size <= 0x8000_0100 or size >= 0xFFFF_F000
 
 
-class _Unfinished(io.FileIO):
-    """A WAV whose sizes were left at 0, shown with sizes that libsndfile reads to the end."""
+class _Shown(io.RawIOBase):
+    """A file as libsndfile is shown it: a WAV whose sizes were left at 0 with sizes that it reads to the end.
 
-    def __init__(self, path: Path, size_at: int) -> None:
-        super().__init__(path)
-        self._unset = [*range(4, 8), *range(size_at, size_at + 4)]
+    It cannot be told of a failure, so the first is remembered, and the file ends there.
+    """
+
+    def __init__(self, path: Place, unset_size_at: int | None) -> None:
+        self._file = path.open("rb")
+        self._unset = [] if unset_size_at is None else [*range(4, 8), *range(unset_size_at, unset_size_at + 4)]
+        self.failure: OSError | None = None
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
     def readinto(self, buffer: Any) -> int:
         start, view = self.tell(), memoryview(buffer).cast("B")
-        count = super().readinto(buffer) or 0
+        try:
+            count = self._file.readinto(view)
+        except OSError as error:
+            self.failure = self.failure or error
+            return 0
         for index in self._unset:
             if start <= index < start + count:
                 view[index - start] = 0xFF
         return count
 
 
-def _check_last_page(file: BinaryIO, path: Path, size: int, lenient: bool) -> None:
+def _check_last_page(file: BinaryIO, path: Place, size: int, lenient: bool) -> None:
     """An OGG stream ends with a whole page that is marked as the last."""
     file.seek(max(0, size - 2 * _MAX_PAGE_BYTES))
     tail = file.read()
@@ -246,7 +271,7 @@ def _check_last_page(file: BinaryIO, path: Path, size: int, lenient: bool) -> No
         _cut(path, "its last page is missing", lenient)
 
 
-def _cut(path: Path, what: str, lenient: bool) -> None:
+def _cut(path: Place, what: str, lenient: bool) -> None:
     if not lenient:
         raise AudioError(f"{path}: is cut, {what}; restore it, or pass lenient=True to keep the rest")
     warnings.warn(f"{path}: is cut, {what}; the rest is kept", stacklevel=3)

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavediff.arguments import Values, as_path, as_waveform, whole
+from wavediff.arguments import Values, as_place, as_waveform, whole
 from wavediff.audio.containers import EXTENSIONS, MAX_CHANNELS
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.errors import AudioError
 from wavediff.files import atomic_write
+from wavediff.places import Place
 
 BLOCK_FRAMES = 65_536
 MAX_OGG_SAMPLE_RATE = 200_000  # Hz; libsndfile crashes on writing Vorbis beyond
@@ -53,7 +54,7 @@ def write_audio(
     What `read_audio` gave of a mono PCM file of up to 24 bits is written back bit for bit in the same subtype.
 
     Args:
-        path: The file to write; missing folders are made.
+        path: The file to write; missing folders are made. Or an address in object storage, "s3://bucket/speech.wav".
         waveform: (N,) or (channels, N), a tensor, array or list of floats, full scale ±1.
         sample_rate: 4,000 to 384,000 Hz.
         subtype: One of `SUBTYPES` of the format; OGG is always VORBIS.
@@ -68,7 +69,7 @@ def write_audio(
         OutputError: The file exists or cannot be written.
     """
     # Before the writer opens its file, or a folder would be made for nothing.
-    samples = _checked(waveform, as_path(path, "path", AudioError), 0)
+    samples = _checked(waveform, as_place(path, "path", AudioError), 0)
     channels = len(samples) if samples.ndim == 2 else 1
     options: dict[str, Any] = {"subtype": subtype, "loop": loop, "tags": tags, "overwrite": overwrite}
     with AudioWriter(path, sample_rate, channels=channels, **options) as writer:
@@ -105,7 +106,7 @@ class AudioWriter:
         tags: Mapping[str, str] | None = None,
         overwrite: bool = False,
     ) -> None:
-        self.path, self.overwrite = as_path(path, "path", AudioError), overwrite
+        self.path, self.overwrite = as_place(path, "path", AudioError), overwrite
         self.channels = whole(channels, "channels", 1, MAX_CHANNELS, AudioError)
         self.sample_rate = check_sample_rate(sample_rate)
         self.format, self.subtype = _format(self.path, self.sample_rate, subtype)
@@ -208,7 +209,7 @@ class _Checked(io.FileIO):
         self.check()
 
 
-def _format(path: Path, sample_rate: int, subtype: str) -> tuple[str, str]:
+def _format(path: Place, sample_rate: int, subtype: str) -> tuple[str, str]:
     """Format and subtype of libsndfile for a file of that name."""
     format_ = next((name for name, suffixes in EXTENSIONS.items() if path.suffix.lower() in suffixes), None)
     if format_ is None:
@@ -222,7 +223,7 @@ def _format(path: Path, sample_rate: int, subtype: str) -> tuple[str, str]:
     return format_, subtype
 
 
-def _checked(waveform: Values, path: Path, written: int) -> Tensor:
+def _checked(waveform: Values, path: Place, written: int) -> Tensor:
     """(n,) or (channels, n), of which `written` samples came before."""
     name = f"{path}: waveform"
     samples = as_waveform(waveform, name, shape="(N,) or (channels, N)", finite=False).detach().cpu()
@@ -236,7 +237,7 @@ def _checked(waveform: Values, path: Path, written: int) -> Tensor:
     return samples
 
 
-def _samples_of(waveform: Values, path: Path, written: int) -> np.ndarray:
+def _samples_of(waveform: Values, path: Place, written: int) -> np.ndarray:
     """(n, channels), float64 where that loses nothing, float32 otherwise; `written` samples came before."""
     samples = _checked(waveform, path, written)
     dtype = torch.float64 if samples.dtype == torch.float64 else torch.float32

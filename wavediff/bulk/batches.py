@@ -1,6 +1,5 @@
 """Files of like length, decoded together."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,9 +47,7 @@ def measure(job: Job, spec: MelSpec, *, lenient: bool = False) -> float:
     """
     if job.is_mel:
         return read_mel_info(job.source).frames * spec.hop_length / spec.sample_rate
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they come again when the file is read
-        return read_info(job.source, lenient=lenient).seconds
+    return read_info(job.source, lenient=lenient).seconds
 
 
 def make_batches(items: Sequence[Item], max_seconds: float, max_items: int) -> list[Batch]:

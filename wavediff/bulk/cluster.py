@@ -4,7 +4,8 @@ These are plain actors and not Ray Data. A run has few, long tasks whose size is
 before), their results are files, and Ray Data would cut its own blocks and retry a whole block that has written half of
 its files. Here the queue is a list in the first process, so a batch lost with its worker goes back to its head.
 
-The inputs, the outputs and the model file lie in folders that all nodes see under one path.
+The model file lies in a folder that all nodes see under one path; the inputs and outputs do too, or they lie in object
+storage.
 """
 
 import os
@@ -67,10 +68,10 @@ class Worker:
     Args:
         blueprint: of the decoder.
         device: of this node.
-        folder: working directory of the first process, which relative paths are from.
+        folder: working directory of the first process, which relative paths are from; None where there are none.
     """
 
-    def __init__(self, blueprint: Blueprint, device: str, folder: str) -> None:
+    def __init__(self, blueprint: Blueprint, device: str, folder: str | None) -> None:
         self.blueprint, self.device, self.folder = blueprint, device, folder
         self.decoder: Any = None
 
@@ -81,7 +82,8 @@ class Worker:
             OutputError: this node does not see the folders of the first.
         """
         try:
-            os.chdir(self.folder)
+            if self.folder is not None:
+                os.chdir(self.folder)
         except OSError as error:
             cure = "start wavediff in a folder that all nodes share"
             raise OutputError(f"{self.folder}: is not on the node {platform.node()}; {cure}") from error
@@ -115,9 +117,13 @@ def vocode_on_cluster(blueprint: Blueprint, batches: Sequence[Batch], devices: S
     actor = ray.remote(Worker).options(**needs)
     queue, losses = [(batch, 0) for batch in batches], 0
     busy: dict[Any, tuple[Any, tuple[Batch, int] | None]] = {}
+    items = [item for batch in batches for item in batch]
+    absolute = all(item.job.source.is_absolute() and item.job.target.is_absolute() for item in items)
+    model = blueprint.checkpoint
+    folder = None if absolute and (model is None or model.is_absolute()) else str(Path.cwd())
 
     def hire() -> None:
-        worker = actor.remote(blueprint, devices[0], str(Path.cwd()))
+        worker = actor.remote(blueprint, devices[0], folder)
         busy[worker.ready.remote()] = worker, None
 
     for _ in range(min(len(devices), len(queue))):

@@ -1,16 +1,21 @@
 """Which input becomes which output, settled before any work."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
-from wavediff.audio import iter_audio_files
+from wavediff.audio import iter_files
 from wavediff.data.manifest import read_manifest
-from wavediff.errors import OutputError
-from wavediff.files import check_output, is_leftover, sweep_temporaries
+from wavediff.errors import DataError, OutputError, WavediffError
+from wavediff.files import check_output, sweep_temporaries
+from wavediff.places import Address, Place, there
+
+Answer = TypeVar("Answer")
 
 MEL_SUFFIXES = (".npy", ".safetensors")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+INPUT_SUFFIXES = (*MEL_SUFFIXES, *AUDIO_SUFFIXES, ".oga")
 OTHER_AUDIO_SUFFIXES = (".mp3", ".m4a", ".aac", ".opus", ".aif", ".aiff", ".wma")
 
 
@@ -18,8 +23,8 @@ OTHER_AUDIO_SUFFIXES = (".mp3", ".m4a", ".aac", ".opus", ".aif", ".aiff", ".wma"
 class Job:
     """One file to be made of another."""
 
-    source: Path
-    target: Path
+    source: Place
+    target: Place
 
     @property
     def is_mel(self) -> bool:
@@ -28,32 +33,34 @@ class Job:
 
 
 def plan_jobs(
-    inputs: Iterable[Path], output: Path, *, overwrite: bool = False, resume: bool = False, keep_folders: bool = False
+    inputs: Iterable[Place], output: Place, *, overwrite: bool = False, resume: bool = False, keep_folders: bool = False
 ) -> list[Job]:
     """The jobs of a run.
 
     Args:
-        inputs: recordings, mels, folders of them, manifests (.jsonl).
-        output: a file for a single input, or a folder.
+        inputs: recordings, mels, folders of them, here or in object storage; patterns of addresses there; manifests
+            (.jsonl).
+        output: a file for a single input, or a folder, here or in object storage.
         overwrite: replace existing outputs.
         resume: existing outputs are no fault; they are done.
         keep_folders: mirror the tree below each input folder; otherwise all outputs lie in one folder.
 
     Raises:
-        AudioError, DataError: a folder cannot be listed, a manifest not be read.
+        AudioError, DataError: a folder cannot be listed, a manifest not be read, an address is that of nothing.
         OutputError: nothing to do, two inputs would become one file, or an output exists.
     """
     sources = [pair for path in inputs for pair in _sources(path, output)]
-    is_file = output.suffix.lower() in AUDIO_SUFFIXES and not output.is_dir()
+    is_folder = not output.suffix or _asked(output, output.is_dir, OutputError)
+    is_file = output.suffix.lower() in AUDIO_SUFFIXES and not is_folder
     if output == Path("-"):
         raise OutputError(f"{output}: speech is not written to standard output; name a .wav, .flac or .ogg file")
     if not sources:
         raise OutputError(f"{', '.join(map(str, inputs))}: no audio or mel file there; check the folder")
-    if output.suffix.lower() in OTHER_AUDIO_SUFFIXES and not output.is_dir():
+    if output.suffix.lower() in OTHER_AUDIO_SUFFIXES and not is_folder:
         raise OutputError(f"{output}: {output.suffix} is not written; choose {', '.join(AUDIO_SUFFIXES)} or a folder")
     if is_file and len(sources) > 1:
         raise OutputError(f"{output}: is one file for {len(sources)} inputs; name a folder")
-    taken: dict[Path, Path] = {}
+    taken: dict[Place, Place] = {}
     for source, below in sources:
         folder = output / below if keep_folders else output
         target = output if is_file else folder / f"{source.stem}.wav"
@@ -62,14 +69,16 @@ def plan_jobs(
             raise OutputError(f"{source} and {taken[target]}: would both become {target}; {cure}")
         taken[target] = source
         check_output(target, overwrite=True)
-    existing = [] if overwrite else [target for target in taken if target.exists()]
+    done = set() if overwrite else _asked(output, lambda: there(taken), OutputError)
+    existing = [target for target in taken if target in done]
     if existing and not resume:
         more = f", and {len(existing) - 1} more outputs" if len(existing) > 1 else ""
         raise OutputError(
             f"{existing[0]}: already exists{more}; pass --resume to go on where a run stopped, or --overwrite"
         )
     for target in existing:
-        if taken[target].exists() and target.samefile(taken[target]):
+        source = taken[target]
+        if source == target or (isinstance(target, Path) and Path(source).exists() and target.samefile(source)):
             raise OutputError(f"{target}: is an input and would be its own output; choose another folder")
     return [Job(source, target) for target, source in taken.items()]
 
@@ -78,23 +87,24 @@ def sweep(jobs: Iterable[Job]) -> None:
     """Remove the halves of these outputs that a killed run has left."""
     targets: dict[Path, list[Path]] = {}
     for job in jobs:
-        targets.setdefault(job.target.parent, []).append(job.target)
+        if isinstance(job.target, Path):  # object storage has no halves
+            targets.setdefault(job.target.parent, []).append(job.target)
     for folder, of in targets.items():
         sweep_temporaries(folder, of)
 
 
-def _sources(path: Path, output: Path) -> Iterator[tuple[Path, Path]]:
+def _sources(path: Place, output: Place) -> Iterator[tuple[Place, PurePath]]:
     """The files that an input stands for, each with its folder below the input."""
-    if path.is_dir():
-        mels = (
-            found
-            for found in path.rglob("*")
-            if found.suffix.lower() in MEL_SUFFIXES and not is_leftover(found.relative_to(path)) and found.is_file()
-        )
+    if _asked(path, path.is_dir, DataError):
         own = output.absolute() if path.absolute() in output.absolute().parents else None
-        for found in sorted([*iter_audio_files(path), *mels]):
+        for found in sorted(iter_files(path, INPUT_SUFFIXES)):
             if own is None or own not in found.absolute().parents:  # what an earlier run has made is no input
                 yield found, found.parent.relative_to(path)
+    elif isinstance(path, Address) and path.is_pattern:
+        yield from ((found, Path()) for found in _asked(path, lambda: sorted(path.matches()), DataError))
+    elif isinstance(path, Address) and path.suffix.lower() not in INPUT_SUFFIXES:
+        what = "a manifest is read from a folder of this machine" if path.suffix == ".jsonl" else "nothing is there"
+        raise DataError(f"{path}: {what}; name a folder, a pattern, or a file ({', '.join(INPUT_SUFFIXES)})")
     elif path.suffix.lower() == ".jsonl":
         folder = path.parent.absolute()
         for utterance in read_manifest(path):
@@ -102,3 +112,11 @@ def _sources(path: Path, output: Path) -> Iterator[tuple[Path, Path]]:
             yield utterance.path, utterance.path.parent.relative_to(folder) if within else Path()
     else:
         yield path, Path()
+
+
+def _asked(path: Place, question: Callable[[], Answer], error: type[WavediffError]) -> Answer:
+    try:
+        return question()
+    except OSError as reason:
+        cure = "check the address, the keys and the bucket's policy, or the folder's permissions"
+        raise error(f"{path}: cannot be listed ({reason.strerror or reason}); {cure}") from reason

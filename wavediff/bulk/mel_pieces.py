@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,11 +10,12 @@ from torch import Tensor
 from wavediff.audio import read_audio, resample
 from wavediff.mel import MelSpec, MelTransform, in_dialect_pieces, read_mel_pieces
 from wavediff.mel.identify import check_unnamed
+from wavediff.places import Place
 
 FRAMES = 2048  # of a piece: half a minute, enough to tell whether it can be of its dialect
 
 
-def mel_file_pieces(path: Path, given: MelSpec | None, wanted: MelSpec) -> Iterator[Tensor]:
+def mel_file_pieces(path: Place, given: MelSpec | None, wanted: MelSpec) -> Iterator[Tensor]:
     """A mel's file as pieces (n_mels, n) in the dialect `wanted`, each checked; memory does not grow with its length.
 
     Args:
@@ -35,7 +35,7 @@ def mel_file_pieces(path: Path, given: MelSpec | None, wanted: MelSpec) -> Itera
         yield piece[0]
 
 
-def recording_pieces(path: Path, spec: MelSpec, device: torch.device, *, lenient: bool = False) -> Iterator[Tensor]:
+def recording_pieces(path: Place, spec: MelSpec, device: torch.device, *, lenient: bool = False) -> Iterator[Tensor]:
     """A recording's mel as pieces (n_mels, n). The recording itself is read whole, which `read_audio` limits.
 
     Raises:

@@ -18,6 +18,7 @@ from wavediff.bulk.batches import Batch, Item
 from wavediff.bulk.jobs import Job
 from wavediff.errors import DataError, WavediffError
 from wavediff.mel import MelSpec, read_mel
+from wavediff.places import is_remote
 
 WORKER_TIMEOUT = 600
 """Seconds without a batch after which the reading processes are taken to hang."""
@@ -103,12 +104,14 @@ def read_batches(
     Raises:
         DataError: a process died or hangs.
     """
+    remote = any(is_remote(item.job.source) for batch in batches for item in batch)
     loader: DataLoader[list[Loaded | Fault]] = DataLoader(
         BatchDataset(batches, lenient),
         batch_size=None,
         num_workers=workers,
         collate_fn=_unchanged,
         worker_init_fn=end_with_parent,
+        multiprocessing_context="spawn" if workers and remote else None,  # connections to storage outlive no fork
         timeout=WORKER_TIMEOUT if workers else 0,
         generator=torch.Generator(),  # or it would draw from the global one
     )

@@ -1,6 +1,8 @@
 """What a run has to do, found out before it begins."""
 
+import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from wavediff.bulk.batches import Batch, Item, measure, remaining
@@ -8,6 +10,10 @@ from wavediff.bulk.jobs import Job, sweep
 from wavediff.bulk.reading import Fault
 from wavediff.errors import WavediffError
 from wavediff.mel import MelSpec
+from wavediff.places import there
+
+HEADERS = 16
+"""Files whose headers are read at the same time."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +53,22 @@ def find_work(
     """
     if resume:
         sweep(jobs)
-    items, faults, done = [], [], []
-    for job in jobs:
-        is_done = resume and job.target.exists()
-        if is_done:
-            done.append(job)
+    present = there(job.target for job in jobs) if resume else set()
+    items, faults = [], []
+
+    def measured(job: Job) -> float | str:
         try:
-            items.append(Item(job, measure(job, spec, lenient=lenient), is_done))
+            return measure(job, spec, lenient=lenient)
         except WavediffError as error:
-            if not is_done:
-                faults.append(Fault(job, str(error)))
+            return str(error)
+
+    # At the same time, because storage answers each but after a while.
+    with warnings.catch_warnings(), ThreadPoolExecutor(HEADERS) as threads:
+        warnings.simplefilter("ignore")  # they come again when the file is read
+        for job, found in zip(jobs, threads.map(measured, jobs), strict=True):
+            if isinstance(found, float):
+                items.append(Item(job, found, job.target in present))
+            elif job.target not in present:
+                faults.append(Fault(job, found))
+    done = [job for job in jobs if job.target in present]
     return Work(remaining(items, max_seconds, max_items, processes), faults, done)

@@ -22,6 +22,7 @@ EXTRAS = {  # what each is imported as
     "hub": ("huggingface_hub",),
     "ray": ("ray",),
     "shards": ("litdata",),
+    "s3": ("obstore",),
     "eval": ("pesq", "pystoi", "distillmos", "speechmos", "onnxruntime", "visqol"),
 }
 

@@ -1,11 +1,14 @@
 """How a command reads its options: help with an example, and a mistake answered by one line with its cure."""
 
 import argparse
+import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from wavediff.errors import did_you_mean
+from wavediff.places import Place, place
 
 _KINDS = {"int": "a whole number", "float": "a number"}
 
@@ -20,7 +23,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: object, example: str | None = None, **options: object) -> None:
         options.setdefault("formatter_class", _Formatter)
         super().__init__(*args, **options)  # type: ignore[arg-type]
-        self.register("type", Path, _path)
+        for kind in (Path, place):
+            self.register("type", kind, functools.partial(_named, kind))
         self.example = example
         if example is not None:
             self.epilog = f"example:\n  {example}"
@@ -49,11 +53,11 @@ class Parser(argparse.ArgumentParser):
         return f"{message.removeprefix('argument ')}; {see}"
 
 
-def _path(text: str) -> Path:
+def _named(kind: Callable[[str], Place], text: str) -> Place:
     """Takes no empty name: a variable of the shell that is not set would be the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("is empty; name a file or a folder")
-    return Path(text)
+    return kind(text)
 
 
 class _Formatter(argparse.HelpFormatter):

@@ -1,7 +1,7 @@
 """Scan a corpus and write its manifests: train.jsonl, valid.jsonl, test.jsonl, and skipped.jsonl for the files that
 cannot be used. With --pack, also each split decoded into one file (train.safetensors, ...) that trains faster; with
 --shards, into many files in a folder or in object storage, for corpora that are too large for one. With --mels, each
-recording with the mel that a vocoder is to be trained on instead of the recording's own.
+recording with the mel that a vocoder is to be trained on instead of the recording's own; shards hold those mels too.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from wavediff.cli.tables import counted
 from wavediff.data.corpora import CORPORA
 from wavediff.data.manifest import Skipped, Utterance, write_manifest, write_skipped
 from wavediff.data.packed import write_packed
-from wavediff.data.paired import pair
+from wavediff.data.paired import pair, stated_spec
 from wavediff.data.scan import SPLITS, check_skipped, scan
 from wavediff.data.shards import write_shards
 from wavediff.errors import DataError
@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> None:
     decoded = "--pack" if args.pack else "--shards" if args.shards else None
     if args.sample_rate is not None and decoded is None:
         raise DataError("--sample-rate is the rate of packed files; pass --pack or --shards too, or leave it out")
-    if args.mels is not None and decoded is not None:
-        raise DataError(f"{decoded}: a packed corpus holds no mels; leave out {decoded}, or --mels")
+    if args.mels is not None and args.pack:
+        raise DataError("--pack: a packed corpus holds no mels; write --shards, or leave out --pack or --mels")
     if args.processes < 1 or (args.processes > 1 and not args.shards):
         raise DataError(f"--processes: {args.processes} processes write shards; give 1 or more, and --shards too")
     if args.mel_spec is not None and args.mels is None:
@@ -83,27 +83,29 @@ def run(args: argparse.Namespace) -> None:
     skipped_path = args.output / "skipped.jsonl"
     scanned = track(clips, "prepare", "clips scanned", quiet=args.quiet)
     splits, skipped = scan(scanned, skipped_path=skipped_path, overwrite=args.overwrite)
+    unpaired: list[Skipped] = []
+    if args.mels is not None:
+        splits, unpaired = pair(splits, args.root, args.mels, mel_spec)
+        if mel_spec is None and args.shards:
+            mel_spec = stated_spec(utterance.mel for utterances in splits.values() for utterance in utterances)
     if decoded is not None:
-        sample_rate = _only_rate(splits) if args.sample_rate is None else args.sample_rate
+        sample_rate = args.sample_rate
+        if sample_rate is None:
+            sample_rate = _only_rate(splits) if mel_spec is None else mel_spec.sample_rate
         for split, utterances in splits.items():
             if not utterances:
                 continue
             if args.shards:
                 path = f"{args.shards.rstrip('/')}/{split}"
-                splits[split], broken = write_shards(
-                    path, utterances, sample_rate, processes=args.processes, overwrite=args.overwrite
-                )
+                more = {"processes": args.processes, "overwrite": args.overwrite}
+                splits[split], broken = write_shards(path, utterances, sample_rate, mel_spec=mel_spec, **more)
             else:
                 packing = track(utterances, "prepare", f"{split} clips packed", quiet=args.quiet)
                 packed = args.output / f"{split}.safetensors"
                 splits[split], broken = write_packed(packed, packing, sample_rate, overwrite=args.overwrite)
             skipped += broken
-        write_skipped(skipped_path, skipped, overwrite=True)
-        check_skipped(skipped, len(clips))
-    unpaired: list[Skipped] = []
-    if args.mels is not None:
-        splits, unpaired = pair(splits, args.root, args.mels, mel_spec)
-        write_skipped(skipped_path, skipped + unpaired, overwrite=True)
+    write_skipped(skipped_path, skipped + unpaired, overwrite=True)
+    check_skipped(skipped, len(clips))
     for split, utterances in splits.items():
         write_manifest(args.output / f"{split}.jsonl", utterances, overwrite=args.overwrite)
     _report(args, splits, len(skipped), len(unpaired))

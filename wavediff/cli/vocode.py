@@ -1,4 +1,7 @@
-"""Turn recordings (copy synthesis) or mel spectrograms (.npy, .safetensors) into speech: one, or thousands."""
+"""Turn recordings (copy synthesis) or mel spectrograms (.npy, .safetensors) into speech: one, or thousands.
+
+Inputs and output lie in folders or in object storage (s3://bucket/folder, endpoint and keys as the environment says).
+"""
 
 import argparse
 import contextlib
@@ -6,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wavediff.cli.options import (
@@ -20,6 +22,7 @@ from wavediff.cli.options import (
     sampling_options,
 )
 from wavediff.errors import ConfigError
+from wavediff.places import place
 
 if TYPE_CHECKING:
     from wavediff.bulk import Batch, Job, Outcome, Settings, Work
@@ -33,9 +36,10 @@ FEW_BATCHES = 8  # not worth starting processes for
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
-    inputs_help = "audio, mels, folders, or manifests (.jsonl)"
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=inputs_help)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="a .wav, .flac or .ogg file, or a folder")
+    inputs_help = "audio, mels, folders, here or in object storage (s3://bucket/mels, s3://bucket/*.npy); manifests"
+    output_help = "a .wav, .flac or .ogg file, or a folder, here or in object storage"
+    parser.add_argument("inputs", nargs="+", type=place, metavar="INPUT", help=inputs_help)
+    parser.add_argument("-o", "--output", type=place, required=True, help=output_help)
     add_checkpoint(parser)
     add_sampling_options(parser)
     add_seed(parser, "decides the noise of each file")

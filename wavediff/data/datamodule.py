@@ -14,10 +14,9 @@ from wavediff.data.augment import Augment
 from wavediff.data.dataset import SegmentDataset
 from wavediff.data.decoded import DecodedCorpus
 from wavediff.data.manifest import Utterance, read_manifest
-from wavediff.data.packed import PackedAudio
-from wavediff.data.paired import PairedMels, mels_of
+from wavediff.data.paired import DecodedMels, Mels, PairedMels, mels_of
 from wavediff.data.resuming import settle
-from wavediff.data.shards import ShardedAudio, is_remote
+from wavediff.data.shards import open_decoded
 from wavediff.data.shuffling import ResumableBatchSampler, derive_seed
 from wavediff.errors import ConfigError, DataError
 from wavediff.mel import MelSpec
@@ -28,7 +27,7 @@ WORKER_TIMEOUT = 120
 
 class AudioDataModule(LightningDataModule):
     """Batches of segments: dicts of waveform (B, segment_length), length (B,), seed (B,), index (B,), label (B,), and
-    mel (B, n_mels, frames) where the manifests name mels.
+    mel (B, n_mels, frames) where the manifests name mels or the shards hold them.
 
     The trainer must be made with `use_distributed_sampler=False`: the batches are shared out among devices here.
     A run resumed from a checkpoint, in the middle of an epoch too, sees the batches that an uninterrupted run
@@ -124,15 +123,24 @@ class AudioDataModule(LightningDataModule):
             valid, self.sample_rate, self.valid_segment_length, self.seed, random=False, mels=valid_mels, **common
         )
 
-    def _mels(self, *sources: Sequence[Utterance] | DecodedCorpus) -> list[PairedMels | None]:
+    def _mels(self, *sources: Sequence[Utterance] | DecodedCorpus) -> list[Mels | None]:
         lists = [source for source in sources if not isinstance(source, DecodedCorpus)]
-        if not mels_of(lists):
+        held = [source.mel_spec is not None for source in sources if isinstance(source, DecodedCorpus)]
+        if not mels_of(lists) and not any(held):
             return [None for _ in sources]
         if self.mel_spec is None:
             raise ConfigError(f"{self.train_manifest}: names mels, the model takes none; prepare it without --mels")
-        if len(lists) < len(sources):
-            raise ConfigError("a packed corpus holds no mels, the other manifest names some; give two .jsonl manifests")
-        return [PairedMels(source, self.mel_spec) for source in lists]
+        if not all(held) or (lists and not mels_of(lists)):
+            raise ConfigError(
+                "of the corpora to train and to validate on one has mels and the other none (a packed corpus holds no "
+                "mels); prepare both with --mels, as manifests or as shards"
+            )
+        return [
+            DecodedMels(source, self.mel_spec)
+            if isinstance(source, DecodedCorpus)
+            else PairedMels(source, self.mel_spec)
+            for source in sources
+        ]
 
     def train_dataloader(self) -> "ResumableLoader":
         """Starts at the batch the trainer is due.
@@ -243,9 +251,10 @@ def balanced(labels: Sequence[int], exponent: float) -> list[int]:
 
 def _open(source: str | list[str]) -> list[Utterance] | DecodedCorpus:
     paths = [source] if isinstance(source, str) else source
-    decoded = [path for path in paths if Path(path).suffix == ".safetensors" or is_remote(path) or Path(path).is_dir()]
-    if decoded and len(paths) > 1:
-        raise ConfigError(f"{decoded[0]}: is a packed corpus, which is trained on alone; give manifests (.jsonl)")
-    if decoded:
-        return PackedAudio(decoded[0]) if decoded[0].endswith(".safetensors") else ShardedAudio(decoded[0])
+    for path in paths:
+        if (corpus := open_decoded(path)) is not None:
+            if len(paths) == 1:
+                return corpus
+            what = "is packed or in shards, and such a corpus is trained on alone"
+            raise ConfigError(f"{path}: {what}; give manifests (.jsonl), or prepare the corpora as one")
     return [utterance for path in paths for utterance in read_manifest(path)]

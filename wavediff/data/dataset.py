@@ -18,7 +18,7 @@ from wavediff.audio import read_audio, resample
 from wavediff.data.augment import Augment, Variation
 from wavediff.data.decoded import DecodedCorpus
 from wavediff.data.manifest import Utterance, class_of
-from wavediff.data.paired import PairedMels
+from wavediff.data.paired import Mels
 from wavediff.data.scan import MAX_SKIPPED_SHARE
 from wavediff.data.shuffling import derive_seed
 from wavediff.errors import AudioError, ConfigError, DataError, MelError
@@ -78,14 +78,14 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         augment: Augment = Augment(),  # noqa: B008  frozen
         labels: Sequence[str] = (),
         start_share: float = 0.0,
-        mels: PairedMels | None = None,
+        mels: Mels | None = None,
         level: float | None = None,
     ) -> None:
         if len(source) == 0:
             raise DataError("the data set holds no utterance; prepare the corpus again")
         if isinstance(source, DecodedCorpus) and source.sample_rate != sample_rate:
             raise DataError(
-                f"{source.path}: is packed at {source.sample_rate} Hz, {sample_rate} Hz are needed; "
+                f"{source.path}: holds {source.sample_rate} Hz, {sample_rate} Hz are needed; "
                 f"prepare it again with --sample-rate {sample_rate}"
             )
         if mels is not None:
@@ -231,15 +231,13 @@ def _label_indices(source: Sequence[Utterance] | DecodedCorpus, labels: Sequence
     return [index_of[label] for label in names if label is not None]
 
 
-def _check_paired(
-    mels: PairedMels, sample_rate: int, segment_length: int, augment: Augment, level: float | None
-) -> None:
+def _check_paired(mels: Mels, sample_rate: int, segment_length: int, augment: Augment, level: float | None) -> None:
     spec = mels.spec
     if level is not None:
         raise ConfigError(f"data.level is {level}, but the manifest names mels, which would not change; leave it out")
     if augment.share:
         raise ConfigError(
-            f"data.augment.share is {augment.share}, but the manifest names mels ({mels.paths[0]}), which would not "
+            f"data.augment.share is {augment.share}, but the manifest names mels ({mels.example}), which would not "
             "change with the audio; set it to 0"
         )
     if spec.sample_rate != sample_rate or segment_length % spec.hop_length:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from wavediff.errors import DataError
 from wavediff.files import atomic_write
+from wavediff.places import is_remote
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,4 +139,6 @@ def _parse(line: str, folder: Path, where: str) -> Utterance:
     for key in _KEYS - {"seconds", "sample_rate"}:
         if not isinstance(row.get(key, ""), str):
             raise DataError(f"{where}: {key} is {row[key]!r}, must be a string")
+        if key in _PATHS and is_remote(row.get(key, "")):
+            raise DataError(f"{where}: {key} is the address {row[key]!r}; a manifest names files of this machine")
     return Utterance(**(row | {key: folder / row[key] for key in row.keys() & _PATHS}))

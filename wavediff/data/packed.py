@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wavediff.audio import read_audio
-from wavediff.data.decoded import SCALE, DecodedCorpus, quantised
+from wavediff.data.decoded import SCALE, DecodedCorpus, check_labels, quantised
 from wavediff.data.manifest import Skipped, Utterance
 from wavediff.errors import AudioError, DataError
 from wavediff.files import atomic_write
@@ -105,12 +105,7 @@ class PackedAudio(DecodedCorpus):
             raise DataError(f"{self.path}: its tensors are not those of a packed corpus; pack it again")
         if bounds[0] != 0 or (bounds.diff() <= 0).any() or bounds[-1] > shape[0]:
             raise DataError(f"{self.path}: its offsets do not fit its samples; pack it again")
-        if self.labels is not None and not (
-            isinstance(self.labels, list)
-            and len(self.labels) == len(self)
-            and all(isinstance(label, str) for label in self.labels)
-        ):
-            raise DataError(f"{self.path}: its labels are not one name an utterance; pack it again")
+        check_labels(self.labels, self)
         self._samples: Any = None
 
     def __len__(self) -> int:

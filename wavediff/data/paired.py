@@ -3,13 +3,16 @@ faults, too.
 """
 
 import dataclasses
+import functools
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from wavediff.data.decoded import DecodedCorpus
 from wavediff.data.manifest import Skipped, Utterance
 from wavediff.errors import DataError, MelError
 from wavediff.files import is_leftover
@@ -21,7 +24,58 @@ that is another clip, or another hop; less is how frameworks frame and round."""
 _SUFFIXES = (".npy", ".safetensors")
 
 
-class PairedMels:
+class Mels(ABC):
+    """Mels of the utterances of a corpus, of which any part can be read.
+
+    Attributes:
+        spec: dialect of all of them.
+        frames: how many of each can be used.
+        example: where the first lies, for messages.
+    """
+
+    spec: MelSpec
+    frames: Sequence[int]
+    example: Path | str
+
+    @functools.cached_property
+    def silence(self) -> Tensor:
+        """A frame of silence, (n_mels, 1)."""
+        silence = torch.zeros(1, self.spec.min_samples + 2 * self.spec.n_fft)
+        return MelTransform(self.spec)(silence)[0, :, :1]
+
+    def read(self, index: int, start: int, frames: int) -> Tensor:
+        """Frames `start` to `start + frames` of one mel, (n_mels, frames) in float32, silence where it ends.
+
+        Raises:
+            AudioError, MelError: it cannot be read, or holds values that are not of the dialect.
+        """
+        mel = self._part(index, start, min(start + frames, self.frames[index]))
+        return torch.cat([mel, self.silence.expand(-1, frames - mel.shape[-1])], dim=-1)
+
+    @abstractmethod
+    def _part(self, index: int, start: int, stop: int) -> Tensor:
+        """Frames `start` to `stop` of one mel."""
+
+
+class DecodedMels(Mels):
+    """The mels that a decoded corpus holds beside its samples.
+
+    Raises:
+        DataError: they are of another dialect than `spec`.
+    """
+
+    def __init__(self, corpus: DecodedCorpus, spec: MelSpec) -> None:
+        if corpus.mel_spec is not None and corpus.mel_spec != spec:
+            what = f"its mels are {corpus.mel_spec.describe()}, needed is {spec.describe()}"
+            raise DataError(f"{corpus.path}: {what}; compute them in that, and prepare again")
+        self.corpus, self.spec, self.example = corpus, spec, corpus.path
+        self.frames = [corpus.frames(index) // spec.hop_length for index in range(len(corpus))]
+
+    def _part(self, index: int, start: int, stop: int) -> Tensor:
+        return self.corpus.read_mel(index, start, stop - start)
+
+
+class PairedMels(Mels):
     """The mels that the rows of a manifest name.
 
     Args:
@@ -36,27 +90,24 @@ class PairedMels:
     def __init__(self, utterances: Sequence[Utterance], spec: MelSpec) -> None:
         self.spec = spec
         self.paths = [_path_of(utterance) for utterance in utterances]
-        silence = torch.zeros(1, spec.min_samples + 2 * spec.n_fft)
-        self.silence = MelTransform(spec)(silence)[0, :, :1]  # (n_mels, 1)
+        self.example = self.paths[0]
         try:
             self.frames = [check_length(utterance, spec) for utterance in utterances]
-            self.read(0, 0, 1)
+            self._part(0, 0, 1)
         except MelError as error:
             raise DataError(str(error)) from error
 
-    def read(self, index: int, start: int, frames: int) -> Tensor:
-        """Frames `start` to `start + frames` of one mel, (n_mels, frames) in float32, silence where it ends.
+    def whole(self, index: int) -> Tensor:
+        """What can be used of one mel, (n_mels, frames) in float32; errors as of `read`."""
+        return self._part(index, 0, self.frames[index])
 
-        Raises:
-            MelError: the file is missing, damaged, shorter than it was, or holds values that are not of the dialect.
-        """
+    def _part(self, index: int, start: int, stop: int) -> Tensor:
         path = self.paths[index]
         mel = check_mel(read_mel(path)[0], self.spec, source=str(path), warn=False)[0]
-        held, needed = mel.shape[-1], min(start + frames, self.frames[index])
-        if held < needed:
-            raise MelError(f"{path}: has become shorter, {held} frames where {needed} are needed; prepare again")
-        mel = mel[:, start:needed]
-        return torch.cat([mel, self.silence.expand(-1, frames - mel.shape[-1])], dim=-1)
+        if mel.shape[-1] < stop:
+            held = mel.shape[-1]
+            raise MelError(f"{path}: has become shorter, {held} frames where {stop} are needed; prepare again")
+        return mel[:, start:stop]
 
 
 def check_length(utterance: Utterance, spec: MelSpec) -> int:
@@ -108,7 +159,7 @@ def pair(
             recording; the first is named, the others are counted.
     """
     found = _mels_below(Path(mels))
-    spec = spec or _stated_spec(found)
+    spec = spec or stated_spec(found.values())
     paired: dict[str, list[Utterance]] = {split: [] for split in splits}
     skipped: list[Skipped] = []
     faults: list[str] = []
@@ -158,8 +209,15 @@ def _path_of(utterance: Utterance) -> Path:
     return utterance.mel
 
 
-def _stated_spec(found: Mapping[Path, Path]) -> MelSpec:
-    first = next(iter(found.values()))
+def stated_spec(mels: Iterable[Path | None]) -> MelSpec:
+    """The dialect that the first of some mel files says.
+
+    Raises:
+        DataError: there is none, it cannot be read, or it says none.
+    """
+    first = next((path for path in mels if path is not None), None)
+    if first is None:
+        raise DataError("no utterance names a mel; prepare the corpus with --mels")
     try:
         spec = read_mel_info(first).spec
     except MelError as error:

@@ -38,9 +38,10 @@ def settle(fit_loop: Any) -> tuple[int, int]:
         state = fit_loop.epoch_loop.on_save_checkpoint()
         state["_batches_that_stepped"] += saved_on_batch_end
         fit_loop.epoch_loop.on_load_checkpoint(state)
-        # A new epoch, not the rest of one. The loop's own setter insists on True where there are max_steps; that of its
-        # base class does as it is told, for the loops inside too.
-        super(type(fit_loop), type(fit_loop)).restarting.fset(fit_loop, False)
+        # A new epoch, not the rest of one: as after a round of the loop, and for the loops inside too. The loop's own
+        # setter would insist on True where there are max_steps.
+        fit_loop.on_iteration_done()
+        fit_loop.epoch_loop.restarting = False
         return epoch + 1, 0
     # In the middle of an epoch, perhaps one that `max_steps` ended early and counted as processed. If it was the last
     # batch that was interrupted, it is still to come; where it is the only one, Lightning would skip the epoch.

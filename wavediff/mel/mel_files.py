@@ -1,22 +1,24 @@
 """Mels in files: `.npy`, which other projects write, and `.safetensors`, which also says the dialect."""
 
 import contextlib
+import io
 import json
 import math
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from torch import Tensor
 
-from wavediff.arguments import Values, as_path, whole
+from wavediff.arguments import Values, as_place, whole
 from wavediff.errors import ConfigError, MelError
 from wavediff.files import atomic_write
 from wavediff.mel.shape import check_dimensions, check_shape
 from wavediff.mel.spec import MelSpec, as_spec
+from wavediff.places import Place
 
 _TENSOR_KEY = "mel"
 _SPEC_KEY = "mel_spec"
@@ -48,7 +50,8 @@ def read_mel(path: str | os.PathLike[str]) -> tuple[Tensor, MelSpec | None]:
 
     Args:
         path: `.npy` (an array (n_mels, frames) or (1, n_mels, frames) of floats; pickles are refused) or
-            `.safetensors` (the tensor "mel" likewise, its dialect as JSON under "mel_spec" in the metadata).
+            `.safetensors` (the tensor "mel" likewise, its dialect as JSON under "mel_spec" in the metadata), here or in
+            object storage ("s3://bucket/a.npy").
 
     Returns:
         The mel (n_mels, frames) in float32, and its dialect where the file says it.
@@ -106,7 +109,7 @@ def write_mel(path: str | os.PathLike[str], mel: Values, spec: MelSpec | str, *,
         MelError: Neither `.npy` nor `.safetensors`, or not one mel of `spec.n_mels` bands.
         OutputError: The file exists and `overwrite` is false, or it cannot be written.
     """
-    path, spec = as_path(path, "path", MelError), as_spec(spec, "spec")
+    path, spec = as_place(path, "path", MelError), as_spec(spec, "spec")
     _require_known(path)
     mel = check_shape(mel, spec, source=f"{path}: mel").detach().cpu()
     if len(mel) != 1:
@@ -123,24 +126,24 @@ def write_mel(path: str | os.PathLike[str], mel: Values, spec: MelSpec | str, *,
             temporary.write_bytes(save({_TENSOR_KEY: mel[0].contiguous()}, metadata=dialect))
 
 
-def not_a_mel(path: Path) -> str:
+def not_a_mel(path: Place) -> str:
     """What is to be said of a file that is no mel by its name: what it may hold, and how it becomes one."""
     how = _CONVERTING.get(path.suffix.lower(), "convert it to one of these")
     return f"a mel is kept in a .npy or .safetensors file; {how}"
 
 
-def _require_known(path: Path) -> None:
+def _require_known(path: Place) -> None:
     if path.suffix.lower() not in MEL_SUFFIXES:
         raise MelError(f"{path}: {not_a_mel(path)}")
 
 
 def _stored(path: str | os.PathLike[str]) -> "_Stored":
     """One mel in a file, its header checked."""
-    path = as_path(path, "path", MelError)
+    path = as_place(path, "path", MelError)
     if path == Path("-") and not path.exists():
         raise MelError(f"{path}: standard input is not read; write it to a file and name that")
     _require_known(path)
-    if not path.is_file():
+    if isinstance(path, Path) and not path.is_file():
         raise MelError(f"{path}: no such file; give a .npy or .safetensors file")
     with _reading(path):
         stored: _Stored = _Npy(path) if path.suffix.lower() == ".npy" else _Safetensors(path)
@@ -159,7 +162,7 @@ def _pieces(stored: "_Stored", frames: int) -> Iterator[Tensor]:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: Place) -> Iterator[None]:
     from safetensors import SafetensorError
 
     try:
@@ -179,7 +182,7 @@ class _Stored:
     Not through a memory map, which kills the process where the file has become shorter and whose pages count as memory.
     """
 
-    path: Path
+    path: Place
     shape: tuple[int, ...]
     dtype: np.dtype
     start: int  # of the values [bytes]
@@ -189,35 +192,37 @@ class _Stored:
     def read(self, first: int, count: int) -> np.ndarray:
         """Frames (n_mels, count)."""
         bands, frames = self.shape[-2:]
-        with open(self.path, "rb") as file:
+        with self.path.open("rb") as file:
             if self.fortran_order:
                 return self._values(file, first * bands, count * bands).reshape(count, bands).T
             if count == frames:
                 return self._values(file, 0, bands * frames).reshape(bands, frames)
             return np.stack([self._values(file, band * frames + first, count) for band in range(bands)])
 
-    def _values(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
+    def _values(self, file: io.BufferedReader, first: int, count: int) -> np.ndarray:
         file.seek(self.start + first * self.dtype.itemsize)
-        values = np.fromfile(file, self.dtype, count)
-        if len(values) != count:
+        values = np.empty(count, self.dtype)
+        if file.readinto(values.data) != values.nbytes:
             raise MelError(f"{self.path}: has become shorter while it was read; copy it again")
         return values
 
 
 class _Npy(_Stored):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             try:
                 version = np.lib.format.read_magic(file)
                 readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
                 self.shape, self.fortran_order, self.dtype = readers[version](file)
+            except OSError:
+                raise
             except Exception as error:  # the header is a Python literal: its parser can raise nearly anything
                 raise MelError(f"{path}: not a .npy file of plain numbers; save it with numpy.save") from error
             self.start = file.tell()
+            held = file.seek(0, os.SEEK_END) - self.start
         if self.dtype.kind != "f":
             raise MelError(f"{path}: holds {self.dtype} values; a mel holds floats (16, 32 or 64 bit), never pickles")
-        held = path.stat().st_size - self.start
         claimed = math.prod(self.shape) * self.dtype.itemsize
         if min(self.shape, default=1) < 0 or claimed != held:
             raise MelError(
@@ -226,34 +231,50 @@ class _Npy(_Stored):
 
 
 class _Safetensors(_Stored):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         from safetensors import safe_open
 
         self.path = path
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")
-        if header_bytes > _MAX_HEADER_BYTES:
-            raise MelError(f"{path}: its header claims {header_bytes} bytes, over {_MAX_HEADER_BYTES}; not a mel file")
-        with safe_open(path, framework="pt") as tensors:  # which compares the header with the file's size
-            if list(tensors.keys()) != [_TENSOR_KEY]:
-                raise MelError(f"{path}: does not hold one tensor named {_TENSOR_KEY!r}; write it with write_mel")
-            stored = tensors.get_slice(_TENSOR_KEY)
-            self.shape, self.name = tuple(stored.get_shape()), stored.get_dtype()
-            metadata = tensors.metadata() or {}
+            if header_bytes > _MAX_HEADER_BYTES:
+                what = f"its header claims {header_bytes} bytes, over {_MAX_HEADER_BYTES}"
+                raise MelError(f"{path}: {what}; not a mel file")
+            # Which compares the header with the file's size.
+            with _header_alone(path, file, 8 + header_bytes) as name, safe_open(name, framework="pt") as tensors:
+                if list(tensors.keys()) != [_TENSOR_KEY]:
+                    raise MelError(f"{path}: does not hold one tensor named {_TENSOR_KEY!r}; write it with write_mel")
+                stored = tensors.get_slice(_TENSOR_KEY)
+                self.shape, self.name = tuple(stored.get_shape()), stored.get_dtype()
+                metadata = tensors.metadata() or {}
         if self.name not in _FLOATS:
             raise MelError(f"{path}: holds {self.name} values; a mel holds floats (16, 32 or 64 bit)")
         self.dtype = np.dtype(_FLOATS[self.name])
         self.start = 8 + header_bytes
         self.spec = _parse_spec(metadata[_SPEC_KEY], path) if _SPEC_KEY in metadata else None
 
-    def _values(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
+    def _values(self, file: io.BufferedReader, first: int, count: int) -> np.ndarray:
         values = super()._values(file, first, count)
         if self.name == "BF16":  # the upper half of a float32
             return (values.astype(np.uint32) << 16).view(np.float32)
         return values
 
 
-def _parse_spec(text: str, path: Path) -> MelSpec:
+@contextlib.contextmanager
+def _header_alone(path: Place, file: io.BufferedReader, header_bytes: int) -> Iterator[Path]:
+    """A local file with the header and the size of another, which may be in object storage; itself if it is local."""
+    if isinstance(path, Path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        file.seek(0)
+        copy.write_bytes(file.read(header_bytes))
+        os.truncate(copy, file.seek(0, os.SEEK_END))  # what is behind the header takes no room
+        yield copy
+
+
+def _parse_spec(text: str, path: Place) -> MelSpec:
     try:
         return MelSpec.from_dict(json.loads(text))
     except (ValueError, RecursionError) as error:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wavediff.data.manifest import read_manifest
-from wavediff.data.packed import PackedAudio
+from wavediff.data.shards import open_decoded
 from wavediff.errors import ConfigError, DataError
 
 
@@ -12,8 +12,8 @@ def labels_of(labels: str | Sequence[str]) -> tuple[str, ...]:
     """Class names in the order of their indices.
 
     Args:
-        labels: the names themselves, kept in their order; or a manifest (`.jsonl`) or packed corpus (`.safetensors`),
-            whose distinct labels are taken in alphabetical order.
+        labels: the names themselves, kept in their order; or a manifest (`.jsonl`), packed corpus (`.safetensors`) or
+            corpus in shards, whose distinct labels are taken in alphabetical order.
 
     Raises:
         ConfigError: a text that names no such file.
@@ -21,14 +21,13 @@ def labels_of(labels: str | Sequence[str]) -> tuple[str, ...]:
     """
     if not isinstance(labels, str):
         return tuple(labels)
-    suffix = Path(labels).suffix
-    if suffix == ".jsonl":
+    if Path(labels).suffix == ".jsonl":
         found: set[str | None] = {utterance.label for utterance in read_manifest(labels)}
-    elif suffix == ".safetensors":
-        packed = PackedAudio(labels).labels
-        found = {None} if packed is None else set(packed)
+    elif (corpus := open_decoded(labels)) is not None:
+        found = {None} if corpus.labels is None else set(corpus.labels)
     else:
-        raise ConfigError(f"model.labels: {labels!r} is no manifest (.jsonl, .safetensors); give one, or [name, ...]")
+        what = "is no manifest or corpus (.jsonl, .safetensors, shards)"
+        raise ConfigError(f"model.labels: {labels!r} {what}; give one, or [name, ...]")
     if None in found:
         raise DataError(f"{labels}: has an utterance without a label; prepare the corpus by `wavediff prepare classes`")
     return tuple(sorted(label for label in found if label is not None))
