@@ -133,7 +133,7 @@ def make_grid(
         num_steps = _check_num_steps(num_steps, MAX_DISCRETE_STEPS)
     if num_steps not in (None, len(grid) - 1):
         raise SamplingError(
-            f"num_steps: {num_steps} contradicts the schedule, which has {len(grid) - 1} steps; give one of both"
+            f"schedule: has {len(grid) - 1} steps, which num_steps {num_steps} contradicts; give one of both"
         )
     if grid[0] > start + 1e-9:
         raise SamplingError(
