@@ -128,8 +128,8 @@ def test_what_is_wrong_is_said(page: Page, tmp_path: Path) -> None:
     assert "80" in said(tmp_path / "mel.npy")
     (tmp_path / "<b>big.wav").write_bytes(b"x" * 1_000_001)
     assert said(tmp_path / "<b>big.wav") == "<b>big.wav: has 1 MB, 1 MB are the most; cut it."
-    (tmp_path / "what.mp3").write_bytes(b"x" * 1000)
-    assert said(tmp_path / "what.mp3").startswith("what.mp3: neither this browser nor wavediff reads")
+    (tmp_path / "what.m4a").write_bytes(b"x" * 1000)
+    assert said(tmp_path / "what.m4a").startswith("what.m4a: neither this browser nor wavediff reads")
     refused = page.window.complaints[complaints:]
     assert all("422" in complaint for complaint in refused)  # the browser notes them; nothing else
     del page.window.complaints[complaints:]

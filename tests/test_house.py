@@ -257,7 +257,7 @@ def test_every_library_in_use_is_declared() -> None:
         re.split(r"[^\w-]", requirement)[0].lower()
         for group in (
             project["dependencies"],
-            *(project["optional-dependencies"][extra] for extra in ("eval", "hub", "ray", "serve", "shards")),
+            *(project["optional-dependencies"][extra] for extra in ("eval", "hub", "onnx", "ray", "serve", "shards")),
         )
         for requirement in group
     }

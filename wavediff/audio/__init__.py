@@ -1,7 +1,8 @@
 """The one door for audio files: read, write, resample, downmix.
 
-WAV, FLAC and OGG are told apart by their first bytes, never by their name, and nothing a header claims is
-trusted before it is compared with the file. Samples are float32, full scale is ±1.
+WAV, FLAC, OGG, MP3, AIFF, AU, CAF and W64 are read. They are told apart by their first bytes, never by their name, and
+nothing a header claims is trusted before it is compared with the file. WAV, FLAC and OGG are written. Samples are
+float32, full scale is ±1.
 """
 
 import os
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from wavediff.arguments import as_path, real, whole
-from wavediff.audio.containers import EXTENSIONS, AudioInfo, opened
+from wavediff.audio.containers import READ, AudioInfo, opened
 from wavediff.audio.finish import trim, with_peak
 from wavediff.audio.resampling import check_sample_rate, resample
 from wavediff.audio.writing import SUBTYPES, AudioWriter, write_audio
@@ -80,7 +81,7 @@ def read_audio(
     Warns of a wrong extension, trailing bytes, samples beyond ±1 (which are kept) and a silent file.
 
     Args:
-        path: A WAV, FLAC or OGG file.
+        path: A WAV, FLAC, OGG, MP3, AIFF, AU, CAF or W64 file.
         sample_rate: Resample to this rate [Hz]; None keeps the file's.
         start: First sample to read, counted at the file's own rate.
         frames: How many samples to read, counted at the file's own rate; None reads to the end. A part is
@@ -124,14 +125,16 @@ def read_audio(
 
 
 def iter_audio_files(root: str | os.PathLike[str]) -> Iterator[Path]:
-    """Every file below `root` named .wav, .flac, .ogg or .oga, in sorted order; a linked folder is visited once.
+    """Every file below `root` that is named as a format that is read (.wav, .flac, .ogg, .mp3, ...), in sorted order.
+
+    A linked folder is visited once.
 
     Hidden files and what systems leave in folders (`files.is_leftover`) are passed over; a warning counts them.
 
     Raises:
         AudioError: `root` is not a folder, or a folder in it cannot be listed.
     """
-    suffixes = {suffix for group in EXTENSIONS.values() for suffix in group}
+    suffixes = {suffix for group in READ.values() for suffix in group}
     visited: set[tuple[int, int]] = set()
     leftovers: list[Path] = []
     root = as_path(root, "root", AudioError)
@@ -214,8 +217,8 @@ def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) ->
 
 
 def _skip(file: Any, info: AudioInfo, frames: int) -> None:
-    """Go to sample `frames`. OGG is decoded up to there: in its last page libsndfile's seek lands beside the mark."""
-    if info.format == "OGG":
+    """Go to sample `frames`. OGG and MP3 are decoded up to there: their seeks may land beside the mark."""
+    if info.format in ("OGG", "MP3"):
         for first in range(0, frames, BLOCK_FRAMES):
             file.read(min(BLOCK_FRAMES, frames - first), dtype="float32")
     elif frames:  # even a seek to 0 fails in a damaged FLAC that can be read
