@@ -26,7 +26,7 @@ def test_every_sound_has_a_picture_and_a_place_on_both_pages() -> None:
 
 def test_the_sounds_are_those_of_the_bundled_models() -> None:
     made = MAKES["pieces"](Vocoder.from_pretrained(device="cpu"), Generator.from_pretrained(device="cpu"))
-    for wanted in ("original", "vocoded_one", "casino"):
+    for wanted in ("original", "vocoded_in_1_step", "casino"):
         piece = next(piece for piece in made if piece.name == wanted)
         kept, _ = read_audio(FOLDER / f"{wanted}.mp3")
         assert len(kept) == len(piece.sound)

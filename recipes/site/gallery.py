@@ -67,8 +67,9 @@ def pieces(vocoder: Vocoder, generator: Generator) -> Iterator[Piece]:
     clip, rate = read_audio(CLIP, vocoder.sample_rate)
     mel = vocoder.mel(clip, rate)
     yield Piece(speech, "original", "the recording", clip)
-    for steps, word in ((1, "one"), (2, "two")):
-        yield Piece(speech, f"vocoded_{word}", f"num_steps={steps}", vocoder.decode(mel, steps)[0])
+    for steps in (1, 2):
+        name = f"vocoded_in_{steps}_step{'s' * (steps > 1)}"
+        yield Piece(speech, name, f"num_steps={steps}", vocoder.decode(mel, steps)[0])
     yield Piece(speech, "griffin_lim", "60 iterations, no model", griffin_lim(mel, vocoder.mel_spec)[0])
     for label in generator.classes:
         sound = with_peak(generator.generate(label=label)[0], PEAK)
@@ -96,7 +97,7 @@ def sections(made: list[Piece], heading: str) -> str:
     parts = []
     for section, about in ABOUT.items():
         figures = "\n".join(figure(piece) for piece in made if piece.section == section)
-        parts.append(f'{heading.format(section)}\n\n{about}\n\n<div class="sounds">\n{figures}\n</div>')
+        parts.append(f'{heading.format(section, about)}\n\n<div class="sounds">\n{figures}\n</div>')
     return "\n\n".join(parts)
 
 
@@ -109,9 +110,10 @@ def write(folder: Path) -> None:
         soundfile.write(folder / f"{piece.name}.mp3", piece.sound.numpy(), vocoder.sample_rate, format="MP3")
         (folder / f"{piece.name}.webp").write_bytes(small_spectrogram(piece.sound, vocoder.sample_rate))
     note = "Made by `python recipes/site/gallery.py`. Where no player shows, a picture leads to its sound."
-    page = f"# Gallery\n\n{note}\n\n<style>{STYLE}</style>\n\n{sections(made, '## {}')}\n"
+    body = sections(made, "## {}\n\n{}")
+    page = f"# Gallery\n\n{note}\n\n<style>{STYLE}</style>\n\n{body}\n"
     (folder / "README.md").write_text(page, encoding="utf-8")
-    (folder / "listen.html").write_text(ALONE.format(STYLE, sections(made, "<h2>{}</h2>")), encoding="utf-8")
+    (folder / "listen.html").write_text(ALONE.format(STYLE, sections(made, "<h2>{}</h2>\n<p>{}</p>")), encoding="utf-8")
 
 
 if __name__ == "__main__":
