@@ -23,12 +23,6 @@ PAGES = [
 PYTHON = ("README.md", "egs/README.md")  # elsewhere it shows parts of programs
 
 SHORT = ("README.md", "egs/README.md", "recipes/README.md", "recipes/finetune/README.md")
-    "README.md",
-    "egs/README.md",
-    "recipes/README.md",
-    "recipes/finetune/README.md",
-    "recipes/site/gallery/README.md",
-)
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -69,9 +63,7 @@ def test_the_first_page_is_run() -> None:
 @pytest.mark.parametrize("page", SHORT)
 def test_a_page_for_newcomers_has_short_sentences(page: str) -> None:
     text = (REPOSITORY / page).read_text(encoding="utf-8")
-    text = re.sub(
-        r"```.*?```|^\|[^\n]*|^#[^\n]*|<!--.*?-->", " ", text, flags=re.DOTALL | re.MULTILINE
-    )
+    text = re.sub(r"```.*?```|^\|[^\n]*|^#[^\n]*|<!--.*?-->", " ", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
     sentences = [" ".join(one.split()) for one in re.split(r"[.!?](?:\s|$)|\n\n|\n- | · ", text)]
     assert len(sentences) > 10
