@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from browser import browser
+from browser import AXE, browser
 from sounds import small_generator
 from vocoders import untrained
 
@@ -131,6 +131,7 @@ def test_the_page_makes_the_sounds_that_python_makes(address: str, tmp_path: Pat
         page.run(f"({WAITING})(() => document.querySelector('#cards audio').duration)")
         length = page.run("document.querySelector('#cards audio').duration")
         assert length == pytest.approx(generator.seconds, abs=1e-3)
+        assert not AXE.exists() or page.axe() == []
         assert page.complaints == []
     expected = generator.generate(seed=seed, label="metal")[0]
     torch.testing.assert_close(torch.tensor(answer["given"]), expected, rtol=0, atol=2e-3)
