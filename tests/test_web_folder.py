@@ -183,3 +183,5 @@ def test_bad_folders_and_runtimes_are_told(
     assert not (tmp_path / "new").exists()
     assert main(["export", "--format", "onnx", "--runtime", "x", "-o", str(tmp_path / "a.onnx")]) == 2
     assert "--runtime: is of pages" in capsys.readouterr().err
+    assert main(["export", "--format", "torch", "--generator", "x", "-o", str(tmp_path / "a.pt2")]) == 2
+    assert "--generator: is of pages, not of --format torch; drop it" in capsys.readouterr().err
