@@ -25,7 +25,7 @@ SEGMENT = 64  # frames of a training item, three quarters of a second
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recordings", type=Path, help="folder of WAV, FLAC or OGG files, two at least")
+    parser.add_argument("recordings", type=Path, help="folder of audio files, two at least")
     parser.add_argument("--seconds", type=float, default=60, help="of training (default 60)")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=3e-4)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
+AXE = Path(sys.prefix) / "npm" / "node_modules" / "axe-core" / "axe.min.js"  # npm install --prefix .venv/npm axe-core
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120  # [s]; a browser that hangs is ended, and the test with it
 # --no-sandbox: without it Chromium refuses to be run by root, as it is in containers.
@@ -53,6 +55,14 @@ class Browser:
         answer = self.send("Runtime.evaluate", expression=script, **wanted)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def axe(self) -> list[str]:
+        """What axe-core finds wrong for those who cannot see or use a mouse."""
+        self.run(AXE.read_text(encoding="utf-8"))
+        return self.run(
+            "axe.run(document).then((results) => results.violations.map((fault) => "
+            "[fault.id, ...fault.nodes.map((node) => node.html)].join(' | ')))"
+        )
 
     def screenshot(self) -> bytes:
         """A PNG of what shows."""

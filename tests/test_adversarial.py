@@ -10,6 +10,7 @@ from runs import MEL, arguments
 from torch import Tensor
 
 from wavediff.backbones import SpectralConfig
+from wavediff.cli.info import describe
 from wavediff.cli.main import main
 from wavediff.diffusion import CosineSchedule, PriorConfig
 from wavediff.errors import CheckpointError, ConfigError
@@ -18,7 +19,7 @@ from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.training import AdversarialModule
 from wavediff.training.checkpoint_io import load_training_checkpoint
-from wavediff.training.critics import CriticConfig, Critics, SpectrumCritic
+from wavediff.training.critics import CriticConfig, Critics, SpectrumCritic, save_critics
 
 SMALL = CriticConfig(windows=(256, 128), high_windows=(128,), high_from=1000.0, channels=4)
 
@@ -160,6 +161,14 @@ def test_a_model_that_starts_from_noise_is_refused(tmp_path: Path) -> None:
     save_checkpoint(path, config, build_denoiser(config).state_dict(), {})
     with pytest.raises(ConfigError, match="needs guesses alone"):
         AdversarialModule(str(path))
+
+
+def test_info_says_what_critics_are_for(tmp_path: Path) -> None:
+    critics = Critics(SMALL, 8000)
+    save_critics(tmp_path / "critics.safetensors", critics)
+    told = describe(tmp_path / "critics.safetensors")
+    assert (told["kind"], told["parameters"]) == ("critics", sum(weight.numel() for weight in critics.parameters()))
+    assert "model.critics_from" in told["use"]
 
 
 def test_critics_of_an_earlier_run_go_on(model: Path, tmp_path: Path) -> None:

@@ -104,6 +104,16 @@ def test_a_recording_comes_back_as_the_vocoder_makes_it(studio: Studio, port: in
     assert len({event["picture"] for event in told[1:-1]}) == len(names)
 
 
+def test_an_mp3_meets_the_checks_of_the_command_line(port: int) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, *soundfile.read(CLIP, frames=22_050), format="MP3")
+    told = events(ask(port, "POST", "/api/vocode?steps=1", file.getvalue())[2])
+    assert len(sound_of(told[0])) == 22_050
+    assert told[-1]["notes"] == []
+    status, _, cut = ask(port, "POST", "/api/vocode", file.getvalue()[:-2000])
+    assert (status, "the file: is cut, 2000 of" in error(cut)) == (422, True)
+
+
 def test_the_example_is_the_bundled_clip_and_json_is_everything_at_once(port: int) -> None:
     status, _, whole = ask(port, "POST", "/api/vocode?example=1", Accept="application/json")
     assert status == 200

@@ -236,7 +236,7 @@ def test_audio_files_are_listed_in_order_and_links_end(tmp_path: Path) -> None: 
     (tmp_path / "b" / "c" / "up").symlink_to(tmp_path)
     (tmp_path / "self.wav").symlink_to("self.wav")
     found = [str(path.relative_to(tmp_path)) for path in iter_audio_files(tmp_path)]
-    assert found == ["a/10.wav", "a/2.WAV", "a-b.flac", "b/c/d.Oga", "b/e.ogg", "self.wav", "z.wav/in.wav"]
+    assert found == ["a/10.wav", "a/2.WAV", "a-b.flac", "b/c/d.Oga", "b/e.ogg", "b/mp3.mp3", "self.wav", "z.wav/in.wav"]
 
 
 def test_listing_needs_a_folder(tmp_path: Path) -> None:

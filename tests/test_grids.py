@@ -170,7 +170,7 @@ def test_an_impossible_schedule_is_refused_and_no_step_is_dropped(cause: str, sc
         (BASE, None, None, "num_steps: is needed"),
         (BASE, None, "karras", "num_steps: is needed"),
         (BASE, 6, "fast", "'fast' is unknown .*; choose linear, .* full"),
-        (BASE, 7, "fast6", "schedule: has 6 steps, which num_steps 7 contradicts"),
+        (BASE, 7, "fast6", "has 6 steps, which num_steps 7 contradicts"),
         (BASE, 3, (0.01, 0.1), "has 2 steps, which num_steps 3 contradicts"),
         (CosineSchedule(), None, "full", "'full' is for models of discrete steps"),
         (FlowSchedule(), None, "fast6", "'fast6' is for models of discrete steps"),

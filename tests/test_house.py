@@ -258,7 +258,10 @@ def test_every_library_in_use_is_declared() -> None:
         re.split(r"[^\w-]", requirement)[0].lower()
         for group in (
             project["dependencies"],
-            *(project["optional-dependencies"][extra] for extra in ("eval", "hub", "ray", "s3", "serve", "shards")),
+            *(
+                project["optional-dependencies"][extra]
+                for extra in ("eval", "hub", "onnx", "ray", "s3", "serve", "shards")
+            ),
         )
         for requirement in group
     }

@@ -15,7 +15,7 @@ from wavediff.models import WEIGHTS
 # What is typed, and what the one line says. The first ten are of people who tried the program without help.
 MISTAKES = {
     "vocode nosuch.wav -o out.wav": r"nosuch.wav: cannot be read .*check its name",
-    "vocode voice.mp3 -o out.wav": r"voice.mp3: .*(MP3|WAV, FLAC or OGG)",
+    "vocode voice.mp3 -o out.wav": r"voice.mp3: .*MP3.*convert it to WAV, FLAC or OGG",
     "vocode voice.wav": r"-o/--output: missing; for example: wavediff vocode recording.wav -o speech.wav",
     "vocode voice.wav -o file.txt/out.wav": r"file.txt/out.wav: .*is a file and no folder; choose another",
     "vocode voice.wav -o out.wav --num-steps 0": r"num_steps: 0 is not a whole number from 1 to",

@@ -38,10 +38,10 @@ def test_ids_may_end_in_the_extension(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_other_formats_is_counted_by_extension(tmp_path: Path) -> None:
-    for name in ("a.mp3", "b/c.MP3", "d.opus", "._e.m4a"):
+    for name in ("a.m4a", "b/c.M4A", "d.opus", "._e.m4a"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    with pytest.raises(DataError, match=r"no audio file .*\(2 of \.mp3, 1 of \.opus\); convert"):
+    with pytest.raises(DataError, match=r"no audio file .*\(2 of \.m4a, 1 of \.opus\); convert"):
         Folder(tmp_path).clips()
 
 

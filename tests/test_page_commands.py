@@ -5,12 +5,14 @@ What takes a corpus, a network or hours says so in its first line, `# needs ...`
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
 
 from wavediff.cli.main import main
+from wavediff.version import __version__
 
 NEEDS = "# needs "
 PAGES = [
@@ -19,6 +21,8 @@ PAGES = [
     *(path.relative_to(REPOSITORY).as_posix() for path in sorted((REPOSITORY / "recipes").rglob("*.md"))),
 ]
 PYTHON = ("README.md", "egs/README.md")  # elsewhere it shows parts of programs
+
+SHORT = ("README.md", "egs/README.md", "recipes/README.md", "recipes/finetune/README.md")
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -56,8 +60,20 @@ def test_the_first_page_is_run() -> None:
     assert "wavediff demo" in run[0]
 
 
-def test_the_first_screens_have_short_sentences() -> None:
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8").partition("## In Python")[0]
-    text = re.sub(r"```.*?```|^\|.*?$|!?\[[^\]]*\]\([^)]*\)|<!--.*?-->", " ", text, flags=re.DOTALL | re.MULTILINE)
-    sentences = re.split(r"[.:;!?]\s|\n\n", text)
+@pytest.mark.parametrize("page", SHORT)
+def test_a_page_for_newcomers_has_short_sentences(page: str) -> None:
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    text = re.sub(r"```.*?```|^\|[^\n]*|^#[^\n]*|<!--.*?-->", " ", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    sentences = [" ".join(one.split()) for one in re.split(r"[.!?](?:\s|$)|\n\n|\n- | · ", text)]
+    assert len(sentences) > 10
     assert [sentence for sentence in sentences if len(sentence.split()) > 30] == []
+
+
+def test_the_first_lines_say_what_the_package_says() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    least = project["requires-python"].removeprefix(">=")
+    badges = f"`version {__version__}` · `Python {least} or later` · `licence {project['license']}`"
+    assert text.splitlines()[2].startswith(badges)
+    assert f"wavediff-{__version__}-py3-none-any.whl" in text

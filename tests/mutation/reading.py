@@ -20,6 +20,16 @@ AUDIO = [
     ),
     Guards(
         "audio/containers.py",
+        "test_audio_other.py",
+        {"if said is not None and size < said:": "test_one_that_is_cut_is_refused"},
+    ),
+    Guards(
+        "audio/other_containers.py",
+        "test_audio_other.py",
+        {"if not flags & 1:": "test_an_mp3_says_how_long_it_is_or_is_refused"},
+    ),
+    Guards(
+        "audio/containers.py",
         "test_audio_faults.py",
         {
             "if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):": (
@@ -29,7 +39,7 @@ AUDIO = [
                 "test_what_is_not_audio_is_refused_by_name",
                 'kind = "WAV"',
             ),
-            "if path.suffix and path.suffix.lower() not in EXTENSIONS[kind]:": "test_a_wrong_extension_is_warned_of",
+            "if path.suffix and path.suffix.lower() not in READ[kind]:": "test_a_wrong_extension_is_warned_of",
             "if not MIN_SAMPLE_RATE <= info.sample_rate <= MAX_SAMPLE_RATE:": "test_impossible_sample_rates_are",
             "if info.channels > MAX_CHANNELS:": "test_more_than_eight_channels_are_refused",
         },

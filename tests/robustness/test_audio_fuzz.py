@@ -15,7 +15,18 @@ from wavediff.errors import AudioError
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "error::RuntimeWarning")
 @pytest.mark.parametrize(
-    ("extension", "subtype"), [("wav", "PCM_16"), ("wav", "FLOAT"), ("flac", "PCM_16"), ("ogg", "VORBIS")]
+    ("extension", "subtype"),
+    [
+        ("wav", "PCM_16"),
+        ("wav", "FLOAT"),
+        ("flac", "PCM_16"),
+        ("ogg", "VORBIS"),
+        ("aiff", "PCM_16"),
+        ("au", "FLOAT"),
+        ("caf", "PCM_16"),
+        ("w64", "PCM_16"),
+        ("mp3", "MPEG_LAYER_III"),
+    ],
 )
 def test_a_mutant_is_refused_or_gives_finite_samples(tmp_path: Path, extension: str, subtype: str) -> None:
     chance, path = random.Random(0), tmp_path / f"a.{extension}"

@@ -1,7 +1,8 @@
 """The one door for audio files: read, write, resample, downmix.
 
-WAV, FLAC and OGG are told apart by their first bytes, never by their name, and nothing a header claims is
-trusted before it is compared with the file. Samples are float32, full scale is ±1.
+WAV, FLAC, OGG, MP3, AIFF, AU, CAF and W64 are read. They are told apart by their first bytes, never by their name, and
+nothing a header claims is trusted before it is compared with the file. WAV, FLAC and OGG are written. Samples are
+float32, full scale is ±1.
 """
 
 import os
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from wavediff.arguments import as_path, as_place, real, whole
-from wavediff.audio.containers import EXTENSIONS, AudioInfo, opened
+from wavediff.audio.containers import READ, AudioInfo, opened
 from wavediff.audio.finish import trim, with_peak
 from wavediff.audio.resampling import check_sample_rate, resample
 from wavediff.audio.writing import SUBTYPES, AudioWriter, write_audio
@@ -82,7 +83,7 @@ def read_audio(
     Warns of a wrong extension, trailing bytes, samples beyond ±1 (which are kept) and a silent file.
 
     Args:
-        path: A WAV, FLAC or OGG file, here or in object storage ("s3://bucket/a.wav").
+        path: A WAV, FLAC, OGG, MP3, AIFF, AU, CAF or W64 file, here or in object storage ("s3://bucket/a.wav").
         sample_rate: Resample to this rate [Hz]; None keeps the file's.
         start: First sample to read, counted at the file's own rate.
         frames: How many samples to read, counted at the file's own rate; None reads to the end. A part is
@@ -126,8 +127,8 @@ def read_audio(
 
 
 def iter_audio_files(root: str | os.PathLike[str]) -> Iterator[Path]:
-    """Every file below `root` named .wav, .flac, .ogg or .oga; see `iter_files`."""
-    suffixes = [suffix for group in EXTENSIONS.values() for suffix in group]
+    """Every file below `root` named as a format that is read (.wav, .flac, .ogg, .mp3, ...); see `iter_files`."""
+    suffixes = [suffix for group in READ.values() for suffix in group]
     return map(Path, iter_files(as_path(root, "root", AudioError), suffixes))
 
 
@@ -234,8 +235,8 @@ def _decode(file: Any, info: AudioInfo, start: int, stop: int, lenient: bool) ->
 
 
 def _skip(file: Any, info: AudioInfo, frames: int) -> None:
-    """Go to sample `frames`. OGG is decoded up to there: in its last page libsndfile's seek lands beside the mark."""
-    if info.format == "OGG":
+    """Go to sample `frames`. OGG and MP3 are decoded up to there: their seeks may land beside the mark."""
+    if info.format in ("OGG", "MP3"):
         for first in range(0, frames, BLOCK_FRAMES):
             file.read(min(BLOCK_FRAMES, frames - first), dtype="float32")
     elif frames:  # even a seek to 0 fails in a damaged FLAC that can be read

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from wavediff.audio.other_containers import READ_ONLY, claimed, recognised
 from wavediff.errors import AudioError
 from wavediff.places import Place
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 384_000  # Hz
 MAX_CHANNELS = 8
-EXTENSIONS = {"WAV": (".wav",), "FLAC": (".flac",), "OGG": (".ogg", ".oga")}
+EXTENSIONS = {"WAV": (".wav",), "FLAC": (".flac",), "OGG": (".ogg", ".oga")}  # of what is also written
+READ = EXTENSIONS | READ_ONLY
 
 _MAX_CHUNKS = 1000
 _MAX_PAGE_BYTES = 27 + 255 + 255 * 255  # of OGG: header, segment table, segments
@@ -34,12 +36,7 @@ _FOREIGN = {
     b"\x7fELF": "a program (ELF)",
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
-    b"ID3": "MP3",
     b"RIFX": "big-endian WAV (RIFX)",
-    b"riff": "Wave64",
-    b"FORM": "AIFF",
-    b".snd": "AU",
-    b"caff": "CAF",
     b"NIST_1A": "NIST SPHERE",
     b"\x93NUMPY": "a NumPy array",
     b"\x89PNG": "an image (PNG)",
@@ -88,6 +85,8 @@ def opened(path: Place, *, lenient: bool) -> Iterator[tuple[Any, AudioInfo]]:
             file.seek(0)
             kind = _recognise(file, path)
             unset_size_at = _check_riff(file, path, size, lenient) if kind == "WAV" else None
+            if kind in READ_ONLY:
+                _check_size(file, path, kind, size, lenient)
             if kind == "OGG":
                 _check_last_page(file, path, size, lenient)
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
@@ -124,6 +123,8 @@ def _recognise(file: BinaryIO, path: Place) -> str:
         kind = "FLAC"
     elif head[:4] == b"OggS":
         kind = "OGG"
+    elif other := recognised(head):
+        kind = other
     else:
         cure = (
             "copy it again"
@@ -133,7 +134,7 @@ def _recognise(file: BinaryIO, path: Place) -> str:
             else _A_MEL
         )
         raise AudioError(f"{path}: is {_describe(head)}, not audio that wavediff reads; {cure}")
-    if path.suffix and path.suffix.lower() not in EXTENSIONS[kind]:
+    if path.suffix and path.suffix.lower() not in READ[kind]:
         warnings.warn(f"{path}: holds {kind} in spite of its name; it is read as {kind}", stacklevel=2)
     return kind
 
@@ -150,7 +151,7 @@ def _describe(head: bytes) -> str:
     if head[:4] == b"RIFF":
         return "cut, or RIFF of another kind"
     if head[0] == 0xFF and len(head) > 1 and head[1] & 0xE0 == 0xE0:
-        return "MP3"
+        return "MPEG audio of another layer than MP3"
     if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
         return "text"
     return "of an unknown format"
@@ -260,6 +261,17 @@ class _Shown(io.RawIOBase):
             if start <= index < start + count:
                 view[index - start] = 0xFF
         return count
+
+
+def _check_size(file: BinaryIO, path: Place, kind: str, size: int, lenient: bool) -> None:
+    """Compare what a file of the other formats claims with its `size` in bytes."""
+    file.seek(0)
+    try:
+        said = claimed(file, kind, file.read(64))
+    except ValueError as error:
+        raise AudioError(f"{path}: {error}; {_CONVERT}") from error
+    if said is not None and size < said:
+        _cut(path, f"{said - size} of {said} bytes are missing", lenient)
 
 
 def _check_last_page(file: BinaryIO, path: Place, size: int, lenient: bool) -> None:

@@ -1,5 +1,6 @@
 """Write a trained model for others: as a model file (.safetensors, of a training checkpoint), or a vocoder as ONNX
-(.onnx), as a program of torch (.pt2), or as a page that runs in a browser (a folder): all run without wavediff.
+(.onnx), as a program of torch (.pt2), or as a page that runs in a browser (a folder), which also makes
+sound effects: all run without wavediff.
 
 The ONNX file and the program hold the whole sampler (mel, noise -> speech) or one step of the denoiser (x_t, t, mel ->
 x_0), for any batch and length, and say in their metadata which mel, how much noise and which sample rate they mean.
@@ -31,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--half", action="store_true", help="model: store float16, half the size")
     parser.add_argument("--what", choices=("step", "sampler"), help="onnx, torch: how much of it (default: sampler)")
+    parser.add_argument(
+        "--generator", type=Path, metavar="MODEL", help="web: what makes its sounds (default: the bundled generator)"
+    )
     runtime_help = "web: folder of the unpacked npm package onnxruntime-web (default: npm fetches it)"
     parser.add_argument("--runtime", type=Path, metavar="DIR", help=runtime_help)
     add_sampling_options(parser)
@@ -59,8 +63,9 @@ def _check(args: argparse.Namespace) -> None:
     """
     sampling = {"--num-steps": args.num_steps, "--schedule": args.schedule, "--sampler": args.sampler}
     given = [name for name, value in sampling.items() if value is not None]
-    if args.runtime is not None and args.format != "web":
-        raise ConfigError(f"--runtime: is of pages, not of --format {args.format}; drop it")
+    for name, value in {"--runtime": args.runtime, "--generator": args.generator}.items():
+        if value is not None and args.format != "web":
+            raise ConfigError(f"{name}: is of pages, not of --format {args.format}; drop it")
     if args.what == "step" and args.format == "web":
         raise ConfigError("--what: a page needs the whole sampler; drop it")
     if args.format == "model":
@@ -96,7 +101,11 @@ def _write_vocoder(args: argparse.Namespace) -> dict[str, Any]:
     if not args.quiet:
         print("wavediff export: tracing the network, which takes up to a minute ...", file=sys.stderr)
     if args.format == "web":
-        return export_web(vocoder, args.output, plan, runtime=args.runtime, overwrite=args.overwrite)
+        from wavediff.pipelines.generator import Generator
+
+        generator = Generator.from_pretrained(args.generator, "cpu")
+        options = {"generator": generator, "runtime": args.runtime, "overwrite": args.overwrite}
+        return export_web(vocoder, args.output, plan, **options)
     export = export_onnx if args.format == "onnx" else export_torch
     return export(vocoder, args.output, what, plan, overwrite=args.overwrite)
 

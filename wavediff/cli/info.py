@@ -104,8 +104,11 @@ def _describe_model(path: Path) -> dict[str, Any]:
     from wavediff.models.checkpoint import load_checkpoint
     from wavediff.models.file import kind_of
 
-    if kind_of(path) == "classifier":
+    kind = kind_of(path)
+    if kind == "classifier":
         return _describe_classifier(path)
+    if kind == "critics":
+        return _describe_critics(path)
     checkpoint = load_checkpoint(path)
     config = checkpoint.config.to_dict()
     mel = checkpoint.config.mel
@@ -142,6 +145,19 @@ def _describe_classifier(path: Path) -> dict[str, Any]:
         **classifier.config.to_dict(),
         "mel": classifier.config.mel.describe(),
         "facts": facts,
+    }
+
+
+def _describe_critics(path: Path) -> dict[str, Any]:
+    from wavediff.models.file import read_model_file
+
+    weights = read_model_file(path, "critics").weights
+    return {
+        "kind": "critics",
+        "path": str(path),
+        "parameters": sum(weight.numel() for weight in weights.values()),
+        "bytes": path.stat().st_size,
+        "use": "judges of an adversarial training: wavediff train takes them as model.critics_from",
     }
 
 

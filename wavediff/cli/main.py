@@ -93,7 +93,11 @@ def overview() -> str:
             group = subcommand.group
             lines += ["", group]
         lines += [f"  {name:<10}{subcommand.help}", f"  {'':<10}  {subcommand.example}"]
-    lines += ["", "`wavediff COMMAND --help` explains each; `wavediff --version` prints the version."]
+    lines += [
+        "",
+        "`wavediff COMMAND --help` explains each; `wavediff --version` prints the version.",
+        "`wavediff --completion bash` prints what teaches bash to complete commands, options and files; zsh likewise.",
+    ]
     return "\n".join(lines)
 
 
@@ -121,18 +125,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wavediff {__version__}")
         return 0
     name = argv[0]
-    if name not in SUBCOMMANDS:
+    if name not in (*SUBCOMMANDS, "--completion"):
         file = f"; for a file say `wavediff vocode {name} -o speech.wav`" if "." in name else ""
         say(f"wavediff: {name}: is no command{did_you_mean(name, SUBCOMMANDS)}; `wavediff --help` lists them{file}")
         return 2
-    module = module_of(name)
     _show_in_one_line()
     try:
-        parser = parser_of(name)
-        if hasattr(module, "main"):  # train: LightningCLI parses its own arguments
-            module.main(argv[1:], parser)
-        else:
-            module.run(parser.parse_args(argv[1:]))
+        _run(name, argv[1:])
         sys.stdout.flush()
     except WavediffError as error:
         say(f"wavediff {name}: {' '.join(str(error).split())}")
@@ -144,6 +143,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):  # standard output may be an object without a file
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _run(name: str, argv: list[str]) -> None:
+    if name == "--completion":
+        from wavediff.cli.completion import script
+
+        print(script(*argv[:1]))
+        return
+    module, parser = module_of(name), parser_of(name)
+    if hasattr(module, "main"):  # train: LightningCLI parses its own arguments
+        module.main(argv, parser)
+    else:
+        module.run(parser.parse_args(argv))
 
 
 def _mend_streams() -> None:

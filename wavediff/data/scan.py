@@ -66,7 +66,7 @@ def check_skipped(skipped: list[Skipped], num_files: int) -> None:
         DataError: no file is left, or more than 5 % of `num_files` were skipped.
     """
     if num_files == 0:
-        raise DataError("the corpus names no audio file; check its path (WAV, FLAC and OGG are read)")
+        raise DataError("the corpus names no audio file; check its path (WAV, FLAC, OGG, MP3 and others are read)")
     if len(skipped) == num_files or len(skipped) > MAX_SKIPPED_SHARE * num_files:
         raise DataError(
             f"{len(skipped)} of {num_files} files cannot be used, more than {MAX_SKIPPED_SHARE:.0%}; "

@@ -83,6 +83,10 @@ class FewSteps(nn.Module):
 
     def forward(self, mel: Tensor, noise: Tensor) -> Tensor:
         """See the class."""
+        return self.signal(mel, noise).clamp(-1, 1)
+
+    def signal(self, mel: Tensor, noise: Tensor) -> Tensor:
+        """The same, unclipped."""
         batch, _, frames = mel.shape
         length = frames * self.hop_length
         noise = noise.reshape(batch, self.draws, length)  # lengths that do not fit fail here
@@ -100,7 +104,7 @@ class FewSteps(nn.Module):
             return predict_x0(self.denoiser.prediction, output, x_t, alpha, sigma)
 
         *_, speech = walk(estimate, self.unrolled, start, map(bound.noise, others))
-        return bound.finished(speech).clamp(-1, 1)
+        return bound.finished(speech)
 
     def inputs(self, mel: Tensor) -> dict[str, Tensor]:
         """Something to trace with, for a mel (B, n_mels, frames)."""

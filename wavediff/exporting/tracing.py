@@ -1,16 +1,19 @@
-"""From a module to torch's exported program, in which batch and frames stay open."""
+"""From a module to torch's exported program, in which batch and frames stay open, or every size is fixed."""
 
 import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
 from wavediff.backbones import Condition
 from wavediff.exporting.modules import Analysis, DenoiserStep, FewSteps
+from wavediff.exporting.sounds import SoundSteps
 from wavediff.mel import MelSpec
 
 MOST_ITEMS, MOST_FRAMES = 1 << 16, 1 << 24
@@ -28,12 +31,11 @@ def traced(module: DenoiserStep | FewSteps | Analysis, spec: MelSpec) -> Exporte
     # Two items, because a size of one would be taken for a constant.
     mel = torch.zeros(2, spec.n_mels, _FRAMES)
     inputs = module.inputs(mel)
-    # Filterbanks and tables that are kept once computed must not first be computed of tracing's tensors without data.
     least = 1
     if isinstance(module, Analysis):
         least = -(-spec.min_samples // spec.hop_length)
     else:
-        module.denoiser.bind(Condition(mel))(torch.zeros(2, _FRAMES * spec.hop_length), torch.full((2,), 0.5))
+        _fill_tables(module, mel)
     batch, frames = Dim("batch", min=1, max=MOST_ITEMS), Dim("frames", min=least, max=MOST_FRAMES)
     samples = spec.hop_length * frames
     axes = {
@@ -43,7 +45,29 @@ def traced(module: DenoiserStep | FewSteps | Analysis, spec: MelSpec) -> Exporte
         "t": {0: batch},
         "waveform": {0: batch, 1: samples},
     }
-    shapes = {name: axes[name] for name in inputs}
+    return _program(module, inputs, {name: axes[name] for name in inputs})
+
+
+@torch.no_grad()
+def traced_sounds(module: SoundSteps) -> ExportedProgram:
+    """The program of a generator, for one sound of its usual length."""
+    if module.vocoder is not None:
+        _fill_tables(module.vocoder, module.silence.expand(2, -1, _FRAMES))
+    return _program(module, module.inputs(), None)
+
+
+def _fill_tables(module: DenoiserStep | FewSteps, mel: Tensor) -> None:
+    """Filterbanks and tables that are kept once computed must not first be computed of tracing's tensors without data.
+
+    Args:
+        module: whose denoiser has them.
+        mel: (B, n_mels, frames)
+    """
+    batch, _, frames = mel.shape
+    module.denoiser.bind(Condition(mel))(torch.zeros(batch, frames * module.hop_length), torch.full((batch,), 0.5))
+
+
+def _program(module: nn.Module, inputs: dict[str, Tensor], shapes: Any) -> ExportedProgram:
     with quiet():
         program = torch.export.export(module, (), kwargs=inputs, dynamic_shapes=shapes, strict=False)
     for part in program.graph_module.modules():  # a loop's body is one

@@ -1,4 +1,5 @@
-"""A vocoder as a folder of static files: a page that vocodes recordings in the visitor's browser, without a server.
+"""Models as a folder of static files: a page that vocodes recordings and makes sounds in the visitor's browser, without
+a server.
 
 The models run by ONNX Runtime Web, on one thread with SIMD, which every host of static files can serve.
 """
@@ -17,13 +18,16 @@ from typing import Any
 from wavediff.diffusion import Plan
 from wavediff.errors import ConfigError, OutputError
 from wavediff.exporting.modules import Analysis
-from wavediff.exporting.onnx_file import export_onnx, write_onnx
-from wavediff.exporting.tracing import traced
+from wavediff.exporting.onnx_file import ComplexPadding, export_onnx, write_onnx
+from wavediff.exporting.sounds import SoundSteps
+from wavediff.exporting.tracing import traced, traced_sounds
 from wavediff.files import atomic_write
 from wavediff.models import WEIGHTS
+from wavediff.pipelines.generator import Generator
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.report.markup import THEME
 
+SOUNDS = "sounds.onnx"
 RUNTIME = "onnxruntime-web@1.30.0"  # a package of npm
 RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _PAGE = Path(__file__).parent / "web"
@@ -37,6 +41,7 @@ def export_web(
     folder: str | os.PathLike[str],
     plan: Plan | None = None,
     *,
+    generator: Generator | None = None,
     runtime: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -46,15 +51,18 @@ def export_web(
         vocoder: without class labels.
         folder: new or empty.
         plan: of the sampler; `Vocoder.plan()` by default.
+        generator: with classes, for sound effects in its usual number of steps; None leaves them out.
         runtime: folder of the unpacked npm package onnxruntime-web; by default npm fetches it.
         overwrite: replace files of the same names.
 
     Returns:
         What `facts.json` in the folder says: the metadata of the vocoder's ONNX file, numbers as numbers, and
-        `loaded_bytes`, the size of models and runtime.
+        `loaded_bytes`, the size of models and runtime. Of the generator, `sounds`: `classes` (name -> labels),
+        `sample_rate` [Hz], `samples` of a sound, `shapes` (of its noise and phases), `evaluations` and `loaded_bytes`.
 
     Raises:
-        ConfigError: as `export_onnx`; or the runtime is not in its folder, or npm is not there or fetches nothing.
+        ConfigError: as `export_onnx`; the generator knows no classes; or the runtime is not in its folder, or npm is
+            not there or fetches nothing.
         MissingExtraError: as `export_onnx`.
         OutputError: the folder holds files already, or one cannot be written.
     """
@@ -66,6 +74,7 @@ def export_web(
         facts = export_onnx(vocoder, folder / "vocoder.onnx", "sampler", plan, overwrite=overwrite)
         analysis = Analysis(vocoder.mel_spec).eval()
         write_onnx(traced(analysis, vocoder.mel_spec), "mel", folder / "mel.onnx", {}, overwrite=overwrite)
+        sounds = None if generator is None else _write_sounds(generator, folder / SOUNDS, overwrite=overwrite)
         for source in (*files, *_COPIED):
             with atomic_write(folder / source.name, overwrite=overwrite) as temporary:
                 shutil.copyfile(source, temporary)
@@ -73,10 +82,28 @@ def export_web(
     told = {name: _value(value) for name, value in facts.items()} | {
         "least_frames": -(-vocoder.mel_spec.min_samples // vocoder.hop_length),
         "loaded_bytes": sum((folder / name).stat().st_size for name in weighed),
+        "sounds": sounds,
     }
     with atomic_write(folder / "facts.json", overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(told, indent=1), encoding="utf-8")
     return told
+
+
+def _write_sounds(generator: Generator, path: Path, *, overwrite: bool) -> dict[str, Any]:
+    """The file of a generator, and what a page must know of it."""
+    module = SoundSteps(generator, generator.plan()).eval()
+    with ComplexPadding():
+        program = traced_sounds(module)
+    write_onnx(program, module.output, path, {}, halve=True, overwrite=overwrite)
+    labels, inputs = generator.config.labels, module.inputs()
+    return {
+        "classes": {name: [labels.index(kind) for kind in kinds] for name, kinds in generator.config.classes.items()},
+        "sample_rate": generator.sample_rate,
+        "samples": len(module.edges),
+        "shapes": [list(inputs[name].shape) for name in ("noise", "phases") if name in inputs],
+        "evaluations": 2 * module.draws,
+        "loaded_bytes": path.stat().st_size,
+    }
 
 
 def _value(text: str) -> Any:

@@ -43,7 +43,7 @@ def find_recordings(path: Path) -> dict[str, Path]:
             raise DataError(f"{file}: same stem as {found[file.stem]}; keep one recording for each stem")
         found[file.stem] = file
     if not found:
-        raise DataError(f"{path}: no .wav, .flac or .ogg file in it; name the folder of the recordings")
+        raise DataError(f"{path}: no audio file in it; name the folder of the recordings")
     return found
 
 
@@ -55,7 +55,7 @@ def match_recordings(
     Two files are a pair whatever their names.
 
     Args:
-        reference: a file, or a folder searched with its subfolders for .wav, .flac and .ogg.
+        reference: a file, or a folder searched with its subfolders for audio files.
         synthesised: likewise.
         ids: the stems to compare; None means all.
 

@@ -82,5 +82,8 @@ class Autoencoder:
     def vocode(self, mel: Tensor, seeds: Sequence[int], num_steps: int = DECODER_STEPS) -> Tensor:
         """The second half of `decode`: mel (B, n_mels, frames) -> waveform (B, frames * spec.hop_length)."""
         bound = self.vocoder.bind(Condition(mel), accelerate(self.vocoder.backbone))
-        plan = Plan.along("ddim", spaced_grid(self.vocoder.schedule, num_steps, start=self.vocoder.start_time))
-        return draw(bound, ItemNoise(seeds, self.device), mel.shape[-1] * self.spec.hop_length, plan)
+        return draw(bound, ItemNoise(seeds, self.device), mel.shape[-1] * self.spec.hop_length, self.plan(num_steps))
+
+    def plan(self, num_steps: int = DECODER_STEPS) -> Plan:
+        """What `vocode` samples by, in `num_steps` evaluations of the vocoder's network."""
+        return Plan.along("ddim", spaced_grid(self.vocoder.schedule, num_steps, start=self.vocoder.start_time))

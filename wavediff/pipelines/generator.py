@@ -93,8 +93,8 @@ class Generator(SoundPipeline):
         if loop:
             self._check_sustained(guided, options, count)
         # A loop is not filled up: its last frame is followed by its first.
-        x_T = noise.normal(self._frames_length(length) if loop else self._signal_length(length))
-        margin = self._signal_length(round(LOOP_CONTEXT_SECONDS * self.sample_rate))
+        x_T = noise.normal(self._frames_length(length) if loop else self.signal_length(length))
+        margin = self.signal_length(round(LOOP_CONTEXT_SECONDS * self.sample_rate))
         estimate = Circular(guided, margin) if loop else guided
         signal = self._walk(estimate, x_T, self._plan(options), noise, options)
         return self._finish(signal, length, noise, loop=loop)
@@ -120,7 +120,7 @@ class Generator(SoundPipeline):
         length = self._length(self.seconds if seconds is None else seconds)
         noise = self._noise(chosen.seed, 1)
         estimate, plan = self._estimate(chosen, 1), self._plan(chosen)
-        x_T = noise.normal(self._signal_length(length))
+        x_T = noise.normal(self.signal_length(length))
         signals = itertools.chain([x_T], states(estimate, x_T, self.denoiser.schedule, plan, noise))
         for number, signal in enumerate(signals):
             if number and chosen.on_step is not None:
@@ -213,7 +213,7 @@ class Generator(SoundPipeline):
             sounds = self._from_guess(torch.lerp(a, b, weight), strength, length, noise, chosen)
             return within(sounds * scales[0] ** (1 - weight) * scales[1] ** weight)
         length = self._length(self.seconds if seconds is None else seconds)
-        values = self._signal_length(length)
+        values = self.signal_length(length)
         chosen = dataclasses.replace(chosen, seed=[whole(first, "first", 0, MAX_SEED, SamplingError)] * count)
         noise = self._noise(chosen.seed, count)
         other = self._noise([whole(second, "second", 0, MAX_SEED, SamplingError)], 1)

@@ -127,8 +127,8 @@ class SoundPipeline(Pipeline):
         """Values of the frames that become `length` samples."""
         return math.ceil(length / self._hop) * self._frame
 
-    def _signal_length(self, length: int) -> int:
-        """The same, filled up to a multiple that the network likes."""
+    def signal_length(self, length: int) -> int:
+        """Values of the diffused signal of `length` samples, filled up to a multiple that the network likes."""
         multiple = int(self.denoiser.backbone.multiple)  # type: ignore[arg-type]
         return math.ceil(self._frames_length(length) / multiple) * multiple
 
@@ -182,6 +182,16 @@ class SoundPipeline(Pipeline):
         labels = [self.kind(name, one) for name, one in zip(names, self._seeds(seed, count), strict=True)]
         return torch.tensor([self.config.labels.index(name) for name in labels], device=self.device)
 
+    def plan(
+        self, num_steps: int | None = None, schedule: str | Sequence[float] | None = None, sampler: str | None = None
+    ) -> Plan:
+        """What `Generator.generate` samples by.
+
+        Raises:
+            SamplingError: steps, schedule or sampler are not possible.
+        """
+        return self._plan(Options(num_steps, schedule, sampler))
+
     def _plan(self, options: Options, start: float = 1.0) -> Plan:
         trained = self.denoiser.schedule
         default = max(math.ceil(start * (trained.trained_steps or DEFAULT_STEPS)), 1)
@@ -211,7 +221,7 @@ class SoundPipeline(Pipeline):
     def _encode(self, waveform: Tensor) -> Tensor:
         """(N,) -> (1, values of the signal), at the level of most recordings; what fills it up is silence."""
         waveform = waveform / scale_of(waveform)
-        values = self._signal_length(len(waveform))
+        values = self.signal_length(len(waveform))
         filled = pad(waveform, (0, values // self._frame * self._hop - len(waveform)))[None]
         return filled if self.autoencoder is None else self.autoencoder.encode(filled)
 
@@ -219,7 +229,7 @@ class SoundPipeline(Pipeline):
     def _check_sustained(self, estimate: Estimate, options: Options, count: int) -> None:
         """Raise SamplingError where a sound of these seeds ends within the usual length: 30 dB below its loudest."""
         noise, quiet = self._noise(options.seed, count), dataclasses.replace(options, on_step=None)
-        x_T = noise.normal(self._signal_length(self._length(self.seconds)))
+        x_T = noise.normal(self.signal_length(self._length(self.seconds)))
         signal = self._walk(estimate, x_T, self._plan(quiet), noise, quiet)
         if self.autoencoder is None:
             frames = max(round(0.02 * self.sample_rate), 1)
@@ -252,15 +262,22 @@ class SoundPipeline(Pipeline):
             sounds = self.autoencoder.decode(signal, seeds)[:, :length]
         sounds = within(sounds)
         if fade and not loop:
-            rise, fall = (min(round(seconds * self.sample_rate), length) for seconds in (RISE_SECONDS, FADE_SECONDS))
-            sounds[:, :rise] *= torch.linspace(0, 1, rise, dtype=torch.float32, device=sounds.device)
-            sounds[:, length - fall :] *= torch.linspace(1, 0, fall, dtype=torch.float32, device=sounds.device)
+            sounds = sounds * edges(length, self.sample_rate).to(sounds.device)
         return sounds
 
 
 def within(sounds: Tensor) -> Tensor:
     """Sounds (B, N), those that exceed the highest peak scaled down to it."""
     return sounds / (sounds.abs().amax(dim=1, keepdim=True) / MAX_PEAK).clamp(min=1)
+
+
+def edges(length: int, sample_rate: int) -> Tensor:
+    """What a sound of so many samples is multiplied by, (length,): it fades in at its start and out at its end."""
+    rise, fall = (min(round(seconds * sample_rate), length) for seconds in (RISE_SECONDS, FADE_SECONDS))
+    gain = torch.ones(length, dtype=torch.float32, device="cpu")
+    gain[:rise] *= torch.linspace(0, 1, rise, dtype=torch.float32, device="cpu")
+    gain[length - fall :] *= torch.linspace(1, 0, fall, dtype=torch.float32, device="cpu")
+    return gain
 
 
 def scale_of(waveform: Tensor) -> Tensor:

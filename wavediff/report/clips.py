@@ -31,7 +31,7 @@ class Sound:
 
 
 def find_sounds(root: str | os.PathLike[str]) -> dict[str, list[Path]]:
-    """Every WAV, FLAC and OGG file below `root`, by its folder's path below it ("" for files in `root` itself).
+    """Every audio file below `root`, by its folder's path below it ("" for files in `root` itself).
 
     Hidden files and folders are left out; groups and files are in order of their names.
 

@@ -34,7 +34,7 @@ def write_comparison(
 
     Args:
         path: of the page, .html or .htm.
-        directory: two folders or more of WAV, FLAC and OGG files; hidden ones are left out.
+        directory: two folders or more of audio files; hidden ones are left out.
         title: heading of the page; None takes the folder's name.
         reference: the system that the others are measured against; None shows no metrics.
         metrics: names from `wavediff.metrics.METRICS`; None takes those of `CHEAP_METRICS` that are installed.
@@ -113,7 +113,7 @@ def _systems(directory: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
             raise AudioError(f"{path}: is the same clip as {clips[clip]}; keep one file for each")
         clips[clip] = path
     if len(systems) < 2:
-        some = f"one folder of sounds ({next(iter(systems))})" if systems else "no folder of sounds (WAV, FLAC, OGG)"
+        some = f"one folder of sounds ({next(iter(systems))})" if systems else "no folder of sounds"
         raise AudioError(f"{directory}: holds {some}, a comparison needs two; give each system a folder of its own")
     return dict(sorted(systems.items())), notes
 

@@ -48,7 +48,7 @@ def write_page(
 
     Args:
         path: of the page, .html or .htm.
-        directory: WAV, FLAC and OGG files, in folders or not; hidden ones are left out.
+        directory: audio files, in folders or not; hidden ones are left out.
         title: heading of the page; None takes the folder's name.
         reference: a folder of recorded sounds: a group of the same name shows as many of them in a second row.
         max_per_group: show no more of a group, chosen at equal distances in the order of their names.
@@ -143,7 +143,7 @@ class Reader:
 def _groups_of(folder: Path) -> dict[str, list[Path]]:
     groups = find_sounds(folder)
     if not groups:
-        raise AudioError(f"{folder}: holds no sound (WAV, FLAC, OGG); name the folder that does")
+        raise AudioError(f"{folder}: holds no sound (WAV, FLAC, OGG, MP3, ...); name the folder that does")
     return groups
 
 

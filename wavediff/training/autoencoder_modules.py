@@ -10,6 +10,7 @@ from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
 from wavediff.mel import MelTransform
 from wavediff.models.checkpoint import Checkpoint, load_checkpoint
+from wavediff.pipelines.autoencoder import Autoencoder
 from wavediff.training.module import DenoiserModule, LRScheduler
 
 FADE_NAT = 6.9  # 60 dB below the loudest frame of a clip, a frame counts for nothing
@@ -82,6 +83,11 @@ class AutoencoderModule(DenoiserModule):
         error = (self.codec.decode(latents)[..., : mel.shape[-1]] - mel).abs()
         per_item = (error * inside).mean(dim=(1, 2)) / inside.float().mean(dim=(1, 2))
         return Loss(per_item.mean(), per_item.detach(), torch.zeros_like(per_item))
+
+    def heard(self, batch: dict[str, Tensor]) -> Tensor:
+        """The same clips, decoded from their latents."""
+        autoencoder = Autoencoder(self.denoiser)
+        return autoencoder.decode(autoencoder.encode(batch["waveform"]), seeds=[0] * len(batch["waveform"]))
 
     def validation_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The same without the blur."""

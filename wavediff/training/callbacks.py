@@ -14,9 +14,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from wavediff.errors import ClippingWarning, ConfigError
-from wavediff.pipelines.vocoder import Vocoder
 from wavediff.training.guards import keep_previous
-from wavediff.training.module import MelDenoiserModule, TrainingModule
+from wavediff.training.module import DenoiserModule, TrainingModule
 
 
 class ModelExport(Callback):
@@ -61,7 +60,8 @@ class ModelExport(Callback):
 
 
 class AudioLogger(Callback):
-    """Vocodes the first validation clips after each validation: audio and spectrograms for TensorBoard.
+    """Lets a model be heard at each validation: what it makes beside the first clips, as audio and spectrograms for
+    TensorBoard.
 
     What goes wrong there is a warning, and the training goes on.
 
@@ -82,7 +82,7 @@ class AudioLogger(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Runs inside the validation, where the averaged weights are in place."""
-        module = cast(MelDenoiserModule, pl_module)
+        module = cast(DenoiserModule, pl_module)
         writer: Any = getattr(trainer.logger, "experiment", None)
         if batch_idx or trainer.sanity_checking or not trainer.is_global_zero or not hasattr(writer, "add_audio"):
             return
@@ -91,19 +91,18 @@ class AudioLogger(Callback):
         except Exception as error:  # whatever it is: sounds to listen to are worth no run
             warnings.warn(f"AudioLogger: no sounds at step {trainer.global_step} ({error})", stacklevel=2)
 
-    def _log(self, writer: Any, step: int, module: MelDenoiserModule, batch: dict[str, torch.Tensor]) -> None:
+    def _log(self, writer: Any, step: int, module: DenoiserModule, batch: dict[str, torch.Tensor]) -> None:
         from wavediff.report import spectrogram_figure
 
-        waveform, rate = batch["waveform"][: self.count], module.config.sample_rate
-        vocoder = Vocoder(module.config, module.denoiser)
+        first = {name: value[: self.count] for name, value in batch.items()}
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ClippingWarning)  # a network at its beginning is loud
-            speech = vocoder.decode(module.mel(batch)[: self.count], seed=0, mel_spec=vocoder.mel_spec)
-        for index, (reference, synthesised) in enumerate(zip(waveform.cpu(), speech.cpu(), strict=True)):
-            writer.add_audio(f"clip{index}/reference", reference, step, rate)
-            writer.add_audio(f"clip{index}/synthesised", synthesised, step, rate)
-            figure = spectrogram_figure({"reference": reference, "synthesised": synthesised}, rate)
-            writer.add_figure(f"clip{index}/spectrogram", figure, step)
+            made = module.heard(first)
+        for index, (reference, synthesised) in enumerate(zip(first["waveform"].cpu(), made.cpu(), strict=True)):
+            clips = {"reference": reference, "synthesised": synthesised}
+            for name, clip in clips.items():
+                writer.add_audio(f"clip{index}/{name}", clip, step, module.sample_rate)
+            writer.add_figure(f"clip{index}/spectrogram", spectrogram_figure(clips, module.sample_rate), step)
 
 
 class FullState(Callback):

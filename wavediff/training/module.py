@@ -19,6 +19,7 @@ from wavediff.mel import MelSpec, MelTransform
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Bound
+from wavediff.pipelines.vocoder import Vocoder
 from wavediff.training.checkpoint_io import CONFIG_KEY
 
 LRScheduler = Literal["constant", "cosine"]
@@ -110,7 +111,7 @@ class TrainingModule(LightningModule):
 
 
 class DenoiserModule(TrainingModule):
-    """Trains a denoiser, which becomes a model file.
+    """Trains a denoiser, which becomes a model file. Subclasses also give `heard`.
 
     Args:
         config: of the model.
@@ -140,6 +141,10 @@ class DenoiserModule(TrainingModule):
             self._start_from(init_from)
         if compile:
             self.denoiser.backbone.compile()
+
+    def heard(self, batch: dict[str, Tensor]) -> Tensor:
+        """What the model makes beside the waveforms (B, N) of a batch, to listen to: (B, N') at its sample rate."""
+        raise NotImplementedError
 
     def losses_at_levels(self, loss: Callable[[Tensor], Loss], items: int) -> dict[str, Tensor]:
         """The mean of a loss of times (B,), at fixed noise levels that the network was trained at."""
@@ -201,6 +206,11 @@ class MelDenoiserModule(DenoiserModule):
         frames = waveform.shape[-1] // self.mel_transform.spec.hop_length
         with torch.no_grad():
             return self.mel_transform(waveform)[..., :frames]
+
+    def heard(self, batch: dict[str, Tensor]) -> Tensor:
+        """The speech of their mels."""
+        vocoder = Vocoder(self.config, self.denoiser)
+        return vocoder.decode(self.mel(batch), seed=0, mel_spec=vocoder.mel_spec)
 
     def bind(self, batch: dict[str, Tensor]) -> Bound:
         """The denoiser, told the batch's mels."""

@@ -13,9 +13,12 @@ from wavediff.errors import ConfigError
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound
 from wavediff.pipelines.autoencoder import Autoencoder
+from wavediff.pipelines.generator import Generator
 from wavediff.training.autoencoder_modules import autoencoder_of
 from wavediff.training.labels import labels_of
 from wavediff.training.module import DenoiserModule, LRScheduler
+
+HEARD_STEPS = 20  # of what is logged in training: enough to tell what a model does
 
 
 class SoundModule(DenoiserModule):
@@ -108,6 +111,13 @@ class SoundModule(DenoiserModule):
             label = torch.where(dropped, len(self.labels), label)
         lengths = torch.full((len(x_0),), x_0.shape[1], device=x_0.device)
         return self.objective(self._bind(label), x_0, lengths, noise, t=t)
+
+    def heard(self, batch: dict[str, Tensor]) -> Tensor:
+        """Sounds of their classes, of their length, in a few steps."""
+        labels = [self.labels[index] for index in batch["label"].tolist()] if self.labels else None
+        count, length = batch["waveform"].shape
+        generator = Generator(self.config, self.denoiser)
+        return generator.generate(count, length / self.sample_rate, labels, num_steps=HEARD_STEPS)
 
     def validation_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The loss at fixed times."""

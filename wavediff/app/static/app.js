@@ -185,9 +185,9 @@ const setSide = (side, event) => {
 
 let source = null; // a file, or "example"
 const MEL = /\.(npy|safetensors)$/i;
-const KNOWN = /\.(wav|flac|ogg|oga|npy|safetensors)$/i;
+const KNOWN = /\.(wav|flac|ogg|oga|mp3|aiff?|aifc|au|snd|caf|w64|npy|safetensors)$/i;
 
-// What the service does not read but the browser does (MP3, M4A, ...) goes as 16-bit WAV.
+// What the service does not read but the browser does (M4A, WebM, ...) goes as 16-bit WAV.
 const readable = async (file) => {
   if (KNOWN.test(file.name)) return file;
   const context = new OfflineAudioContext(1, 1, 44100);
@@ -379,7 +379,7 @@ fetch("/api/facts").then((answer) => answer.json()).then((facts) => {
   for (const range of document.querySelectorAll("input[type=range]")) range.refresh();
   element("dialect").append(...facts.mel_specs.map((name) => make("option", { value: name }, name)));
   element("speech-facts").textContent =
-    `WAV, FLAC, OGG and what your browser decodes; mels as .npy or .safetensors, of ${vocoder.mel_spec} unless they say ` +
+    `WAV, FLAC, OGG, MP3, AIFF and what your browser decodes; mels as .npy or .safetensors, of ${vocoder.mel_spec} unless they say ` +
     `otherwise; up to ${facts.max_seconds} s and ${facts.max_bytes / 1e6} MB. Nothing leaves the machine that serves this page.`;
   const names = ["", ...generator.labels];
   element("labels").append(...names.map((name, index) => {

@@ -37,7 +37,7 @@ class ClassFolders:
     )
 
     def clips(self) -> list[Clip]:
-        """Every WAV, FLAC and OGG file in a class folder; hidden files and folders are left out.
+        """Every audio file (WAV, FLAC, OGG, MP3, ...) in a class folder; hidden files and folders are left out.
 
         Raises:
             AudioError: the root is no folder, or cannot be listed.
@@ -53,7 +53,7 @@ class ClassFolders:
                 classes.setdefault(below.parts[0], []).append(below)
         if not classes:
             raise DataError(
-                f"{self.root}: holds no class folder with audio (WAV, FLAC, OGG); expected ROOT/CLASS/*.wav"
+                f"{self.root}: holds no class folder with audio (WAV, FLAC, OGG, MP3, ...); expected ROOT/CLASS/*.wav"
             )
         clips = [clip for label, paths in sorted(classes.items()) for clip in self._split(label, paths)]
         if not self.kinds:

@@ -29,7 +29,7 @@ class Folder:
     )
 
     def clips(self) -> list[Clip]:
-        """Every WAV, FLAC and OGG file below the root; hidden files and folders are left out.
+        """Every audio file (WAV, FLAC, OGG, MP3, ...) below the root; hidden files and folders are left out.
 
         Raises:
             AudioError: the root is no folder, or cannot be listed.
@@ -40,13 +40,13 @@ class Folder:
             raise DataError(f"valid_fraction {valid} and test_fraction {test} must be 0 or above, their sum below 1")
         paths = [path.relative_to(self.root) for path in iter_audio_files(self.root)]
         if not paths:
-            raise DataError(f"{self.root}: holds no audio file (WAV, FLAC, OGG){_others(self.root)}")
+            raise DataError(f"{self.root}: holds no audio file (WAV, FLAC, OGG, MP3, ...){_others(self.root)}")
         # The lowest hashes are tested on, then validated on: at least one clip each where a share was asked for.
         hashes = sorted(unit_hash(path) for path in paths)
         num_test = max(bisect.bisect_left(hashes, test), int(test > 0))
         num_held_out = max(bisect.bisect_left(hashes, valid + test), num_test + int(valid > 0))
         if len(paths) <= num_held_out:
-            raise DataError(f"{self.root}: {len(paths)} audio files (WAV, FLAC, OGG) leave none to train on; add more")
+            raise DataError(f"{self.root}: {len(paths)} audio files leave none to train on; add more")
         split_of = split_by_hash(paths, num_held_out - num_test, num_test)
         return [
             Clip(self.root / path, split_of[path], speaker=path.parts[0] if len(path.parts) > 1 else None)

@@ -1,8 +1,8 @@
-import { Vocoder } from "./vocoder.js";
+import { Models } from "./models.js";
 
 const LONGEST = 20; // [s]; of longer recordings the beginning is taken
 const element = (id) => document.getElementById(id);
-const vocoder = new Vocoder();
+const models = new Models();
 let facts;
 let busy = false;
 
@@ -27,10 +27,10 @@ const samplesOf = async (bytes) => {
 };
 
 // 16-bit WAV: a header of 44 bytes, then the samples, all little-endian.
-const wav = (samples) => {
+const wav = (samples, rate) => {
   const view = new DataView(new ArrayBuffer(44 + 2 * samples.length));
   const words = [[0, 0x46464952], [4, 36 + 2 * samples.length], [8, 0x45564157], [12, 0x20746d66], [16, 16], [20, 0x10001],
-    [24, facts.sample_rate], [28, 2 * facts.sample_rate], [32, 0x100002], [36, 0x61746164], [40, 2 * samples.length]];
+    [24, rate], [28, 2 * rate], [32, 0x100002], [36, 0x61746164], [40, 2 * samples.length]];
   for (const [offset, word] of words) view.setUint32(offset, word, true);
   samples.forEach((value, index) => view.setInt16(44 + 2 * index, Math.max(-32768, Math.min(32767, Math.round(32768 * value))), true));
   return URL.createObjectURL(new Blob([view], { type: "audio/wav" }));
@@ -55,12 +55,13 @@ const draw = (canvas, mel, least, most) => {
   canvas.getContext("2d").putImageData(image, 0, 0);
 };
 
+const ends = (mel) => mel.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+
 const show = (samples, { speech, mel, made, seconds }) => {
-  const [least, most] = mel.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
-  draw(element("mel-before"), mel, least, most);
-  draw(element("mel-after"), made, least, most);
-  element("before").src = wav(samples);
-  element("after").src = element("save").href = wav(speech);
+  draw(element("mel-before"), mel, ...ends(mel));
+  draw(element("mel-after"), made, ...ends(mel));
+  element("before").src = wav(samples, facts.sample_rate);
+  element("after").src = element("save").href = wav(speech, facts.sample_rate);
   const length = samples.length / facts.sample_rate;
   element("numbers").textContent =
     `${length.toFixed(1)} s of speech in ${seconds.toFixed(1)} s: ${(seconds / length).toFixed(2)} s for each second, ` +
@@ -68,30 +69,39 @@ const show = (samples, { speech, mel, made, seconds }) => {
   element("result").hidden = false;
 };
 
-const vocode = async (name, bytes) => {
+// One thing at a time: the buttons rest meanwhile.
+const work = async (task) => {
   if (busy || !facts) return;
   busy = true;
   complain("");
-  element("example").disabled = true;
+  for (const name of ["example", "make"]) element(name).disabled = true;
+  try {
+    await task();
+  } catch (error) {
+    complain(error.message);
+  } finally {
+    busy = false;
+    for (const name of ["example", "make"]) element(name).disabled = false;
+  }
+};
+
+const vocode = (name, bytes) => work(async () => {
   element("file-name").textContent = name;
   try {
     const samples = await samplesOf(await bytes);
     if (!samples.length) throw new Error("This recording holds no sound.");
     element("file-hint").textContent = `Vocoding ${(samples.length / facts.sample_rate).toFixed(1)} s …`;
-    show(samples, await vocoder.vocode(samples));
+    show(samples, await models.vocode(samples));
     element("file-hint").textContent = "done; drop another";
   } catch (error) {
-    complain(error.message);
     element("file-hint").textContent = "or choose a file; it does not leave this page";
-  } finally {
-    busy = false;
-    element("example").disabled = false;
+    throw error;
   }
-};
+});
 
 const take = (file) => file && vocode(file.name, file.arrayBuffer());
 element("file").addEventListener("change", (event) => take(event.target.files[0]));
-element("example").addEventListener("click", () => vocode("the example", fetch("clip.flac").then((answer) => answer.arrayBuffer())));
+element("example").addEventListener("click", () => vocode("The example", fetch("clip.flac").then((answer) => answer.arrayBuffer())));
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"])
   element("drop").addEventListener(kind, (event) => {
     event.preventDefault();
@@ -99,13 +109,61 @@ for (const kind of ["dragenter", "dragover", "dragleave", "drop"])
     if (kind === "drop") take(event.dataTransfer.files[0]);
   });
 
-vocoder.ready.then(
+// Sound effects.
+
+const make = (name, attributes, ...children) => {
+  const made = Object.assign(document.createElement(name), attributes);
+  made.append(...children);
+  return made;
+};
+const addCard = (label, seed, { sound, mel, seconds }) => {
+  const { sample_rate: rate } = facts.sounds;
+  const canvas = make("canvas", { role: "img", ariaLabel: `Mel spectrogram of ${label}` });
+  const [, loudest] = ends(mel);
+  draw(canvas, mel, loudest - 9, loudest); // nepers: 80 dB
+  const source = wav(sound, rate);
+  const words = `seed ${seed}: ${(sound.length / rate).toFixed(1)} s, made in ${seconds.toFixed(1)} s`;
+  const audio = make("audio", { controls: true, src: source, ariaLabel: `${label}, seed ${seed}` });
+  const save = make("a", { className: "save", href: source, download: `${label}-${seed}.wav` }, "Save WAV");
+  const about = make("div", { className: "about" }, label, make("small", {}, words));
+  element("cards").prepend(
+    make("article", { className: "card sound" }, canvas, audio, make("div", { className: "bar" }, about, save)));
+  audio.play().catch(() => {}); // a browser may want a click first
+};
+element("sounds-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const label = document.querySelector("#labels input:checked").value;
+  const seed = Math.abs(Math.trunc(Number(element("seed").value))) || 0;
+  work(async () => {
+    element("making").textContent = `Making ${label} …`;
+    try {
+      addCard(label, seed, await models.sound(label, { seed }));
+      element("seed").value = seed + 1; // another click, another sound
+    } finally {
+      element("making").textContent = "";
+    }
+  });
+});
+const offerSounds = () => {
+  const { classes, sample_rate: rate, samples, evaluations, loaded_bytes } = facts.sounds;
+  element("labels").append(...Object.keys(classes).map((name, index, names) => {
+    const checked = index === Math.max(names.indexOf("glass"), 0);
+    return make("label", {}, make("input", { type: "radio", name: "label", value: name, checked }), make("span", {}, name));
+  }));
+  element("sounds-facts").textContent =
+    `Another seed is another sound. A sound has ${(samples / rate).toFixed(1)} s and takes ${evaluations} evaluations of the network. The first sound loads ` +
+    `the generator, ${(loaded_bytes / 1e6).toFixed(0)} MB.`;
+  element("sounds").hidden = false;
+};
+
+models.ready.then(
   (told) => {
     facts = told;
     element("facts").textContent =
       `The model takes ${facts.mel_name} mels at ${facts.sample_rate.toLocaleString("en")} Hz; the model and its runtime are ` +
       `${(facts.loaded_bytes / 1e6).toFixed(0)} MB. Recordings are taken up to ${LONGEST} seconds.`;
-    element("example").disabled = false;
+    if (facts.sounds) offerSounds();
+    for (const name of ["example", "make"]) element(name).disabled = false;
   },
   (error) => complain(`The model could not be loaded: ${error.message}`),
 );

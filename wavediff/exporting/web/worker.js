@@ -4,12 +4,10 @@ import * as ort from "./ort.wasm.min.mjs";
 ort.env.wasm.numThreads = 1; // several need headers that static hosts do not send
 ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
 
-const load = async () => {
-  const facts = await (await fetch(new URL("facts.json", import.meta.url))).json();
-  const open = (name) => ort.InferenceSession.create(new URL(name, import.meta.url).href, { executionProviders: ["wasm"] });
-  return { facts, analysis: await open("mel.onnx"), sampler: await open("vocoder.onnx") };
-};
-const loaded = load();
+const facts = fetch(new URL("facts.json", import.meta.url)).then((answer) => answer.json());
+const open = (name) => ort.InferenceSession.create(new URL(name, import.meta.url).href, { executionProviders: ["wasm"] });
+const loaded = Promise.all([facts, open("mel.onnx"), open("vocoder.onnx")]);
+let generator; // is as large as all of them, so it is loaded when it is first asked
 
 // Normal numbers: mulberry32 makes uniform ones of a seed, Box and Muller's transform pairs of normal ones of those.
 const normal = (count, seed) => {
@@ -30,27 +28,55 @@ const normal = (count, seed) => {
   return numbers.subarray(0, count);
 };
 
-const vocode = async (samples, seed, given) => {
-  const { facts, analysis, sampler } = await loaded;
-  const frames = Math.max(Math.ceil(samples.length / facts.hop_length), facts.least_frames);
-  const length = frames * facts.hop_length;
-  const filled = new Float32Array(length);
-  filled.set(samples);
-  const mel = async (waveform) => (await analysis.run({ waveform: new ort.Tensor("float32", waveform, [1, length]) })).mel;
+const timed = async (work) => {
   const start = performance.now();
-  const told = await mel(filled);
-  const noise = given ?? normal(facts.draws * told.dims[2] * facts.hop_length, seed);
-  const feeds = { mel: told, noise: new ort.Tensor("float32", noise, [1, facts.draws, told.dims[2] * facts.hop_length]) };
-  const speech = (await sampler.run(feeds)).speech.data.slice(0, length);
-  const seconds = (performance.now() - start) / 1000;
-  const spoken = speech.slice(0, samples.length);
-  return { speech: spoken, mel: told.data, made: (await mel(speech)).data, seconds };
+  const result = await work();
+  return [result, (performance.now() - start) / 1000];
 };
 
-onmessage = async ({ data: { number, samples, seed, noise } }) => {
+// Samples, filled up to whole frames.
+const filled = (samples, facts) => {
+  const frames = Math.max(Math.ceil(samples.length / facts.hop_length), facts.least_frames);
+  const waveform = new Float32Array(frames * facts.hop_length);
+  waveform.set(samples);
+  return waveform;
+};
+const melOf = async (waveform, analysis) =>
+  (await analysis.run({ waveform: new ort.Tensor("float32", waveform, [1, waveform.length]) })).mel;
+
+const vocode = async ({ samples, seed, noise: given }) => {
+  const [facts, analysis, sampler] = await loaded;
+  const waveform = filled(samples, facts);
+  const [[mel, speech], seconds] = await timed(async () => {
+    const told = await melOf(waveform, analysis);
+    const shape = [1, facts.draws, told.dims[2] * facts.hop_length];
+    const noise = given ?? normal(shape[1] * shape[2], seed);
+    return [told, (await sampler.run({ mel: told, noise: new ort.Tensor("float32", noise, shape) })).speech.data];
+  });
+  const spoken = speech.slice(0, samples.length);
+  return { speech: spoken, mel: mel.data, made: (await melOf(speech.slice(0, waveform.length), analysis)).data, seconds };
+};
+
+const sound = async ({ label, seed, noise, phases }) => {
+  const [facts, analysis] = await loaded;
+  const { classes, shapes } = facts.sounds;
+  const session = await (generator ??= open("sounds.onnx"));
+  const kinds = classes[label]; // of a class with kinds, seeds that follow each other take one after the other
+  const sizes = shapes.map((shape) => shape.reduce((product, size) => product * size));
+  const drawn = normal(sizes.reduce((sum, size) => sum + size), seed);
+  const given = [noise ?? drawn.slice(0, sizes[0]), phases ?? drawn.slice(sizes[0])];
+  const feeds = { label: new ort.Tensor("int64", BigInt64Array.of(BigInt(kinds[seed % kinds.length])), [1]) };
+  shapes.forEach((shape, index) => (feeds[["noise", "phases"][index]] = new ort.Tensor("float32", given[index], shape)));
+  const [made, seconds] = await timed(async () => (await session.run(feeds)).sound.data);
+  return { sound: made, mel: (await melOf(filled(made, facts), analysis)).data, seconds };
+};
+
+const answers = { facts: async () => (await loaded)[0], vocode, sound };
+onmessage = async ({ data: { number, what, request } }) => {
   try {
-    postMessage({ number, result: samples ? await vocode(samples, seed, noise) : (await loaded).facts });
+    postMessage({ number, result: await answers[what](request) });
   } catch (error) {
+    if (what === "sound") generator = undefined; // the next one may load it
     postMessage({ number, error: error?.message ?? `${error}` });
   }
 };

@@ -1,6 +1,7 @@
-// A vocoder in a browser: `const vocoder = new Vocoder(); await vocoder.ready; await vocoder.vocode(samples)`.
+// Models in a browser: `const models = new Models(); await models.ready; await models.vocode(samples)`, and
+// `await models.sound("glass", { seed: 3 })`.
 
-export class Vocoder {
+export class Models {
   #worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   #waiting = new Map();
   #number = 0;
@@ -11,8 +12,8 @@ export class Vocoder {
       const error = event.message || "the worker did not start";
       for (const number of [...this.#waiting.keys()]) this.#settle(number, { error });
     };
-    /** What facts.json says of the model; known once it is loaded. */
-    this.ready = this.#ask({});
+    /** What facts.json says of the models; known once the vocoder is loaded. */
+    this.ready = this.#ask("facts", {});
   }
 
   /**
@@ -21,14 +22,23 @@ export class Vocoder {
    * N = frames * hop_length.
    */
   vocode(samples, { seed = 0, noise = null } = {}) {
-    return this.#ask({ samples, seed, noise });
+    return this.#ask("vocode", { samples, seed, noise });
   }
 
-  #ask(request) {
+  /**
+   * A class -> { sound, mel, seconds }: sound (N) at the generator's rate, its mel (n_mels, frames) and how long it took.
+   * `seed` draws the noise; or `noise` (draws, values) and `phases` (draws, samples) are given. The first sound loads the
+   * generator.
+   */
+  sound(label, { seed = 0, noise = null, phases = null } = {}) {
+    return this.#ask("sound", { label, seed, noise, phases });
+  }
+
+  #ask(what, request) {
     const number = this.#number++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(number, { resolve, reject });
-      this.#worker.postMessage({ ...request, number });
+      this.#worker.postMessage({ number, what, request });
     });
   }
 
