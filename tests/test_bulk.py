@@ -211,6 +211,13 @@ def test_folders_are_kept_on_request(tmp_path: Path) -> None:
     assert targets == {"a/x.wav", "b/x.wav", "x.wav", "y.wav", "c/z.wav"}
 
 
+def test_a_folder_gives_every_format_that_is_read(tmp_path: Path) -> None:
+    names = [f"{number}{suffix}" for number, suffix in enumerate((".mp3", ".aiff", ".W64", ".oga", ".npy"))]
+    for name in (*names, "notes.txt"):
+        (tmp_path / name).touch()
+    assert {job.source.name for job in plan_jobs([tmp_path], tmp_path / "out")} == set(names)
+
+
 def test_what_a_run_has_made_is_no_input_of_the_next(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = {path.name for path in inputs.iterdir()}
     (inputs / "out").mkdir()

@@ -25,6 +25,7 @@ from wavediff.files import is_leftover
 from wavediff.places import Address, Place
 
 __all__ = [
+    "READ_SUFFIXES",
     "SUBTYPES",
     "AudioInfo",
     "AudioWriter",
@@ -38,6 +39,7 @@ __all__ = [
     "write_audio",
 ]
 
+READ_SUFFIXES = tuple(suffix for suffixes in READ.values() for suffix in suffixes)
 MAX_DECODED_BYTES = 2**31  # of one call, as float32 over all channels; an hour of 48 kHz stereo is 1.4e9
 LARGEST_SAMPLE = 2.0**32  # int32 samples stored as float lie below; anything above is damage
 _CANCELLED = 1e-6  # of the energy of the channels: 60 dB lower
@@ -128,8 +130,7 @@ def read_audio(
 
 def iter_audio_files(root: str | os.PathLike[str]) -> Iterator[Path]:
     """Every file below `root` named as a format that is read (.wav, .flac, .ogg, .mp3, ...); see `iter_files`."""
-    suffixes = [suffix for group in READ.values() for suffix in group]
-    return map(Path, iter_files(as_path(root, "root", AudioError), suffixes))
+    return map(Path, iter_files(as_path(root, "root", AudioError), READ_SUFFIXES))
 
 
 def iter_files(root: Place, suffixes: Collection[str]) -> Iterator[Place]:

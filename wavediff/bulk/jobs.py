@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from wavediff.audio import iter_files
+from wavediff.audio import READ_SUFFIXES, iter_files
 from wavediff.data.manifest import read_manifest
 from wavediff.errors import DataError, OutputError, WavediffError
 from wavediff.files import check_output, sweep_temporaries
@@ -15,7 +15,7 @@ Answer = TypeVar("Answer")
 
 MEL_SUFFIXES = (".npy", ".safetensors")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
-INPUT_SUFFIXES = (*MEL_SUFFIXES, *AUDIO_SUFFIXES, ".oga")
+INPUT_SUFFIXES = (*MEL_SUFFIXES, *READ_SUFFIXES)
 OTHER_AUDIO_SUFFIXES = (".mp3", ".m4a", ".aac", ".opus", ".aif", ".aiff", ".wma")
 
 
