@@ -133,8 +133,9 @@ def test_what_is_left_out_of_the_table_is_said(tmp_path: Path) -> None:
             "Diagnosis",
             "MelInfo",
             "advise",
+            "iter_files",
             "read_mel_pieces",
-        ),  # results; a lambda
+        ),  # results; a lambda; a place, which `iter_audio_files` makes of its argument
         *("GeneratedReport", "Matching", "Metric", "Summary", "summarise"),
         *(
             "check_files",

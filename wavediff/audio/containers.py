@@ -81,8 +81,7 @@ def opened(path: Place, *, lenient: bool) -> Iterator[tuple[Any, AudioInfo]]:
         if isinstance(path, Path) and not stat.S_ISREG(path.stat().st_mode):
             raise AudioError(f"{path}: is a folder, pipe or device; name an audio file")
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
+            size, _ = file.seek(0, os.SEEK_END), file.seek(0)
             kind = _recognise(file, path)
             unset_size_at = _check_riff(file, path, size, lenient) if kind == "WAV" else None
             if kind in READ_ONLY:
@@ -92,15 +91,13 @@ def opened(path: Place, *, lenient: bool) -> Iterator[tuple[Any, AudioInfo]]:
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
         if path == Path("-"):
             raise AudioError(f"{path}: standard input is not read; write it to a file and name that") from error
-        reason = getattr(error, "strerror", None) or error
-        raise AudioError(f"{path}: cannot be read ({reason}); check its name and permissions") from error
+        what = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        raise AudioError(f"{path}: {what}; check its name and permissions") from error
 
-    source: Any
-    if unset_size_at is None and isinstance(path, Path):
-        # As bytes, because soundfile cannot encode a name that is not valid in the locale.
-        source = contextlib.nullcontext(os.fsencode(path) if os.name == "posix" else str(path))
-    else:
-        source = _Shown(path, unset_size_at)
+    # As bytes, because soundfile cannot encode a name that is not valid in the locale.
+    named = os.fsencode(path) if os.name == "posix" else str(path)
+    plain = unset_size_at is None and isinstance(path, Path)
+    source: Any = contextlib.nullcontext(named) if plain else _Shown(path, unset_size_at)
     try:
         with source as name, soundfile.SoundFile(name) as sound:
             info = AudioInfo(path, sound.samplerate, sound.channels, sound.frames, sound.format, sound.subtype)
