@@ -96,6 +96,9 @@ def test_variations_gaps_and_ways_between(model: Path, tmp_path: Path) -> None:
         write_audio(path, noise, RATE)
     assert generate(model, tmp_path / "a", "--vary", str(source), "--strength", "0.3", "--count", "2") == 0
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["door-000.wav", "door-001.wav"]
+    near = ["--strength", "0.2", "--count", "2", "--seconds", "0.2", "--label", "wood"]
+    assert generate(model, tmp_path / "e", "--vary", "7", *near) == 0
+    assert len(list((tmp_path / "e" / "wood").iterdir())) == 2
     assert generate(model, tmp_path / "b", "--inpaint", str(source), "--span", "0.1,0.2") == 0
     filled, kept = (read_audio(path)[0] for path in (tmp_path / "b" / "door-000.wav", source))
     assert torch.equal(filled[: RATE // 10], kept[: RATE // 10])

@@ -193,6 +193,31 @@ def test_a_sound_is_changed_with_other_noise_than_it_was_made_from(sampler: str)
         assert abs(torch.corrcoef(torch.stack([other, sound])[:, 500:1100])[0, 1]) < 0.2
 
 
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_variations_of_a_seed_are_the_nearer_to_its_sound_the_weaker_they_are(sampler: str) -> None:
+    generator = ideal()
+    options: dict[str, Any] = {"seconds": 0.25, "num_steps": 20, "sampler": sampler}
+    sound = generator.generate(seed=3, **options)
+
+    def likeness(strength: float) -> float:
+        varied = generator.vary(3, None, strength, 4, **options)
+        return float(torch.corrcoef(torch.cat([sound, varied])[:, 100:-100])[0, 1:].abs().mean())
+
+    torch.testing.assert_close(generator.vary(3, None, 0, **options), sound, atol=1e-5, rtol=0)
+    found = [likeness(strength) for strength in (0.1, 0.4, 1.0)]
+    assert found[0] > 0.95
+    assert found[0] > found[1] > found[2] + 0.2
+    two = generator.vary(3, None, 0.4, 2, seed=5, **options)
+    torch.testing.assert_close(two[1], generator.vary(3, None, 0.4, seed=6, **options)[0], atol=1e-4, rtol=0)
+
+
+def test_a_variation_of_a_seed_is_of_the_kind_of_its_sound() -> None:
+    generator = small_generator("diffwave")
+    options: dict[str, Any] = {"seconds": 0.1, "num_steps": STEPS, "label": generator.labels[0]}
+    sound = generator.generate(seed=1, **options)
+    torch.testing.assert_close(generator.vary(1, None, 0, seed=7, **options), sound, atol=1e-5, rtol=0)
+
+
 def test_noise_is_added_on_the_device_of_the_signal() -> None:
     signal = torch.zeros(2, 8, device="meta")
     assert diffuse(signal, signal, levels(CosineSchedule(), 0.5)).device.type == "meta"
@@ -330,6 +355,11 @@ def test_impossible_edits_are_refused(latent: Generator) -> None:
         (lambda: latent.vary(sound, math.nan), "sample_rate: nan is not a whole number"),
         (lambda: latent.vary(torch.zeros(601 * 4000), 4000), "601 s, at most 600 s"),
         (lambda: latent.vary(sound, RATE, count=0), "count: 0"),
+        (lambda: latent.vary(sound, RATE, seconds=1.0), "seconds: has no meaning where a waveform is given"),
+        (lambda: latent.vary(3, RATE), "sample_rate: has no meaning where a seed is given"),
+        (lambda: latent.vary(-3), "waveform: -3"),
+        (lambda: latent.vary(3, strength=1.5), "strength: 1.5"),
+        (lambda: latent.vary(sound), "sample_rate: None"),
         (lambda: latent.vary(sound, RATE, 0.0), "strength: 0.0"),
         (lambda: latent.vary(sound, RATE, 1.5), "strength: 1.5"),
         (lambda: latent.inpaint(sound, RATE, 0.2, 0.1), "start, end: the span 0.2 to 0.1"),

@@ -51,11 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_seed(parser, "of the first sound, others follow")
     parser.add_argument("--loop", action="store_true", help="sounds whose end goes over into their beginning")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--vary", type=Path, metavar="FILE", help="variations of this recording")
+    vary_help = "variations of this recording, or of the sound that this seed makes"
+    source.add_argument("--vary", metavar="FILE|SEED", help=vary_help)
     source.add_argument("--inpaint", type=Path, metavar="FILE", help="fill a span of this recording, see --span")
     source.add_argument("--between", nargs=2, metavar=("A", "B"), help="from A to B, two recordings or two seeds")
     parser.add_argument("--span", metavar="FROM,TO", help="of --inpaint, in seconds")
-    strength_help = "of --vary and --between: near 0 the recording itself, 1 something else (default 0.5)"
+    strength_help = "of --vary and --between: near 0 the sound itself, 1 something else (default 0.5)"
     parser.add_argument("--strength", type=float, metavar="T", help=strength_help)
     parser.add_argument("--best-of", type=int, metavar="N", help="draw each N times, keep the clearest of its class")
     parser.add_argument("--classifier", type=Path, help="that --best-of goes by (default: the bundled one)")
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
     names = (
         list(generator.classes) if args.label == "all" and generator.classes else _labels(args.label, generator.labels)
     )
-    stem = "between" if args.between else (args.vary or args.inpaint or Path("sound")).stem
+    stem = "between" if args.between else Path(_recording(args) or "sound").stem
     if len(names) * count > MAX_JOBS:
         raise SamplingError(f"--count: {len(names) * count} sounds in all, at most {MAX_JOBS} are made; lower it")
     jobs = [
@@ -196,7 +197,7 @@ def _check(args: argparse.Namespace) -> int:
         _span(args.span)
     if args.loop and (args.vary or args.inpaint or args.between):
         raise SamplingError("--loop makes loops from nothing; leave out --vary, --inpaint and --between")
-    if args.seconds is not None and (args.vary or args.inpaint or (args.between and not _are_seeds(args.between))):
+    if args.seconds is not None and (_recording(args) or (args.between and not _are_seeds(args.between))):
         raise SamplingError("--seconds: a recording decides the length itself; leave --seconds out")
     return count
 
@@ -205,12 +206,17 @@ def _are_seeds(ends: list[str]) -> bool:
     return all(end.isdecimal() and len(end) < 20 for end in ends)  # 2^63 has 19 digits
 
 
+def _recording(args: argparse.Namespace) -> Any:
+    """What --vary or --inpaint is given, unless it is a seed."""
+    return args.inpaint or (None if args.vary is None or _are_seeds([args.vary]) else args.vary)
+
+
 def _batch_size(args: argparse.Namespace, seconds: float) -> int:
     """Sounds that fit in memory together; how many they are changes none of them."""
     from wavediff.audio import read_info
 
-    if args.vary or args.inpaint:
-        info = read_info(args.vary or args.inpaint)
+    if recording := _recording(args):
+        info = read_info(recording)
         seconds = info.frames / info.sample_rate
     elif args.seconds is not None:
         seconds = args.seconds
@@ -255,6 +261,9 @@ def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: A
         "schedule": args.schedule,
         "on_step": on_step,
     }
+    if args.vary and not _recording(args):
+        seed = int(args.vary)
+        return generator.vary(seed, None, strength, count, seconds=args.seconds, seed=seeds, **common)
     if args.vary:
         return generator.vary(*read_audio(args.vary), strength, count, seed=seeds, **common)
     if args.inpaint:

@@ -21,6 +21,24 @@ class Noise(Protocol):
         """(B, length)"""
 
 
+class MixedNoise:
+    """Noise on the way from one to another, along the sphere where nearly all of a normal distribution lies.
+
+    Args:
+        first, other: two that are independent.
+        share: (B, 1) or a number in [0, 1]; 0 is the first, 1 the other.
+    """
+
+    def __init__(self, first: Noise, other: Noise, share: Tensor | float) -> None:
+        angle = torch.as_tensor(share) * (math.pi / 2)
+        self._first, self._other, self._weights = first, other, (torch.cos(angle), torch.sin(angle))
+
+    def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(B, length)"""
+        own, other = self._weights
+        return own * self._first.normal(length, dtype) + other * self._other.normal(length, dtype)
+
+
 class ItemNoise:
     """Standard normal noise for a batch, each item from generators of its own.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from wavediff.arguments import Values, is_whole, whole
-from wavediff.diffusion.noise import MAX_SEED
+from wavediff.diffusion.noise import MAX_SEED, MixedNoise
 from wavediff.diffusion.walk import OnStep, states
 from wavediff.errors import SamplingError
 from wavediff.models.sampling import check_seeds
@@ -131,29 +131,42 @@ class Generator(SoundPipeline):
     @exact
     def vary(
         self,
-        waveform: Values,
-        sample_rate: int,
+        waveform: Values | int,
+        sample_rate: int | None = None,
         strength: float = DEFAULT_STRENGTH,
         count: int = 1,
+        *,
+        seconds: float | None = None,
         **options: Any,
     ) -> Tensor:
         """Variations of a sound: it is noised to time `strength` and denoised again (SDEdit, arXiv 2108.01073).
 
+        Of a seed, variations of the sound that `generate` makes of it: all noise of that sound is mixed with other.
+
         Args:
-            waveform: (N,), a tensor, array or list of floats, nominally in [-1, 1].
-            sample_rate: its rate in Hz; another one than the model's is resampled.
-            strength: in (0, 1]; near 0 the sound itself, 1 something else.
+            waveform: (N,), a tensor, array or list of floats, nominally in [-1, 1]; or a seed.
+            sample_rate: of the waveform [Hz]; another one than the model's is resampled.
+            strength: in (0, 1]; near 0 the sound itself, 1 something else. Of a seed, 0 too.
             count: how many.
-            options: label, guidance, num_steps, sampler, schedule, seed, on_step as `generate` takes them.
+            seconds: length with a seed; a waveform decides it itself.
+            options: label, guidance, num_steps, sampler, schedule, seed (of the first variation), on_step as `generate`
+                takes them.
 
         Returns:
             (count, N') as long as the sound and at its level, in [-1, 1].
 
         Raises:
             AudioError: the waveform is not one, or longer than 600 s.
-            ConfigError, SamplingError: as `generate`.
+            ConfigError, SamplingError: as `generate`; also what does not apply: seconds with a waveform, sample_rate
+                with a seed.
         """
         chosen, count = Options(**options), self._count(count)
+        if is_whole(waveform):
+            _refuse_unused({"sample_rate": sample_rate}, "a seed is")
+            seed = whole(waveform, "waveform", 0, MAX_SEED, SamplingError)
+            length = self._length(self.seconds if seconds is None else seconds)
+            return self._near_seed(seed, strength, length, count, chosen)
+        _refuse_unused({"seconds": seconds}, "a waveform is")
         waveform = self._checked(waveform, sample_rate)
         x_0 = self._encode(waveform)
         noise = self._fresh_noise(chosen.seed, count)
@@ -197,7 +210,7 @@ class Generator(SoundPipeline):
         if by_seed != is_whole(second):
             raise SamplingError("first, second: one is a seed, the other a waveform; give two of a kind")
         given = {"sample_rate": sample_rate, "strength": strength, "seed": options.get("seed")}
-        _refuse_unused(given if by_seed else {"seconds": seconds}, "seeds" if by_seed else "waveforms")
+        _refuse_unused(given if by_seed else {"seconds": seconds}, f"two {'seeds' if by_seed else 'waveforms'} are")
         weight = torch.linspace(0, 1, count, dtype=torch.float32, device=self.device)[:, None]
         if not by_seed:
             if sample_rate is None:
@@ -213,15 +226,12 @@ class Generator(SoundPipeline):
             sounds = self._from_guess(torch.lerp(a, b, weight), strength, length, noise, chosen)
             return within(sounds * scales[0] ** (1 - weight) * scales[1] ** weight)
         length = self._length(self.seconds if seconds is None else seconds)
-        values = self.signal_length(length)
         chosen = dataclasses.replace(chosen, seed=[whole(first, "first", 0, MAX_SEED, SamplingError)] * count)
         noise = self._noise(chosen.seed, count)
         other = self._noise([whole(second, "second", 0, MAX_SEED, SamplingError)], 1)
-        a, b = noise.normal(values), other.normal(values)
         if chosen.sampler is None:
             chosen = dataclasses.replace(chosen, sampler="ddim")  # noise on the way would lead elsewhere
-        # On the sphere, where nearly all of a normal distribution lies in so many dimensions.
-        x_T = torch.cos(weight * math.pi / 2) * a + torch.sin(weight * math.pi / 2) * b
+        x_T = MixedNoise(noise, other, weight).normal(self.signal_length(length))
         signal = self._walk(self._estimate(chosen, count), x_T, self._plan(chosen), noise, chosen)
         return self._finish(signal, length, noise)
 
@@ -268,7 +278,7 @@ class Generator(SoundPipeline):
 
 
 def _refuse_unused(given: dict[str, Any], kind: str) -> None:
-    """Raise SamplingError for an argument that means nothing with two seeds, or with two waveforms."""
+    """Raise SamplingError for an argument that means nothing with seeds, or with waveforms."""
     for name, value in given.items():
         if value is not None:
-            raise SamplingError(f"{name}: has no meaning where two {kind} are given; leave it out")
+            raise SamplingError(f"{name}: has no meaning where {kind} given; leave it out")

@@ -15,7 +15,7 @@ from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
-from wavediff.diffusion.noise import MAX_SEED
+from wavediff.diffusion.noise import MAX_SEED, MixedNoise, Noise
 from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError, SamplingError, did_you_mean
@@ -198,7 +198,7 @@ class SoundPipeline(Pipeline):
         return options.along(trained, default, DEFAULT_SAMPLER, start)
 
     @exact
-    def _walk(self, estimate: Estimate, x_t: Tensor, plan: Plan, noise: ItemNoise, options: Options) -> Tensor:
+    def _walk(self, estimate: Estimate, x_t: Tensor, plan: Plan, noise: Noise, options: Options) -> Tensor:
         return denoise(estimate, x_t, self.denoiser.schedule, plan, noise, options.on_step)
 
     def _from_guess(self, x_0: Tensor, strength: float, length: int, noise: ItemNoise, options: Options) -> Tensor:
@@ -211,7 +211,16 @@ class SoundPipeline(Pipeline):
         signal = self._walk(self._estimate(options, len(x_0)), x_t, plan, noise, options)
         return self._finish(signal, length, noise)
 
-    def _checked(self, waveform: Values | int, sample_rate: int, name: str = "waveform") -> Tensor:
+    def _near_seed(self, seed: int, strength: float, length: int, count: int, options: Options) -> Tensor:
+        """Sounds (B, length) whose noise is that of a seed, mixed with some that is fresh."""
+        share = real(strength, "strength", "from 0 to 1", lambda value: 0 <= value <= 1, SamplingError)
+        own, fresh = ItemNoise([seed] * count, self.device), self._fresh_noise(options.seed, count)
+        noise = MixedNoise(own, fresh, share)
+        estimate = self._estimate(dataclasses.replace(options, seed=[seed] * count), count)  # the kind of that sound
+        signal = self._walk(estimate, noise.normal(self.signal_length(length)), self._plan(options), noise, options)
+        return self._finish(signal, length, own)
+
+    def _checked(self, waveform: Values | int, sample_rate: int | None, name: str = "waveform") -> Tensor:
         samples, rate = as_waveform(waveform, name, dimensions=(1,)), check_sample_rate(sample_rate)
         if len(samples) > MAX_SECONDS * rate:
             raise AudioError(f"{name}: {len(samples) / rate:.0f} s, at most {MAX_SECONDS:g} s are taken; cut it")
