@@ -217,7 +217,7 @@ def test_what_gives_no_comparison_is_refused_with_the_cure(
     write_sound(tmp_path / "twice" / "y" / "a.wav")
     write_sound(tmp_path / "twice" / "y" / "a.flac")
     for folder, reason in (
-        (small / "one", "no folder of sounds .*give each system a folder"),
+        (small / "one", "no folder of sounds, .*give each system a folder"),
         (tmp_path / "twice", r"y.a\.(wav|flac): is the same clip as .*keep one"),
         (tmp_path / "nowhere", "is not a folder"),
     ):

@@ -118,6 +118,7 @@ def test_processes_share_what_is_in_storage(folder: Path, client: Any) -> None:
     assert objects(client, "shared/") == contents(folder / "whole")
 
 
+@pytest.mark.long
 def test_a_cluster_takes_it_from_storage_without_a_common_folder(folder: Path, client: Any, tmp_path: Path) -> None:
     ray = pytest.importorskip("ray", reason="needs the extra ray")
     command = ["-m", "wavediff.cli.main", *COMMAND, "s3://speech/mels", "--engine", "ray", "--devices", "1"]

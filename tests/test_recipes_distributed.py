@@ -120,7 +120,7 @@ def finish(commands: list[tuple[list[str], dict[str, str]]]) -> list[tuple[int, 
     return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]
 
 
-@pytest.mark.parametrize("way", [pytest.param("ddp", marks=pytest.mark.long), "torchrun", "slurm"])
+@pytest.mark.parametrize("way", ["torchrun", *(pytest.param(way, marks=pytest.mark.long) for way in ("ddp", "slurm"))])
 def test_two_processes_share_out_the_clips_and_make_one_model(way: str, corpus: Path, tmp_path: Path) -> None:
     for status, errors in finish(launch(way, options(tmp_path, corpus))):
         assert status == 0, errors

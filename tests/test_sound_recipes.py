@@ -32,6 +32,12 @@ STEP = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def heard_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is logged to be heard is sampled in one step: it takes most of the time."""
+    monkeypatch.setattr("wavediff.training.sound_module.HEARD_STEPS", 1)
+
+
 @pytest.fixture(scope="module")
 def sfx(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Manifests of a few real sounds of each class."""

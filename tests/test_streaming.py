@@ -166,6 +166,7 @@ def test_the_bundled_model_streams_every_test_clip_bit_by_bit(ljspeech: Path) ->
         waveform, rate = read_audio(ljspeech / "wavs" / f"{name}.wav")
         mel = vocoder.mel(waveform[: 4 * rate], rate)[0]
         assert torch.equal(torch.cat(list(vocoder.stream(mel.split(37, -1)))), vocoder.decode(mel)), name
+        mel = mel[:, :120]
         low = torch.cat(list(vocoder.stream(mel.split(5, -1), low_latency=True)))
         assert torch.equal(low, vocoder.decode(mel, low_latency=True)), name
 

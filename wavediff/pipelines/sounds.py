@@ -221,7 +221,7 @@ class SoundPipeline(Pipeline):
         return self._finish(signal, length, own)
 
     def _checked(self, waveform: Values | int, sample_rate: int | None, name: str = "waveform") -> Tensor:
-        samples, rate = as_waveform(waveform, name, dimensions=(1,)), check_sample_rate(sample_rate)
+        samples, rate = as_waveform(waveform, name, dimensions=(1,)), check_sample_rate(sample_rate)  # type: ignore[arg-type]
         if len(samples) > MAX_SECONDS * rate:
             raise AudioError(f"{name}: {len(samples) / rate:.0f} s, at most {MAX_SECONDS:g} s are taken; cut it")
         return resample(samples.detach().to(self.device, torch.float32), rate, self.sample_rate)
