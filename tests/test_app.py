@@ -26,8 +26,10 @@ from wavediff.app import Limits, Studio, make_app
 from wavediff.app.queue import Job
 from wavediff.audio import read_audio, write_audio
 from wavediff.cli.main import main
+from wavediff.errors import SamplingError
 from wavediff.mel import MelSpec, convert, write_mel
 from wavediff.models import WEIGHTS
+from wavediff.pipelines.generator import Generator
 from wavediff.pipelines.vocoder import Vocoder
 
 CLIP = WEIGHTS / "clip.flac"
@@ -151,6 +153,29 @@ def test_a_sound_is_the_generators(studio: Studio, port: int) -> None:
     assert [event["done"] for event in told if event["event"] == "progress"] == list(range(1, 13))
     shown = [event["number"] for event in told if event["event"] == "step"]
     assert (len(shown), shown[0], shown[-1]) == (10, 0, 12)
+
+
+def test_a_variation_and_a_new_end_are_the_generators(studio: Studio, port: int) -> None:
+    wanted = {"seconds": 0.3, "steps": 4, "vary": 3, "strength": 0.4, "seed": 9}
+    told = events(ask(port, "POST", "/api/generate", json.dumps(wanted))[2])
+    varied = studio.generator.vary(3, None, 0.4, seconds=0.3, num_steps=4, seed=9)[0]
+    torch.testing.assert_close(sound_of(told[-1]), varied, rtol=0, atol=2**-15)
+    told = events(ask(port, "POST", "/api/generate", json.dumps(wanted | {"fill_from": 0.1, "fill_seed": 7}))[2])
+    rate = studio.generator.sample_rate
+    expected = studio.generator.inpaint(varied, rate, 0.1, len(varied) / rate, num_steps=4, seed=7)[0]
+    torch.testing.assert_close(sound_of(told[-1]), expected.clamp(-1, 1), rtol=0, atol=2**-14)
+    assert {event["event"] for event in told} == {"progress", "after"}
+
+
+def test_a_loop_that_has_nothing_to_loop_is_said(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ends(*_: object) -> None:
+        raise SamplingError("loop: what seed 0 makes ends by itself")
+
+    wanted = json.dumps({"seconds": 0.1, "steps": 2, "loop": True})
+    assert events(ask(port, "POST", "/api/generate", wanted)[2])[-1]["event"] == "after"
+    monkeypatch.setattr(Generator, "_check_sustained", ends)
+    status, _, body = ask(port, "POST", "/api/generate", wanted)
+    assert (status, "ends by itself" in error(body)) == (422, True)
 
 
 def test_the_page_offers_what_the_models_can(studio: Studio, port: int) -> None:
@@ -287,6 +312,11 @@ def test_headers_without_end_are_refused(port: int) -> None:  # fault 71
         b'{"label": {}}',
         b'{"label": ["a"]}',
         b'{"seed": 1e3}',
+        b'{"loop": 1}',
+        b'{"vary": -1}',
+        b'{"strength": 2}',
+        b'{"fill_from": "now"}',
+        b'{"fill_seed": 0.5}',
         b'{"checkpoint": "/etc/passwd"}',
         b"[" * 5000,
         b'{"a":' * 1900,

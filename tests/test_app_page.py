@@ -153,6 +153,14 @@ def test_sounds_are_made_by_class_and_pile_up(page: Page) -> None:
     cards = "element('cards').getBoundingClientRect().top"
     assert page.run(f"{cards} < element('sounds-film').getBoundingClientRect().top")  # the result first
     assert page.run("document.querySelectorAll('#sounds-film .strip button').length") == 10
+    for number, (name, origin) in enumerate((("Vary", "near seed 3"), ("New end", "near seed 3, anew from ")), 5):
+        buttons = "[...document.querySelector('.card .changes').children]"
+        page.run(f"{buttons}.find((one) => one.textContent === '{name}').click()")
+        page.wait(f"document.querySelectorAll('.card').length === {number} && {FINISHED}")
+        assert page.run("document.querySelector('.card small').textContent").startswith(origin)
+    assert not page.run("element('save-all').hidden")
+    page.run("element('count').value = 1; element('loop').click(); element('generate').click()")
+    page.wait(f"(document.querySelectorAll('.card').length === 7 || !element('alert').hidden) && {FINISHED}")
     assert page.run("document.documentElement.scrollWidth") == PHONE[0]
 
 

@@ -17,7 +17,7 @@ from wavediff.errors import AudioError, MelError
 from wavediff.mel import PRESETS, MelSpec, can_convert, checked_mel, read_mel, read_mel_info
 from wavediff.models import WEIGHTS
 from wavediff.pipelines.clipping import Clipping
-from wavediff.pipelines.generator import Generator
+from wavediff.pipelines.generator import DEFAULT_STRENGTH, Generator
 from wavediff.pipelines.sounds import DEFAULT_STEPS
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.report.clips import encode_sound
@@ -94,8 +94,11 @@ class Studio:
         """Work that makes a sound.
 
         Args:
-            options: label (or None), seconds, num_steps (or None), guidance (or None), seed.
+            options: label (or None), seconds, num_steps (or None), guidance (or None), seed; loop; vary, the seed of
+                which this is a variation of that strength (or None); fill_from, where its end begins to be made anew
+                [s] by fill_seed (or None).
         """
+        changes = {name: options.pop(name) for name in ("loop", "vary", "strength", "fill_from", "fill_seed")}
 
         def work(job: Job) -> None:
             def on_step(done: int, total: int) -> None:
@@ -103,12 +106,36 @@ class Studio:
 
             rate, start = self.generator.sample_rate, time.perf_counter()
             steps = options["num_steps"] or DEFAULT_STEPS
-            names = _step_names(steps, guess=False)
-            states = self.generator.states(**options | {"num_steps": steps, "at": _shown(names), "on_step": on_step})
-            sound = _show(job, states, names, rate)
+            made = options | {"num_steps": steps, "on_step": on_step}
+            if changes["loop"] or changes["vary"] is not None or changes["fill_from"] is not None:
+                sound = self._changed(made, **changes)
+            else:
+                names = _step_names(steps, guess=False)
+                sound = _show(job, self.generator.states(at=_shown(names), **made), names, rate)
             job.tell(_sound("after", sound, rate) | {"elapsed": time.perf_counter() - start, "evaluations": steps})
 
         return work
+
+    def _changed(
+        self,
+        options: dict[str, Any],
+        loop: bool,
+        vary: int | None,
+        strength: float | None,
+        fill_from: float | None,
+        fill_seed: int,
+    ) -> Tensor:
+        """A sound (N,) of which no steps are shown: a loop, a variation of a seed, or one whose end is made anew."""
+        if vary is None:
+            sound = self.generator.generate(loop=loop, **options)[0]
+        else:
+            strength = DEFAULT_STRENGTH if strength is None else strength
+            sound = self.generator.vary(vary, None, strength, **options)[0]
+        if fill_from is None:
+            return sound
+        options.pop("seconds")
+        rate = self.generator.sample_rate
+        return self.generator.inpaint(sound, rate, fill_from, len(sound) / rate, **options | {"seed": fill_seed})[0]
 
     def _mel(self, job: Job, body: bytes | None, mel_spec: str | None) -> tuple[Tensor, dict[str, Any]]:
         """(n_mels, frames) in the model's dialect, and what is to be said of it."""

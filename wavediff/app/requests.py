@@ -31,12 +31,14 @@ def vocode_options(query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def generate_options(given: Mapping[str, Any], labels: Sequence[str], max_seconds: float) -> dict[str, Any]:
-    """Options of `Studio.generate`, from an object: label, seconds, steps, guidance, seed, each optional.
+    """Options of `Studio.generate`, from an object: label, seconds, steps, guidance, seed, loop, vary, strength,
+    fill_from, fill_seed, each optional.
 
     Raises:
         RequestError: a value is not possible, or there is another name.
     """
-    _check_names(given, ("label", "seconds", "steps", "guidance", "seed"))
+    names = ("label", "seconds", "steps", "guidance", "seed", "loop", "vary", "strength", "fill_from", "fill_seed")
+    _check_names(given, names)
     label = given.get("label")
     if label is not None and label not in labels:
         raise RequestError(400, f"label: no class is called that; choose from {', '.join(labels) or 'none'}")
@@ -46,6 +48,11 @@ def generate_options(given: Mapping[str, Any], labels: Sequence[str], max_second
         "num_steps": _whole("steps", given.get("steps"), 1, MAX_STEPS),
         "guidance": _number("guidance", given.get("guidance"), 0.0, MAX_GUIDANCE),
         "seed": _whole("seed", given.get("seed"), 0, MAX_SEED) or 0,
+        "loop": _flag("loop", given.get("loop")),
+        "vary": _whole("vary", given.get("vary"), 0, MAX_SEED),
+        "strength": _number("strength", given.get("strength"), 0.0, 1.0),
+        "fill_from": _number("fill_from", given.get("fill_from"), 0.0, max_seconds),
+        "fill_seed": _whole("fill_seed", given.get("fill_seed"), 0, MAX_SEED) or 0,
     }
 
 
@@ -90,6 +97,12 @@ def _whole(name: str, value: Any, least: int, most: int) -> int | None:
     if type(value) is not int or not least <= value <= most:
         raise RequestError(400, f"{name}: {repr(value)[:50]} is not a whole number from {least} to {most}")
     return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if value is not None and type(value) is not bool:
+        raise RequestError(400, f"{name}: {repr(value)[:50]} is neither true nor false")
+    return bool(value)
 
 
 def _number(name: str, value: Any, least: float, most: float) -> float | None:

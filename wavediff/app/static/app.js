@@ -299,8 +299,28 @@ const addCard = (event, about) => {
   const frame = make("div", { class: "picture" }, image);
   const button = make("button", { type: "button", class: "play", "aria-label": `Play ${about.label}`, "aria-pressed": "false" });
   const save = make("a", { class: "save", download: `${about.label}-${about.seed}.wav`, href: sound(event) }, "Save WAV");
-  const facts = make("small", {}, `seed ${about.seed}, ${duration(event.seconds)}, made in ${duration(event.elapsed)}`);
+  const facts = make("small", {}, `${about.origin}, ${duration(event.seconds)}, made in ${duration(event.elapsed)}`);
   const words = make("div", { class: "about" }, about.label, facts);
+  const changes = make("div", { class: "changes" });
+  const change = (name, title, more) => {
+    const button = make("button", { type: "button", class: "quiet", title }, name);
+    button.addEventListener("click", () => makeSound(more()));
+    changes.append(button);
+  };
+  const { label, wanted } = about;
+  if (!wanted.loop) {
+    const root = wanted.vary ?? wanted.seed;
+    change("Vary", "Another sound of this family", () => {
+      const seed = fresh();
+      return { label, seed, origin: `near seed ${root}`, wanted: { ...wanted, fill_from: null, vary: root, strength: 0.3, seed } };
+    });
+    change("New end", "Make anew what comes after the position; click on the picture to set it", () => {
+      const [start, seed] = [audio.ended || !audio.currentTime ? event.seconds / 2 : audio.currentTime, fresh()];
+      const filled = { ...wanted, fill_from: Math.min(start, event.seconds - 0.05), fill_seed: seed };
+      return { label, seed, origin: `${about.origin}, anew from ${duration(start)}`, wanted: filled };
+    });
+  }
+  audio.loop = Boolean(wanted.loop);
   follow(audio, () => {
     frame.style.setProperty("--position", audio.currentTime / event.seconds);
     button.setAttribute("aria-pressed", String(!audio.paused && !audio.ended));
@@ -310,8 +330,25 @@ const addCard = (event, about) => {
     audio.currentTime = at(pressed) * event.seconds;
     play(audio);
   });
-  element("cards").prepend(make("article", { class: "card" }, frame, make("div", { class: "bar" }, button, words, save)));
+  element("cards").prepend(make("article", { class: "card" }, frame, make("div", { class: "bar" }, button, words, save), changes));
+  element("save-all").hidden = element("cards").children.length < 2;
   play(audio);
+};
+element("save-all").addEventListener("click", () => document.querySelectorAll(".card .save").forEach((save) => save.click()));
+
+let drawn = 0; // variations so far: each has a seed of its own
+const fresh = () => (drawn += 1);
+
+// Ask for one sound; true if it was made. `part` of `parts` is told.
+const makeSound = async (about, part = 0, parts = 1) => {
+  const body = JSON.stringify(about.wanted);
+  let [film, made] = [null, false];
+  await ask("/api/generate", { body, headers: { "Content-Type": "application/json" } }, (event) => {
+    if (event.event === "progress") showProgress(`Sound ${part + 1} of ${parts}`, (part + event.done / event.of) / parts);
+    else if (event.event === "step") (film ??= new Film(element("sounds-film"))).add(event);
+    else if (event.event === "after") made = !addCard(event, about);
+  });
+  return made;
 };
 element("sounds-form").addEventListener("submit", async (submitted) => {
   submitted.preventDefault();
@@ -322,18 +359,12 @@ element("sounds-form").addEventListener("submit", async (submitted) => {
     seconds: Number(element("seconds").value),
     steps: Number(element("sound-steps").value),
     guidance: chosen?.value ? Number(element("guidance").value) : null,
+    loop: element("loop").checked,
   };
   for (let number = 0; number < count; number++) {
-    const about = { label: chosen?.value || "any", seed: first + number };
-    const body = JSON.stringify({ ...wanted, seed: about.seed });
-    let [film, made] = [null, false];
-    await ask("/api/generate", { body, headers: { "Content-Type": "application/json" } }, (event) => {
-      film ??= new Film(element("sounds-film"));
-      if (event.event === "progress") showProgress(`Sound ${number + 1} of ${count}`, (number + event.done / event.of) / count);
-      else if (event.event === "step") film.add(event);
-      else if (event.event === "after") made = !addCard(event, about);
-    });
-    if (!made) return; // stopped, or an error that was shown
+    const [label, seed] = [chosen?.value || "any", first + number];
+    const about = { label, seed, origin: `seed ${seed}`, wanted: { ...wanted, seed } };
+    if (!(await makeSound(about, number, count))) return; // stopped, or an error that was shown
   }
 });
 
