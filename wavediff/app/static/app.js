@@ -298,7 +298,7 @@ const addCard = (event, about) => {
   const image = make("img", { src: picture(event), alt: `Spectrogram: ${about.label}`, width: 480, height: 192 });
   const frame = make("div", { class: "picture" }, image);
   const button = make("button", { type: "button", class: "play", "aria-label": `Play ${about.label}`, "aria-pressed": "false" });
-  const save = make("a", { class: "save", download: `${about.label}-${about.seed}.wav`, href: sound(event) }, "Save WAV");
+  const save = make("a", { class: "save", download: `${about.name}.wav`, href: sound(event) }, "Save");
   const facts = make("small", {}, `${about.origin}, ${duration(event.seconds)}, made in ${duration(event.elapsed)}`);
   const words = make("div", { class: "about" }, about.label, facts);
   const changes = make("div", { class: "changes" });
@@ -312,14 +312,16 @@ const addCard = (event, about) => {
     const root = wanted.vary ?? wanted.seed;
     change("Vary", "Another sound of this family", () => {
       const seed = fresh();
-      return { label, seed, origin: `near seed ${root}`, wanted: { ...wanted, fill_from: null, vary: root, strength: 0.3, seed } };
+      const varied = { ...wanted, fill_from: null, vary: root, strength: 0.3, seed };
+      return { label, name: `${label}-${root}-near-${seed}`, origin: `near seed ${root}`, wanted: varied };
     });
     change("New end", "Make anew what comes after the position; click on the picture to set it", () => {
       const [start, seed] = [audio.ended || !audio.currentTime ? event.seconds / 2 : audio.currentTime, fresh()];
       const filled = { ...wanted, fill_from: Math.min(start, event.seconds - 0.05), fill_seed: seed };
-      return { label, seed, origin: `${about.origin}, anew from ${duration(start)}`, wanted: filled };
+      return { label, name: `${about.name}-end-${seed}`, origin: `${about.origin}, anew from ${duration(start)}`, wanted: filled };
     });
   }
+  changes.append(save);
   audio.loop = Boolean(wanted.loop);
   follow(audio, () => {
     frame.style.setProperty("--position", audio.currentTime / event.seconds);
@@ -330,7 +332,7 @@ const addCard = (event, about) => {
     audio.currentTime = at(pressed) * event.seconds;
     play(audio);
   });
-  element("cards").prepend(make("article", { class: "card" }, frame, make("div", { class: "bar" }, button, words, save), changes));
+  element("cards").prepend(make("article", { class: "card" }, frame, make("div", { class: "bar" }, button, words), changes));
   element("save-all").hidden = element("cards").children.length < 2;
   play(audio);
 };
@@ -363,7 +365,7 @@ element("sounds-form").addEventListener("submit", async (submitted) => {
   };
   for (let number = 0; number < count; number++) {
     const [label, seed] = [chosen?.value || "any", first + number];
-    const about = { label, seed, origin: `seed ${seed}`, wanted: { ...wanted, seed } };
+    const about = { label, name: `${label}-${seed}`, origin: `seed ${seed}`, wanted: { ...wanted, seed } };
     if (!(await makeSound(about, number, count))) return; // stopped, or an error that was shown
   }
 });
