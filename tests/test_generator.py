@@ -356,7 +356,7 @@ def test_impossible_edits_are_refused(latent: Generator) -> None:
         (lambda: latent.vary(torch.zeros(601 * 4000), 4000), "601 s, at most 600 s"),
         (lambda: latent.vary(sound, RATE, count=0), "count: 0"),
         (lambda: latent.vary(sound, RATE, seconds=1.0), "seconds: has no meaning where a waveform is given"),
-        (lambda: latent.vary(3, RATE), "sample_rate: has no meaning where a seed is given"),
+        (lambda: latent.vary(3, RATE), "waveform: a seed is given, so sample_rate has no meaning"),
         (lambda: latent.vary(-3), "waveform: -3"),
         (lambda: latent.vary(3, strength=1.5), "strength: 1.5"),
         (lambda: latent.vary(sound), "sample_rate: None"),

@@ -30,8 +30,11 @@ class MixedNoise:
     """
 
     def __init__(self, first: Noise, other: Noise, share: Tensor | float) -> None:
-        angle = torch.as_tensor(share) * (math.pi / 2)
-        self._first, self._other, self._weights = first, other, (torch.cos(angle), torch.sin(angle))
+        angle = share * (math.pi / 2)
+        self._first, self._other = first, other
+        self._weights: tuple[Tensor | float, Tensor | float] = (
+            (angle.cos(), angle.sin()) if isinstance(angle, Tensor) else (math.cos(angle), math.sin(angle))
+        )
 
     def normal(self, length: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """(B, length)"""

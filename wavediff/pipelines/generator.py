@@ -162,7 +162,8 @@ class Generator(SoundPipeline):
         """
         chosen, count = Options(**options), self._count(count)
         if is_whole(waveform):
-            _refuse_unused({"sample_rate": sample_rate}, "a seed is")
+            if sample_rate is not None:
+                raise SamplingError("waveform: a seed is given, so sample_rate has no meaning; leave that out")
             seed = whole(waveform, "waveform", 0, MAX_SEED, SamplingError)
             length = self._length(self.seconds if seconds is None else seconds)
             return self._near_seed(seed, strength, length, count, chosen)
