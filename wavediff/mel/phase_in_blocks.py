@@ -1,9 +1,10 @@
 """The phase of a magnitude spectrogram by Griffin-Lim's method in blocks of frames, with little of what comes after.
 
 Each iteration of Griffin-Lim's method looks three frames further ahead, so eighty of them look three seconds ahead.
-Here a block of frames is iterated together with the few frames after it, while what is before it stays. Then the block
-is settled, and the next begins from what is known of it (real-time iterative spectrogram inversion with look-ahead,
-Zhu, Beauregard and Wyse 2007, doi 10.1109/TASL.2007.899236; there each block is one frame).
+Here a block of frames is iterated together with the few frames after it, while the frames before it stay. Then the
+block is settled, and the next begins from the signal so far. With blocks of one frame this is the method of Zhu,
+Beauregard and Wyse 2007, Real-Time Signal Estimation From Modified Short-Time Fourier Transform Magnitude Spectra, IEEE
+Transactions on Audio, Speech, and Language Processing, pages 1645 to 1653.
 """
 
 import torch
@@ -14,7 +15,7 @@ from wavediff.mel.griffin_lim import STEP_BACK, with_magnitude
 from wavediff.mel.stft import FrameSTFT, overlap_add
 
 BLOCK = 4  # frames that are settled at once
-ITERATIONS = 16  # of a block; a frame is in two blocks, so it has about twice as many
+ITERATIONS = 16  # of a block; most frames are in two blocks, so they have twice as many
 RANDOM_SHARE = 0.3  # of the magnitude, in the first phase of frames that the signal before them reaches
 _LEAST_WEIGHT = 1e-2  # of squared windows, where a signal is divided by their sum
 
