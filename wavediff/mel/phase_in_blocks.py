@@ -3,8 +3,8 @@
 Each iteration of Griffin-Lim's method looks three frames further ahead, so eighty of them look three seconds ahead.
 Here a block of frames is iterated together with the few frames after it, while the frames before it stay. Then the
 block is settled, and the next begins from the signal so far. It follows Zhu, Beauregard and Wyse 2007 (Real-Time Signal
-Estimation From Modified Short-Time Fourier Transform Magnitude Spectra, IEEE Transactions on Audio, Speech, and Language
-Processing, pages 1645 to 1653), who settle single frames. The iterations have the momentum of `find_phase`.
+Estimation From Modified Short-Time Fourier Transform Magnitude Spectra, IEEE Transactions on Audio, Speech, and
+Language Processing, pages 1645 to 1653), who settle single frames. The iterations have the momentum of `find_phase`.
 """
 
 import torch
