@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +319,12 @@ def test_a_block_in_steps_is_the_block_on_the_whole(ahead: int, sizes: list[int]
             window = context.push(piece, index == len(sizes) - 1)
             steps += [] if window is None else [block.step(window, weights, workspace).clone()]
         torch.testing.assert_close(torch.cat(steps, 1), block(x, time), atol=1e-5, rtol=1e-5)
+
+
+def test_a_grown_vocoder_speaks_as_the_small_one_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["grow.py", str(tmp_path / "grown.safetensors"), "--layers", "2"])
+    runpy.run_path(str(Path(__file__).parent.parent / "recipes" / "universal" / "grow.py"), run_name="__main__")
+    grown, small = (wavediff.Vocoder.from_pretrained(path, "cpu") for path in (tmp_path / "grown.safetensors", None))
+    assert grown.delay() == small.delay()
+    mel = -6 + 2 * torch.rand(80, 20, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(grown.decode(mel), small.decode(mel), atol=1e-4, rtol=0)
