@@ -19,25 +19,24 @@ class SpectrumStream:
 
     Args:
         stft: of the spectra.
-        change: (spectra (B, n, bins), then each of `fields` of the same frames) -> spectra.
-        fields: of the condition.
+        change: (spectra (B, n, bins), `field` of the same frames) -> spectra.
+        field: of the condition.
         ends: of the items.
     """
 
     def __init__(
-        self, stft: FrameSTFT, change: Callable[..., Tensor], fields: Sequence[str], ends: Ends | None
+        self, stft: FrameSTFT, change: Callable[[Tensor, Tensor], Tensor], field: str, ends: Ends | None
     ) -> None:
         self._analysis, self._synthesis, self._change = Analysis(stft, ends), Synthesis(stft, ends), change
-        self._lines = {field: DelayLine() for field in fields}
+        self._field, self._line = field, DelayLine()
 
     def push(self, samples: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
         """The next samples, and the conditions of the next frames."""
         for cond in conditions:
-            for field, line in self._lines.items():
-                line.push(getattr(cond, field))
+            self._line.push(getattr(cond, self._field))
         spectra = self._analysis.push(samples, last)
         if spectra is not None:
-            spectra = self._change(spectra, *(line.take(spectra.shape[1]) for line in self._lines.values()))
+            spectra = self._change(spectra, self._line.take(spectra.shape[1]))
         return self._synthesis.push(spectra, last)
 
 
@@ -45,14 +44,14 @@ class ShapeStream(SpectrumStream):
     """`ShapedNormal.shape`: white noise -> noise with the mel's envelope."""
 
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
-        super().__init__(prior.stft, prior.shaped, ("envelope",), ends)
+        super().__init__(prior.stft, prior.shaped, "envelope", ends)
 
 
 class FinishStream(SpectrumStream):
     """`ShapedNormal.brought`: the result of sampling -> speech nearer to the mel."""
 
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
-        super().__init__(prior.stft, prior.brought, ("magnitude",), ends)
+        super().__init__(prior.stft, prior.brought, "magnitude", ends)
 
 
 class Whitening:
@@ -60,8 +59,8 @@ class Whitening:
 
     def __init__(self, stft: FrameSTFT, ends: Ends | None) -> None:
         self.conditions: list[Condition] = []
-        self._whiten = SpectrumStream(stft, torch.div, ("envelope",), ends)
-        self._colour = SpectrumStream(stft, torch.mul, ("envelope",), ends)
+        self._whiten = SpectrumStream(stft, torch.div, "envelope", ends)
+        self._colour = SpectrumStream(stft, torch.mul, "envelope", ends)
 
     def push(
         self, x_t: Tensor | None, network: Callable[[Tensor | None, bool], Tensor | None], last: bool

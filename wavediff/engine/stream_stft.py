@@ -20,7 +20,7 @@ def synthesis_look_ahead(stft: FrameSTFT) -> int:
 
 def phase_look_ahead(stft: FrameSTFT) -> int:
     """Spectra beyond its own that an iteration of `find_phase` needs."""
-    return -(-stft.n_fft // stft.hop_length) - 1
+    return stft.overlap - 1
 
 
 class Analysis:
@@ -64,11 +64,10 @@ class OverlapAdd:
 
     def __init__(self, stft: FrameSTFT, ends: Ends | None = None) -> None:
         self.stft, self.ends = stft, ends
-        self._overlap = -(-stft.n_fft // stft.hop_length)
         self._kept: Tensor | None = None  # windowed frames that reach into samples to come
         self._frames = 0
-        start = (self._overlap - 1) * stft.hop_length
-        weight = overlap_weight(stft.window.square().expand(1, self._overlap, -1), stft.hop_length)
+        start = (stft.overlap - 1) * stft.hop_length
+        weight = overlap_weight(stft.window.square().expand(1, stft.overlap, -1), stft.hop_length)
         self._head, self._steady, self._tail = weight.tensor_split([start, start + stft.hop_length], dim=1)
 
     def push(self, spectra: Tensor | None, last: bool) -> Tensor | None:
@@ -78,9 +77,9 @@ class OverlapAdd:
             return None
         count = frames.shape[1] - kept
         first, self._frames = self._frames - kept, self._frames + count
-        self._kept = frames[:, max(frames.shape[1] - self._overlap + 1, 0) :].clone()
+        self._kept = frames[:, max(frames.shape[1] - self.stft.overlap + 1, 0) :].clone()
         whole = self.ends is None or self.ends.mask(first, kept + count) is None
-        if kept == self._overlap - 1 and whole and not last:
+        if kept == self.stft.overlap - 1 and whole and not last:
             return (_settled(frames, hop) * self._steady).flatten(1)
         signal = overlap_add(frames, hop)[:, kept * hop :]
         if not last:
@@ -104,8 +103,8 @@ class OverlapAdd:
     def _weight(self, first: int, count: int) -> Tensor:
         """One over what the squared windows of frames `first` ... sum to, (1 or B, samples)."""
         masked = self.ends is not None and self.ends.mask(first, count) is not None
-        if not masked and count >= self._overlap:
-            steady = self._steady.expand(count - self._overlap + 1, -1).reshape(1, -1)
+        if not masked and count >= self.stft.overlap:
+            steady = self._steady.expand(count - self.stft.overlap + 1, -1).reshape(1, -1)
             return torch.cat([self._head, steady, self._tail], 1)
         squared, hop = self.stft.window.square().expand(1, count, -1), self.stft.hop_length
         if self.ends is None or not masked:

@@ -30,8 +30,7 @@ class PairSTFT(FrameSTFT, abc.ABC):
     def __init__(self, spec: MelSpec) -> None:
         super().__init__(spec)
         # Windows are filled up to whole hops, so that frames are cut and added hop by hop, whatever the hop.
-        self.hops = -(-self.n_fft // self.hop_length)
-        self.filling = self.hops * self.hop_length - self.n_fft
+        self.filling = self.overlap * self.hop_length - self.n_fft
         self.register_buffer("squared", F.pad(self.window.square(), (0, self.filling)), persistent=False)
 
     @abc.abstractmethod
@@ -58,16 +57,16 @@ class PairSTFT(FrameSTFT, abc.ABC):
         return self.added(pairs) * self.gain(spectrum.shape[1])
 
     def _cut(self, waveform: Tensor) -> Tensor:
-        """(B, frames * hop_length) -> frames (B, frames, hops * hop_length)"""
+        """(B, frames * hop_length) -> frames (B, frames, overlap * hop_length)"""
         batch, count = waveform.shape[0], waveform.shape[1] // self.hop_length
-        padded = F.pad(waveform, (self.before, (self.hops - 1) * self.hop_length - self.before))
-        hops = padded.reshape(batch, count + self.hops - 1, self.hop_length)
-        return torch.cat([hops[:, index : index + count] for index in range(self.hops)], 2)
+        padded = F.pad(waveform, (self.before, (self.overlap - 1) * self.hop_length - self.before))
+        hops = padded.reshape(batch, count + self.overlap - 1, self.hop_length)
+        return torch.cat([hops[:, index : index + count] for index in range(self.overlap)], 2)
 
     def _add(self, frames: Tensor) -> Tensor:
-        """(B, frames, hops * hop_length) -> (B, frames * hop_length)"""
-        parts = frames.unflatten(2, (self.hops, self.hop_length)).unbind(2)
-        shifted = [F.pad(part, (0, 0, index, self.hops - 1 - index)) for index, part in enumerate(parts)]
+        """(B, frames, overlap * hop_length) -> (B, frames * hop_length)"""
+        parts = frames.unflatten(2, (self.overlap, self.hop_length)).unbind(2)
+        shifted = [F.pad(part, (0, 0, index, self.overlap - 1 - index)) for index, part in enumerate(parts)]
         total = functools.reduce(torch.add, shifted)
         return total.flatten(1)[:, self.before : self.before + frames.shape[1] * self.hop_length]
 
@@ -98,7 +97,7 @@ def fourier_matrix(window: Tensor) -> Tensor:
 class MatrixSTFT(PairSTFT):
     """By products with a matrix, which every runtime has and most have fast: ONNX's own DFT is slower there.
 
-    One matrix, (hops * hop_length, 2 * bins), serves both directions.
+    One matrix, (overlap * hop_length, 2 * bins), serves both directions.
     """
 
     axis = -2

@@ -20,14 +20,9 @@ RANDOM_SHARE = 0.3  # of the magnitude, in the first phase of frames that the si
 _LEAST_WEIGHT = 1e-2  # of squared windows, where a signal is divided by their sum
 
 
-def frames_ahead(stft: FrameSTFT) -> int:
-    """Frames after a block that are iterated with it: those that reach into its last one."""
-    return -(-stft.n_fft // stft.hop_length) - 1
-
-
 def look_ahead(stft: FrameSTFT) -> int:
     """Frames beyond its own that a spectrum of `PhaseInBlocks` depends on, at the most."""
-    return BLOCK - 1 + frames_ahead(stft)
+    return BLOCK - 1 + stft.overlap - 1
 
 
 @torch.no_grad()
@@ -75,7 +70,7 @@ class PhaseInBlocks:
         """
         if magnitude is not None and noise is not None:
             self._magnitude, self._noise = _joined(self._magnitude, magnitude), _joined(self._noise, noise)
-        settled, ahead = [], frames_ahead(self.stft)
+        settled, ahead = [], self.stft.overlap - 1  # frames that reach into the last one of a block
         while self._magnitude and (held := self._magnitude[0].shape[1]) and (last or held >= BLOCK + ahead):
             settled.append(self._block(min(held, BLOCK + ahead)))
         return torch.cat(settled, 1) if settled else None

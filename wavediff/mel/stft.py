@@ -32,6 +32,8 @@ class FrameSTFT(nn.Module):
                 "needs frames that overlap by half or more"
             )
         self.n_fft, self.hop_length = spec.n_fft, spec.hop_length
+        self.overlap = -(-spec.n_fft // spec.hop_length)
+        """Windows that reach over one sample."""
         self._last_weight: Tensor | None = None
         self.before = spec.n_fft // 2 - (spec.hop_length // 2 if spec.framing == "same" else 0)
         edge = (spec.n_fft - spec.win_length) // 2

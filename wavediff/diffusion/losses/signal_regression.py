@@ -49,8 +49,9 @@ class SignalRegression(Objective):
         shares = (self.guess_share, self.guess_time, self.second_step_share, self.low_latency_share)
         if not all(0 <= share <= 1 for share in shares) or self.spectral_weight < 0 or self.phase_iterations < 0:
             raise ConfigError(
-                f"objective: guess_share, guess_time, second_step_share, low_latency_share {shares} lie in [0, 1]; "
-                f"spectral_weight {self.spectral_weight}, phase_iterations {self.phase_iterations} not be negative"
+                f"objective: guess_share, guess_time, second_step_share, low_latency_share {shares} must lie in "
+                f"[0, 1], spectral_weight {self.spectral_weight} and phase_iterations {self.phase_iterations} must not "
+                "be negative"
             )
         if not 0 <= self.least_guess_time <= self.guess_time:
             raise ConfigError(
