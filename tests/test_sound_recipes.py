@@ -170,3 +170,18 @@ def test_a_label_is_dropped_as_often_as_asked(autoencoder: Path) -> None:
     module.validation_losses(batch)
     assert (seen[1] == 1).all()
     assert isinstance(module, DenoiserModule)
+
+
+@pytest.mark.parametrize("augmented", [True, False])
+def test_a_network_is_told_of_variations_if_it_can_be(augmented: bool) -> None:
+    from wavediff.backbones import UNetConfig
+    from wavediff.training import SoundModule
+
+    module = SoundModule(8000, backbone=UNetConfig(8, (1,), (), 1, 0, augmented=augmented))
+    seen: list[torch.Tensor | None] = []
+    module.denoiser.backbone.prepare = lambda cond: seen.append(cond.variation)  # type: ignore[method-assign]
+    batch = {"waveform": torch.randn(2, 16), "seed": torch.arange(2), "variation": torch.ones(2, 6)}
+    module.loss(batch)
+    assert (seen[0] is batch["variation"]) == augmented
+    module.validation_losses({name: value for name, value in batch.items() if name != "variation"})
+    assert seen[1] is None

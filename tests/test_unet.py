@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.backbones import Condition, DiffWave, DiffWaveConfig, UNet, UNetConfig
+from wavediff.backbones.conditioning import VARIATION_FEATURES
 from wavediff.backbones.folding import fold, unfold
 from wavediff.backbones.unet import ChannelNorm, Downsample, ResidualBlock, SelfAttention, Upsample
 from wavediff.engine import accelerate
@@ -66,6 +67,24 @@ def test_a_signal_wider_than_the_network_also_goes_straight_to_the_output() -> N
     torch.testing.assert_close(factors, factors[:, :1].expand(-1, 8, -1), rtol=1e-4, atol=1e-5)
     assert (factors[0, 0] - factors[1, 0]).abs().min() > 1e-3
     assert len(set(factors[0, 0].tolist())) == 6
+
+
+def test_what_is_told_of_a_variation_counts_and_nothing_told_is_no_variation() -> None:
+    config = UNetConfig(channels=8, multipliers=(1, 2), factors=(3,), blocks=1, attention_levels=1, augmented=True)
+    net = network(config, n_classes=2)
+    x, t, label = randn(2, 12), torch.full((2,), 0.5), torch.tensor([0, 1])
+
+    def told(variation: Tensor | None) -> Tensor:
+        return net(x, t, net.prepare(Condition(label=label, variation=variation)))
+
+    none = told(None)
+    assert torch.equal(told(torch.zeros(2, VARIATION_FEATURES)), none)
+    first = torch.zeros(2, VARIATION_FEATURES)
+    first[0] = 1.0
+    assert (told(first)[0] - none[0]).abs().max() > 1e-3
+    assert torch.equal(told(first)[1], none[1])
+    plain = network(n_classes=2)
+    assert torch.equal(plain.prepare(Condition(label=label, variation=first)), plain.prepare(Condition(label=label)))
 
 
 def test_time_class_and_neighbours() -> None:

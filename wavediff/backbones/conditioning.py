@@ -10,10 +10,16 @@ from wavediff.errors import ConfigError
 
 LEAKY_SLOPE = 0.4  # DiffWave, section 5.1, after each upsampling layer
 MAX_UPSAMPLE_FACTOR = 64
+VARIATION_FEATURES = 6  # numbers that tell how an item of training was varied
 
 
 class BackboneConfig:
-    """Shape of a network. Subclasses are frozen dataclasses of numbers, names and truth values."""
+    """Shape of a network. Subclasses are frozen dataclasses of numbers, names and truth values.
+
+    `augmented` says whether the network is told how an item of training was varied; a field of those that can be.
+    """
+
+    augmented = False
 
 
 @dataclass(frozen=True)
@@ -25,12 +31,15 @@ class Condition:
         label: class indices (B,), int64; the number of classes stands for none of them.
         envelope: (B, frames, n_fft // 2 + 1), magnitude of the noise, where the prior shapes it by the mel.
         magnitude: (B, frames, n_fft // 2 + 1), the mel's pseudo-inverse; comes with `envelope`.
+        variation: (B, VARIATION_FEATURES), how items of training were varied, for a network that is told; 0 and None
+            mean "not at all".
     """
 
     mel: Tensor | None = None
     label: Tensor | None = None
     envelope: Tensor | None = None
     magnitude: Tensor | None = None
+    variation: Tensor | None = None
 
 
 def upsample_factors(hop_length: int) -> tuple[int, int]:

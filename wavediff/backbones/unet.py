@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.backbones.conditioning import BackboneConfig, Condition, check_condition
+from wavediff.backbones.conditioning import VARIATION_FEATURES, BackboneConfig, Condition, check_condition
 from wavediff.backbones.embeddings import TIME_FEATURES, TimeEmbedding
 from wavediff.backbones.folding import fold, unfold
 from wavediff.errors import ConfigError
@@ -35,6 +35,8 @@ class UNetConfig(BackboneConfig):
         dropout: in the residual blocks, while training.
         direct: the signal also goes straight to the output, each channel by a factor that follows from the time. What a
             network returns holds noise of all channels of the signal, and `channels` may be too few to carry it.
+        augmented: in training the network is told how an item was varied, so that strong variations do not leak into
+            what it generates (Karras et al. 2022, arXiv 2206.00364, appendix F.2).
 
     Raises:
         ConfigError: a value out of bounds, or levels and factors that do not fit.
@@ -48,6 +50,7 @@ class UNetConfig(BackboneConfig):
     fold: int = 1
     dropout: float = 0.0
     direct: bool = False
+    augmented: bool = False
 
     def __post_init__(self) -> None:
         for name in ("multipliers", "factors"):  # JSON and YAML have lists
@@ -73,8 +76,9 @@ class UNetConfig(BackboneConfig):
             )
         if self.attention_levels > len(self.multipliers):
             raise ConfigError(f"backbone.attention_levels: {self.attention_levels} exceeds the number of levels")
-        if type(self.direct) is not bool:
-            raise ConfigError(f"backbone.direct: {self.direct!r} is neither true nor false")
+        for name in ("direct", "augmented"):
+            if type(getattr(self, name)) is not bool:
+                raise ConfigError(f"backbone.{name}: {getattr(self, name)!r} is neither true nor false")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"backbone.dropout: {self.dropout} is outside [0, 1)")
 
@@ -96,6 +100,7 @@ class UNet(nn.Module):
         first_attention = len(widths) - config.attention_levels
         self.time = TimeEmbedding()
         self.label_embedding = nn.Embedding(n_classes + 1, TIME_FEATURES) if n_classes else None
+        self.variation = nn.Linear(VARIATION_FEATURES, TIME_FEATURES, bias=False) if config.augmented else None
         self.input_projection = nn.Conv1d(self.frame, widths[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips, width = [widths[0]], widths[0]
@@ -120,6 +125,8 @@ class UNet(nn.Module):
         self.output_projection = nn.Conv1d(width, self.frame, 3, padding=1)
         nn.init.zeros_(self.output_projection.weight)
         nn.init.zeros_(self.output_projection.bias)  # type: ignore[arg-type]
+        if self.variation is not None:
+            nn.init.zeros_(self.variation.weight)
         self.direct = nn.Linear(TIME_FEATURES, self.frame) if config.direct else None
         if self.direct is not None:
             nn.init.zeros_(self.direct.weight)
@@ -131,19 +138,23 @@ class UNet(nn.Module):
         return self.frame * math.prod(self.config.factors)
 
     def prepare(self, cond: Condition) -> Tensor | None:
-        """Label features (B, 256), which no diffusion step changes; None without classes.
+        """Features (B, 256) of the label and of the variation, which no diffusion step changes; None without either.
 
         Raises:
             ConfigError: `cond` is not what the network was built for.
         """
         check_condition(cond, None, self.n_classes)
-        return None if self.label_embedding is None else self.label_embedding(cond.label)
+        label = None if self.label_embedding is None else self.label_embedding(cond.label)
+        if self.variation is None or cond.variation is None:
+            return label
+        variation = self.variation(cond.variation)
+        return variation if label is None else label + variation
 
-    def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, prepared: Tensor | None) -> Tensor:
         features = self.time(t)
         gains = None if self.direct is None else self.direct(F.silu(features)).unsqueeze(-1)  # (B, frame, 1)
-        if label is not None:
-            features = features + label
+        if prepared is not None:
+            features = features + prepared
         features = F.silu(features)
         padded = F.pad(x_t, (0, -x_t.shape[1] % self.multiple))
         signal = fold(padded, self.frame)

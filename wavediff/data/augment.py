@@ -4,12 +4,17 @@ import math
 from dataclasses import dataclass
 
 import torch
+from librosa.effects import time_stretch
 from torch import Tensor
+from torchaudio.functional import equalizer_biquad
 
 from wavediff.audio import resample
 from wavediff.errors import ConfigError
 
 SPEED_STEP = 20  # speeds are multiples of 1 / 20: short resampling filters
+EQUALISED = (200.0, 800.0, 3200.0)  # centres of the equaliser's bands [Hz], two octaves apart
+QUALITY = 0.67  # of its filters: two octaves between the frequencies of half the gain [dB]
+STRETCH_FFT = 512  # of the phase vocoder: short, so that attacks stay attacks
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,9 @@ class Augment:
             frequencies become empty.
         tilt: largest coefficient c of y[n] = x[n] - c x[n - 1], drawn from [-tilt, tilt]; it raises or lowers the
             treble by up to 20 log10((1 + c) / (1 - c)) dB against the bass.
+        stretch: lowest and highest duration, as factors; the pitch stays.
+        equaliser: largest gain of each of three bands, about 200, 800 and 3,200 Hz, drawn from [-equaliser, equaliser]
+            [dB].
 
     Raises:
         ConfigError: a value out of bounds.
@@ -32,6 +40,8 @@ class Augment:
     gain: tuple[float, float] = (0.0, 0.0)
     speed: tuple[float, float] = (1.0, 1.0)
     tilt: float = 0.0
+    stretch: tuple[float, float] = (1.0, 1.0)
+    equaliser: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1 or not 0 <= self.tilt < 1:
@@ -40,36 +50,59 @@ class Augment:
             raise ConfigError(f"augment.gain: {self.gain} is not an ascending pair within -100 to 40 dB")
         if not 0.5 <= self.speed[0] <= self.speed[1] <= 2:
             raise ConfigError(f"augment.speed: {self.speed} is not an ascending pair within 0.5 to 2")
+        if not 0.5 <= self.stretch[0] <= self.stretch[1] <= 2:
+            raise ConfigError(f"augment.stretch: {self.stretch} is not an ascending pair within 0.5 to 2")
+        if not 0 <= self.equaliser <= 40:
+            raise ConfigError(f"augment.equaliser: {self.equaliser} is outside 0 to 40 dB")
 
     def draw(self, generator: torch.Generator) -> "Variation":
         """One variation; always takes as many numbers from the generator."""
         chosen, gain, speed, tilt = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
+        stretch, *bands = torch.rand(1 + len(EQUALISED), generator=generator, dtype=torch.float64).tolist()
         if chosen >= self.share:
             return Variation()
         low, high = (round(SPEED_STEP * edge) for edge in self.speed)
+        shortest, longest = self.stretch
         return Variation(
             gain=10 ** ((self.gain[0] + (self.gain[1] - self.gain[0]) * gain) / 20),
             speed=low + math.floor((high - low + 1) * speed),
             tilt=self.tilt * (2 * tilt - 1),
+            stretch=shortest * (longest / shortest) ** stretch,
+            bands=tuple(self.equaliser * (2 * band - 1) for band in bands) if self.equaliser else (),
         )
 
 
 @dataclass(frozen=True)
 class Variation:
-    """One draw: gain as a factor, speed in twentieths, tilt as a coefficient."""
+    """One draw: gain and stretch as factors, speed in twentieths, tilt as a coefficient, gains of bands [dB]."""
 
     gain: float = 1.0
     speed: int = SPEED_STEP
     tilt: float = 0.0
+    stretch: float = 1.0
+    bands: tuple[float, ...] = ()
 
     def source_length(self, length: int) -> int:
         """Samples of the recording that `length` samples are made from."""
-        return math.ceil(length * self.speed / SPEED_STEP)
+        return math.ceil(length * self.speed / SPEED_STEP / self.stretch)
 
-    def apply(self, waveform: Tensor) -> Tensor:
-        """(n,) -> (about n * 20 / speed,), not above full scale."""
+    def told(self) -> Tensor:
+        """What a network is told of it, (6,) numbers of about unit size, 0 where nothing is varied.
+
+        Octaves of speed and stretch, the tilt, and tens of decibels of each band. The gain is not told.
+        """
+        bands = [band / 10 for band in self.bands] or [0.0] * len(EQUALISED)
+        return torch.tensor([math.log2(self.speed / SPEED_STEP), math.log2(self.stretch), self.tilt, *bands])
+
+    def apply(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        """(n,) at `sample_rate` [Hz] -> (about n * 20 / speed * stretch,), not above full scale."""
         if self.speed != SPEED_STEP:
             waveform = resample(waveform, 1000 * self.speed, 1000 * SPEED_STEP)
+        if self.stretch != 1 and len(waveform) >= STRETCH_FFT:
+            stretched = time_stretch(waveform.numpy(), rate=1 / self.stretch, n_fft=STRETCH_FFT)
+            waveform = torch.from_numpy(stretched)
+        for center, gain in zip(EQUALISED, self.bands, strict=False):
+            waveform = equalizer_biquad(waveform, sample_rate, center, gain, QUALITY)
         if self.tilt:
             waveform = waveform - self.tilt * torch.nn.functional.pad(waveform, (1, -1))
         waveform = self.gain * waveform

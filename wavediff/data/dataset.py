@@ -130,8 +130,10 @@ class SegmentDataset(Dataset[dict[str, Any]]):
                     source_length = variation.source_length(self.segment_length)
                     start = self._start(self._frames(index), source_length, generator)
                     segment = self._gain(index) * self._segment(index, start, source_length)
-                    waveform = variation.apply(segment)[: self.segment_length]
+                    waveform = variation.apply(segment, self.sample_rate)[: self.segment_length]
                     extra = self._extra(index, start)
+                    if self.augment.share:
+                        extra["variation"] = variation.told()
                 except (AudioError, MelError) as error:
                     self._report(index, str(error))
                 else:

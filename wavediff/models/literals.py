@@ -7,6 +7,7 @@ from wavediff.errors import ConfigError
 
 # What files written before there were these lack; they mean the defaults.
 _LATER_FIELDS = {
+    "augmented",
     "causal_layers",
     "codec",
     "consistency",

@@ -99,8 +99,8 @@ class SoundModule(DenoiserModule):
         with torch.autocast(self.device.type, enabled=False):
             return self._autoencoder.encode(waveform)
 
-    def _bind(self, label: Tensor | None) -> Bound:
-        return self.denoiser.bind(Condition(label=label))
+    def _bind(self, label: Tensor | None, variation: Tensor | None) -> Bound:
+        return self.denoiser.bind(Condition(label=label, variation=variation))
 
     def loss(self, batch: dict[str, Tensor], t: Tensor | None = None) -> Loss:
         """Regression at times t (B,), drawn by default; labels are dropped only then."""
@@ -110,7 +110,8 @@ class SoundModule(DenoiserModule):
             dropped = noise.uniform().to(label.device, non_blocking=True) < self.label_dropout
             label = torch.where(dropped, len(self.labels), label)
         lengths = torch.full((len(x_0),), x_0.shape[1], device=x_0.device)
-        return self.objective(self._bind(label), x_0, lengths, noise, t=t)
+        variation = batch.get("variation") if self.config.backbone.augmented else None
+        return self.objective(self._bind(label, variation), x_0, lengths, noise, t=t)
 
     def heard(self, batch: dict[str, Tensor]) -> Tensor:
         """Sounds of their classes, of their length, in a few steps."""
