@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from librosa.effects import time_stretch
 from torch import Tensor
 from torchaudio.functional import equalizer_biquad
 
@@ -99,6 +98,8 @@ class Variation:
         if self.speed != SPEED_STEP:
             waveform = resample(waveform, 1000 * self.speed, 1000 * SPEED_STEP)
         if self.stretch != 1 and len(waveform) >= STRETCH_FFT:
+            from librosa.effects import time_stretch  # as slow to import as torch
+
             stretched = time_stretch(waveform.numpy(), rate=1 / self.stretch, n_fft=STRETCH_FFT)
             waveform = torch.from_numpy(stretched)
         for center, gain in zip(EQUALISED, self.bands, strict=False):
