@@ -74,10 +74,12 @@ class SampledMels:
         """Positions, from the first on, whose mel is there."""
         return self._done * self.unit if self.network.upsamplers else sys.maxsize
 
-    def read(self, layer: int, start: int, count: int) -> Tensor:
-        """(B, count, n_mels) from position `start` on."""
+    def read(self, layer: int, start: int, count: int) -> Tensor | None:
+        """(B, n_mels, count) from position `start` on, its channels last in memory; None without a mel."""
+        if not self._sampled:
+            return None
         sampled = self._sampled[layer % len(self._sampled)]
-        return sampled[:, start - self._start : start - self._start + count]
+        return sampled[:, start - self._start : start - self._start + count].transpose(1, 2)
 
     def forget(self, before: int) -> None:
         """Nobody will read what lies before this position."""
