@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from wavediff.arguments import check_bounds
 from wavediff.backbones.conditioning import BackboneConfig, Condition, MelUpsampler, check_condition
 from wavediff.backbones.embeddings import SQRT_HALF, StepEmbedding, StepEncoding, kaiming_conv1d
 from wavediff.backbones.folding import fold, unfold
@@ -44,23 +45,11 @@ class DiffWaveConfig(BackboneConfig):
     whitened: bool = False
 
     def __post_init__(self) -> None:
-        bounds = {
-            "channels": (1, 1024),
-            "layers": (1, 256),
-            "dilation_cycle": (1, 16),
-            "fold": (1, 4096),
-        }
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in bounds:
-                low, high = bounds[field.name]
-                if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                    raise ConfigError(f"backbone.{field.name}: {value!r} is not a whole number from {low} to {high}")
-            elif field.name == "step_encoding":
-                if value not in ("rising", "falling"):
-                    raise ConfigError(f"backbone.step_encoding: {value!r} is neither 'rising' nor 'falling'")
-            elif not isinstance(value, bool):
-                raise ConfigError(f"backbone.{field.name}: {value!r} is neither true nor false")
+        switches = dict.fromkeys(("upsampler_per_layer", "step_in_residual", "whitened"), (False, True))
+        sizes = {"channels": (1, 1024), "layers": (1, 256), "dilation_cycle": (1, 16), "fold": (1, 4096)}
+        check_bounds(self, "backbone", **sizes, **switches)
+        if self.step_encoding not in ("rising", "falling"):
+            raise ConfigError(f"backbone.step_encoding: {self.step_encoding!r} is neither 'rising' nor 'falling'")
 
 
 @dataclass(frozen=True)
