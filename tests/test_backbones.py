@@ -10,8 +10,8 @@ from wavediff.backbones.embeddings import encode_steps
 from wavediff.backbones.residual_layer import LABEL_FEATURES, GatedUnit, LayerProducts, ResidualLayer, add_products
 from wavediff.backbones.workspace import Workspace
 from wavediff.engine import Pieces, accelerate, stream_diffwave
-from wavediff.engine.lines import Context, DelayLine
 from wavediff.errors import ConfigError
+from wavediff.mel.lines import Context, DelayLine
 
 TINY = DiffWaveConfig(channels=8, layers=5, dilation_cycle=3)
 

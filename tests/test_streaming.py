@@ -16,10 +16,10 @@ from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.engine import accelerate, streaming
-from wavediff.engine.lines import Context, DelayLine, Window
 from wavediff.engine.stream_prior import GuessStream
 from wavediff.errors import ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec
+from wavediff.mel.lines import Context, DelayLine, Window
 from wavediff.models.config import ModelConfig
 from wavediff.models.sampling import draw
 from wavediff.pipelines.vocoder import Vocoder

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from wavediff.backbones.conditioning import LEAKY_SLOPE, Condition
 from wavediff.backbones.diffwave import DiffWave
-from wavediff.engine.lines import Ends
+from wavediff.mel.lines import Ends
 
 MEL_REACH = 2  # frames on either side that the mel of a sample is made of: one for each transposed convolution
 

@@ -10,11 +10,11 @@ from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.diffwave import DiffWave
 from wavediff.backbones.residual_layer import LayerProducts, ResidualLayer, pointwise
 from wavediff.backbones.workspace import Workspace
-from wavediff.engine.lines import Context, DelayLine, Ends
 from wavediff.engine.sampled_mels import MEL_REACH, SampledMels
 from wavediff.engine.stream_prior import Whitening
 from wavediff.engine.stream_stft import analysis_look_ahead, synthesis_look_ahead
 from wavediff.engine.streams import Streams
+from wavediff.mel.lines import Context, DelayLine, Ends
 
 SAMPLES = 4_096  # in a piece, over all items: 64 channels of float32 fill 1 MiB
 

@@ -8,9 +8,9 @@ from torch import Tensor
 from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.spectral import PreparedSpectrum, SpectralBlock, SpectralNet
 from wavediff.backbones.workspace import Workspace
-from wavediff.engine.lines import Context, DelayLine, Ends
 from wavediff.engine.stream_stft import Analysis, Synthesis, analysis_look_ahead, synthesis_look_ahead
 from wavediff.engine.streams import Streams
+from wavediff.mel.lines import Context, DelayLine, Ends
 
 FRAMES = 64  # in a piece, over all items
 DECODED_FRAMES = 320  # over all items: every iteration of the guess has its overhead for each piece

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from wavediff.engine.lines import DelayLine, Ends, Window, positions
 from wavediff.mel.griffin_lim import STEP_BACK, with_magnitude
+from wavediff.mel.lines import DelayLine, Ends, Window, positions
 from wavediff.mel.stft import FrameSTFT, overlap_add, overlap_weight
 
 

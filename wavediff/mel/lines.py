@@ -48,6 +48,11 @@ class Window:
     def __init__(self) -> None:
         self._held: list[Tensor] = []  # one, or none before the first
 
+    @property
+    def held(self) -> int:
+        """How many positions."""
+        return self._held[0].shape[1] if self._held else 0
+
     def push(self, piece: Tensor | None) -> None:
         """Append a piece; None is no piece."""
         if piece is not None:
