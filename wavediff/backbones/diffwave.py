@@ -177,7 +177,7 @@ class DiffWave(nn.Module):
         if self.config.step_in_residual:
             return steps
         # A layer makes sqrt(1/2) (x + step + residual); the step in it, which the paper has not, is taken off again.
-        return [steps[0]] + [own - SQRT_HALF * before for before, own in pairwise(steps)]
+        return [steps[0]] + [torch.sub(own, before, alpha=SQRT_HALF) for before, own in pairwise(steps)]
 
     def entered(self, frames: Tensor, convolve: Callable[[nn.Module, Tensor], Tensor] = nn.Module.__call__) -> Tensor:
         """Frames of the signal -> the stream before the first layer; `convolve` knows where the channels are."""

@@ -63,39 +63,45 @@ class ResidualLayer(nn.Module):
         super().__init__()
         self.dilation = dilation
         self.step_projection = nn.Linear(STEP_FEATURES, channels)
-        self.dilated_conv = kaiming_conv1d(channels, 2 * channels, 3, dilation=dilation)
+        self.dilated_conv = kaiming_conv1d(channels, 2 * channels, 3, padding=dilation, dilation=dilation)
         self.mel_projection = kaiming_conv1d(n_mels, 2 * channels, 1) if n_mels is not None else None
         self.label_projection = nn.Linear(LABEL_FEATURES, 2 * channels) if labelled else None
         self.output_projection = kaiming_conv1d(channels, 2 * channels, 1)
 
     def forward(self, h: Tensor, mel: Tensor | None, label: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Stream and step, h = x + step (B, C, N) -> residual stream (B, C, N) and skip (B, C, N)."""
-        return self.step(F.pad(h, (self.dilation, self.dilation)), mel, label)
-
-    def step(
-        self, window: Tensor, mel: Tensor | None, label: Tensor | None, products: "LayerProducts | None" = None
-    ) -> tuple[Tensor, Tensor]:
-        """(B, C, dilation + n + dilation) -> residual stream (B, C, n) and skip (B, C, n).
+        """Stream and step, h = x + step (B, C, N) -> residual stream (B, C, N) and skip (B, C, N).
 
         Args:
-            window: h and its neighbours.
-            mel: (B, n_mels, n)
+            h: of a whole signal; zeros lie beyond its ends.
+            mel: (B, n_mels, N)
             label: features (B, 128).
-            products: what computes the convolutions of a piece, without gradients. The tensors that are given then lie
-                in memory with their channels last, and so do those that are returned, in the workspace.
+        """
+        y = self.dilated_conv(h)  # (B, 2C, N)
+        if self.mel_projection is not None:
+            y += self.mel_projection(mel)
+        if self.label_projection is not None:
+            y += self.label_projection(label).unsqueeze(-1)
+        return _added(h, self.output_projection(gated(y)))
+
+    def step(
+        self, window: Tensor, mel: Tensor | None, label: Tensor | None, products: "LayerProducts"
+    ) -> tuple[Tensor, Tensor]:
+        """`forward` on a piece of h with its neighbours, (B, C, dilation + n + dilation), without gradients.
+
+        Args:
+            window, mel: channels last in memory, as the results are, which lie in the workspace.
+            label: features (B, 128).
+            products: what computes the convolutions.
         """
         h = window[..., self.dilation : window.shape[2] - self.dilation]
-        if products is None:
-            y = self.dilated_conv(window)  # (B, 2C, n)
-            if self.mel_projection is not None:
-                y += self.mel_projection(mel)
-            if self.label_projection is not None:
-                y += self.label_projection(label).unsqueeze(-1)
-            z, stream = self.output_projection(gated(y)), None
-        else:
-            z, stream = products(window, mel, label), products.memory("stream", h.transpose(1, 2)).transpose(1, 2)
-        residual, skip = z.chunk(2, dim=1)
-        return torch.add(h, residual, out=stream).mul_(SQRT_HALF), skip
+        stream = products.memory("stream", h.transpose(1, 2)).transpose(1, 2)
+        return _added(h, products(window, mel, label), stream)
+
+
+def _added(h: Tensor, z: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """h (B, C, N) and the outputs z (B, 2C, N) -> residual stream, in `out`, and skip."""
+    residual, skip = z.chunk(2, dim=1)
+    return torch.add(h, residual, out=out).mul_(SQRT_HALF), skip
 
 
 @dataclass(frozen=True)

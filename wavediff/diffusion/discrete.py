@@ -105,10 +105,6 @@ class DiscreteSchedule(Schedule):
         """Noise share sqrt(1 - alpha_bar) at times t (B,); float64."""
         return (1 - self.alpha(t) ** 2).clamp(min=0).sqrt()
 
-    def log_snr(self, t: Tensor) -> Tensor:
-        """ln(alpha^2 / sigma^2) at times t (B,); float64."""
-        return 2 * (self.alpha(t).log() - self.sigma(t).log())
-
     def time(self, log_snr: Tensor) -> Tensor:
         """The time of a log-SNR (B,), in [0, 1] and fractional between the training steps; float64."""
         return self.time_of_alpha(torch.sigmoid(log_snr.double()).sqrt())

@@ -58,7 +58,7 @@ class StreamedDiffWave:
         self._samples += 0 if x_t is None else x_t.shape[1]
         count = self._line.held
         if not last:  # the mel of a frame comes later than its noise
-            count = min(count // network.frame, self.mels.ready - self._layers[0].taken) * network.frame
+            count = min(count // network.frame, self.mels.ready - self._layers[0].context.taken) * network.frame
         x: Tensor | None = None
         if count > 0:
             folded = F.pad(self._line.take(count), (0, -count % network.frame)).unflatten(1, (-1, network.frame))
@@ -81,18 +81,13 @@ class _StreamedLayer:
     ) -> None:
         self.index, self.layer, self.products, self.mels = index, layer, products, mels
         self._shift = shift[:, None]  # (B, 1, C)
-        self._context, self._skips = Context(layer.dilation, layer.dilation), DelayLine()
-        self.taken = self.given = 0
+        self.context = Context(layer.dilation, layer.dilation, ends=mels.ends, frame=mels.unit)
+        self._skips, self.given = DelayLine(), 0
 
     def push(self, x: Tensor | None, skips: Tensor | None, last: bool) -> tuple[Tensor, Tensor] | tuple[None, None]:
         """Stream and skips in, stream and skips out, later by the reach of the convolution."""
         self._skips.push(skips)
-        if x is not None:
-            x = x + self._shift
-            if self.mels.ends is not None:
-                x = self.mels.ends.clear(x, self.taken, self.mels.unit)
-            self.taken += x.shape[1]
-        window = self._context.push(x, last)
+        window = self.context.push(None if x is None else x + self._shift, last)
         if window is None:
             return None, None
         count = window.shape[1] - 2 * self.layer.dilation
