@@ -57,7 +57,7 @@ def gated(y: Tensor) -> Tensor:
 
 
 class ResidualLayer(nn.Module):
-    """Gated dilated convolution, conditioned; figure 2 (a)."""
+    """Gated dilated convolution, conditioned; figure 2 (a). It is given the stream with the step, h = x + step."""
 
     def __init__(self, channels: int, dilation: int, n_mels: int | None, labelled: bool) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class ResidualLayer(nn.Module):
         self.output_projection = kaiming_conv1d(channels, 2 * channels, 1)
 
     def forward(self, h: Tensor, mel: Tensor | None, label: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Stream and step, h = x + step (B, C, N) -> residual stream (B, C, N) and skip (B, C, N).
+        """h (B, C, N) -> residual stream (B, C, N) and skip (B, C, N).
 
         Args:
             h: of a whole signal; zeros lie beyond its ends.
@@ -101,7 +101,7 @@ class ResidualLayer(nn.Module):
 def _added(h: Tensor, z: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """h (B, C, N) and the outputs z (B, 2C, N) -> residual stream, in `out`, and skip."""
     residual, skip = z.chunk(2, dim=1)
-    return torch.add(h, residual, out=out).mul_(SQRT_HALF), skip
+    return torch.add(h, residual, out=out).mul_(SQRT_HALF), skip  # sqrt(1/2) (h + residual)
 
 
 @dataclass(frozen=True)
