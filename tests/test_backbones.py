@@ -6,7 +6,7 @@ from torch import nn
 
 from wavediff.backbones import Condition, DiffWave, DiffWaveConfig
 from wavediff.backbones.conditioning import MelUpsampler, upsample_factors
-from wavediff.backbones.embeddings import encode_steps
+from wavediff.backbones.embeddings import STEP_FEATURES, encode_steps
 from wavediff.backbones.residual_layer import LABEL_FEATURES, GatedUnit, LayerProducts, ResidualLayer, add_products
 from wavediff.backbones.workspace import Workspace
 from wavediff.engine import Pieces, accelerate, stream_diffwave
@@ -178,18 +178,20 @@ def test_a_layer_in_steps_is_the_layer_on_the_whole(sizes: list[int], labelled: 
     torch.manual_seed(0)
     layer, context, mels = ResidualLayer(8, 4, n_mels, labelled), Context(4, 4), DelayLine()
     products = LayerProducts.of(layer, torch.float32, Workspace(torch.device("cpu")))
-    h, label = torch.randn(2, 30, 8), torch.randn(2, LABEL_FEATURES) if labelled else None
+    x, label = torch.randn(2, 30, 8), torch.randn(2, LABEL_FEATURES) if labelled else None
+    time = torch.randn(2, STEP_FEATURES)
     mel = None if n_mels is None else torch.randn(2, 30, n_mels)
     steps: list[tuple[torch.Tensor, ...]] = []
     with torch.no_grad():
         mels.push(mel)
+        h = x + layer.step_projection(time)[:, None]
         for index, piece in enumerate(h.split(sizes, 1)):
             window = context.push(piece, index == len(sizes) - 1)
             if window is not None:
                 part = None if mel is None else mels.take(window.shape[1] - 8).transpose(1, 2)
                 made = layer.step(window.transpose(1, 2), part, label, products)
                 steps.append(tuple(output.clone() for output in made))
-        whole = layer(h.transpose(1, 2), None if mel is None else mel.transpose(1, 2), label)
+        whole = layer(x.transpose(1, 2), time, None if mel is None else mel.transpose(1, 2), label, True)
     for parts, expected in zip(zip(*steps, strict=True), whole, strict=True):
         torch.testing.assert_close(torch.cat(parts, 2), expected, atol=1e-5, rtol=1e-5)
 

@@ -163,20 +163,24 @@ class DiffWave(nn.Module):
 
     def layered(self, x_t: Tensor, t: Tensor, cond: PreparedCondition) -> Tensor:
         """`forward` between the transforms of a whitened network."""
+        step = self.embed_time(t)
         x = self.entered(fold(x_t, self.frame))  # (B, C, N / fold)
         skips = torch.zeros_like(x)
-        for index, (layer, shift) in enumerate(zip(self.layers, self.shifts(t), strict=True)):
-            x, skip = layer(x + shift.unsqueeze(-1), cond.mel_of(index), cond.label)
+        for index, layer in enumerate(self.layers):
+            x, skip = layer(x, step, cond.mel_of(index), cond.label, self.config.step_in_residual)
             skips += skip
         return unfold(self.answered(skips), x_t.shape[1])
 
     def shifts(self, t: Tensor) -> list[Tensor]:
-        """What each layer adds to its stream at times t (B,): (B, C)."""
-        features = self.embed_time(t)
-        steps: list[Tensor] = [layer.step_projection(features) for layer in self.layers]  # type: ignore[operator]
+        """What is added to the stream before `step` of each layer at times t (B,): (B, C).
+
+        Their gradients would be small differences of large sums, so `layered` has another way.
+        """
+        step = self.embed_time(t)
+        steps: list[Tensor] = [layer.step_projection(step) for layer in self.layers]  # type: ignore[operator]
         if self.config.step_in_residual:
             return steps
-        # A layer makes sqrt(1/2) (x + step + residual); the step in it, which the paper has not, is taken off again.
+        # `step` makes sqrt(1/2) (x + step + residual); the step in it, which the paper has not, is taken off again.
         return [steps[0]] + [torch.sub(own, before, alpha=SQRT_HALF) for before, own in pairwise(steps)]
 
     def entered(self, frames: Tensor, convolve: Callable[[nn.Module, Tensor], Tensor] = nn.Module.__call__) -> Tensor:

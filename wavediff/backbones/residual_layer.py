@@ -57,7 +57,7 @@ def gated(y: Tensor) -> Tensor:
 
 
 class ResidualLayer(nn.Module):
-    """Gated dilated convolution, conditioned; figure 2 (a). It is given the stream with the step, h = x + step."""
+    """Gated dilated convolution, conditioned; figure 2 (a)."""
 
     def __init__(self, channels: int, dilation: int, n_mels: int | None, labelled: bool) -> None:
         super().__init__()
@@ -68,28 +68,35 @@ class ResidualLayer(nn.Module):
         self.label_projection = nn.Linear(LABEL_FEATURES, 2 * channels) if labelled else None
         self.output_projection = kaiming_conv1d(channels, 2 * channels, 1)
 
-    def forward(self, h: Tensor, mel: Tensor | None, label: Tensor | None) -> tuple[Tensor, Tensor]:
-        """h (B, C, N) -> residual stream (B, C, N) and skip (B, C, N).
+    def forward(
+        self, x: Tensor, step: Tensor, mel: Tensor | None, label: Tensor | None, step_in_residual: bool
+    ) -> tuple[Tensor, Tensor]:
+        """x (B, C, N) -> residual stream (B, C, N) and skip (B, C, N).
 
         Args:
-            h: of a whole signal; zeros lie beyond its ends.
+            x: the stream; zeros lie beyond its ends.
+            step: features (B, 512).
             mel: (B, n_mels, N)
             label: features (B, 128).
+            step_in_residual: see `DiffWaveConfig`.
         """
+        h = x + self.step_projection(step).unsqueeze(-1)
         y = self.dilated_conv(h)  # (B, 2C, N)
         if self.mel_projection is not None:
             y += self.mel_projection(mel)
         if self.label_projection is not None:
             y += self.label_projection(label).unsqueeze(-1)
-        return _added(h, self.output_projection(gated(y)))
+        return _added(h if step_in_residual else x, self.output_projection(gated(y)))
 
     def step(
         self, window: Tensor, mel: Tensor | None, label: Tensor | None, products: "LayerProducts"
     ) -> tuple[Tensor, Tensor]:
-        """`forward` on a piece of h with its neighbours, (B, C, dilation + n + dilation), without gradients.
+        """`forward` with the step in the residual, on a piece and its neighbours, without gradients.
 
         Args:
-            window, mel: channels last in memory, as the results are, which lie in the workspace.
+            window: x + step, (B, C, dilation + n + dilation), channels last in memory, as all that is given and
+                returned; the results lie in the workspace.
+            mel: (B, n_mels, n)
             label: features (B, 128).
             products: what computes the convolutions.
         """
@@ -98,10 +105,10 @@ class ResidualLayer(nn.Module):
         return _added(h, products(window, mel, label), stream)
 
 
-def _added(h: Tensor, z: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """h (B, C, N) and the outputs z (B, 2C, N) -> residual stream, in `out`, and skip."""
+def _added(x: Tensor, z: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """x (B, C, N) and the outputs z (B, 2C, N) -> residual stream, in `out`, and skip."""
     residual, skip = z.chunk(2, dim=1)
-    return torch.add(h, residual, out=out).mul_(SQRT_HALF), skip  # sqrt(1/2) (h + residual)
+    return torch.add(x, residual, out=out).mul_(SQRT_HALF), skip  # sqrt(1/2) (x + residual)
 
 
 @dataclass(frozen=True)
