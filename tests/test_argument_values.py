@@ -3,6 +3,8 @@
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +15,10 @@ from properties import examples
 from public_functions import MEL, Function, functions, vocoder
 from test_argument_table import LIKE, outcome
 
+from wavediff.arguments import check_bounds
 from wavediff.audio import read_info
 from wavediff.compat import HiFiGANVocoder
-from wavediff.errors import AudioError, SamplingError
+from wavediff.errors import AudioError, ConfigError, SamplingError
 from wavediff.models.hub import is_hub_id
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -68,3 +71,24 @@ def test_a_message_is_one_line_without_control_characters() -> None:
 def test_a_list_of_no_seeds_is_refused_where_it_is_given() -> None:
     with pytest.raises(SamplingError, match=r"^seed: \[\] is neither"):
         HiFiGANVocoder(vocoder(), seed=[])  # type: ignore[arg-type]
+
+
+BOUNDS: dict[str, tuple[float, float]] = {"size": (1, 4), "share": (0.0, 1.0), "switch": (False, True)}
+
+
+@pytest.mark.parametrize(
+    ("field", "right", "wrong", "expected"),
+    [
+        ("size", (1, 4), (0, 5, 2.0, True, "2", None), "a whole number from 1 to 4"),
+        ("share", (0, 0.5, 1.0), (-0.1, 1.1, float("nan"), False, "0.5", None), "a number from 0 to 1"),
+        ("switch", (False, True), (0, 1, 0.5, "true", None), "true or false"),
+    ],
+)
+def test_bounds_tell_the_type_of_a_field(
+    field: str, right: tuple[Any, ...], wrong: tuple[Any, ...], expected: str
+) -> None:
+    for value in right:
+        check_bounds(SimpleNamespace(**{field: value}), "part", **{field: BOUNDS[field]})
+    for value in wrong:
+        with pytest.raises(ConfigError, match=rf"part\.{field}: .* is not {expected}$"):
+            check_bounds(SimpleNamespace(**{field: value}), "part", **{field: BOUNDS[field]})

@@ -6,10 +6,12 @@ from torch import nn
 
 from wavediff.backbones import Condition, DiffWave, DiffWaveConfig
 from wavediff.backbones.conditioning import MelUpsampler, upsample_factors
-from wavediff.backbones.diffwave import GatedUnit
-from wavediff.backbones.embeddings import encode_steps
+from wavediff.backbones.embeddings import STEP_FEATURES, encode_steps
+from wavediff.backbones.residual_layer import LABEL_FEATURES, GatedUnit, LayerProducts, ResidualLayer, add_products
+from wavediff.backbones.workspace import Workspace
 from wavediff.engine import Pieces, accelerate, stream_diffwave
 from wavediff.errors import ConfigError
+from wavediff.mel.lines import Context, DelayLine
 
 TINY = DiffWaveConfig(channels=8, layers=5, dilation_cycle=3)
 
@@ -167,3 +169,54 @@ def test_the_gate_and_its_own_gradient_are_sigmoid_times_tanh() -> None:
     y = torch.randn(2, 6, 5, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(GatedUnit.apply(y), y[:, :3].sigmoid() * y[:, 3:].tanh())
     assert torch.autograd.gradcheck(GatedUnit.apply, y)
+
+
+@pytest.mark.parametrize("n_mels", [None, 5])
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("sizes", [[30], [1] * 30, [4, 3, 1, 22]], ids=str)
+def test_a_layer_in_steps_is_the_layer_on_the_whole(sizes: list[int], labelled: bool, n_mels: int | None) -> None:
+    torch.manual_seed(0)
+    layer, context, mels = ResidualLayer(8, 4, n_mels, labelled), Context(4, 4), DelayLine()
+    products = LayerProducts.of(layer, torch.float32, Workspace(torch.device("cpu")))
+    x, label = torch.randn(2, 30, 8), torch.randn(2, LABEL_FEATURES) if labelled else None
+    time = torch.randn(2, STEP_FEATURES)
+    mel = None if n_mels is None else torch.randn(2, 30, n_mels)
+    steps: list[tuple[torch.Tensor, ...]] = []
+    with torch.no_grad():
+        mels.push(mel)
+        h = x + layer.step_projection(time)[:, None]
+        for index, piece in enumerate(h.split(sizes, 1)):
+            window = context.push(piece, index == len(sizes) - 1)
+            if window is not None:
+                part = None if mel is None else mels.take(window.shape[1] - 8).transpose(1, 2)
+                made = layer.step(window.transpose(1, 2), part, label, products)
+                steps.append(tuple(output.clone() for output in made))
+        whole = layer(x.transpose(1, 2), time, None if mel is None else mel.transpose(1, 2), label, True)
+    for parts, expected in zip(zip(*steps, strict=True), whole, strict=True):
+        torch.testing.assert_close(torch.cat(parts, 2), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 77, 4096])
+def test_sums_of_products_need_few_shapes_in_bfloat16(
+    rows: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = torch.Generator().manual_seed(0)
+    bias = torch.randn(6, generator=draws).to(dtype)
+    pairs = [
+        (torch.randn(rows, 4, generator=draws).to(dtype), torch.randn(4, 6, generator=draws).to(dtype)) for _ in "ab"
+    ]
+    shapes, out = set(), torch.empty(rows, 6, dtype=dtype)
+    addmm = torch.addmm
+
+    def counted(bias: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        shapes.add(len(rows))
+        return addmm(bias, rows, weight, out=out)
+
+    monkeypatch.setattr(torch, "addmm", counted)
+    batch = [(factor[None], weight) for factor, weight in pairs]
+    add_products(bias[None], batch, out[None])
+    expected = bias.float() + sum(left.float() @ right.float() for left, right in pairs)
+    torch.testing.assert_close(out.float(), expected, atol=1e-5 if dtype == torch.float32 else 0.1, rtol=0)
+    # oneDNN would keep a program for every number of rows; of these there are a dozen.
+    assert all(size & (size - 1) == 0 for size in shapes) or (dtype == torch.float32 and shapes == {rows})

@@ -17,11 +17,11 @@ from wavediff.bulk.decoding import Decoder, Settings
 from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, SamplingOptions, SignalRegression
 from wavediff.engine import registry
-from wavediff.engine.lines import DelayLine
 from wavediff.engine.streams import Streams
 from wavediff.errors import ConfigError
 from wavediff.exporting import export_torch
 from wavediff.mel import MelSpec
+from wavediff.mel.lines import DelayLine
 from wavediff.models.config import BACKBONES, ModelConfig, build_denoiser
 from wavediff.search import search
 from wavediff.training import VocoderModule

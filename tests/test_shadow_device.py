@@ -17,8 +17,8 @@ from wavediff import StreamPool, Vocoder, arguments
 from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import CosineSchedule, SignalRegression, noise
 from wavediff.engine import accelerate
-from wavediff.engine.lines import Ends
 from wavediff.errors import SamplingError
+from wavediff.mel.lines import Ends
 from wavediff.training import AdversarialModule, AutoencoderModule, ClassifierModule, SoundModule, VocoderModule
 from wavediff.training.critics import CriticConfig
 

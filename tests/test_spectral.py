@@ -20,9 +20,9 @@ from wavediff.backbones.spectral import SpectralBlock
 from wavediff.backbones.workspace import Workspace
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig, SignalRegression, SpectralLoss
 from wavediff.engine import Pieces, accelerate, stream_spectral
-from wavediff.engine.lines import Context
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, MelTransform
+from wavediff.mel.lines import Context
 from wavediff.metrics.spectra import mr_stft
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Bound, Denoiser

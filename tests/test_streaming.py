@@ -15,11 +15,11 @@ from wavediff.backbones import Condition, DiffWaveConfig, SpectralConfig
 from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig
 from wavediff.diffusion.priors import ShapedNormal
-from wavediff.engine import accelerate, stream_diffwave, streaming
-from wavediff.engine.lines import Context, DelayLine, Window
+from wavediff.engine import accelerate, streaming
 from wavediff.engine.stream_prior import GuessStream
 from wavediff.errors import ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec
+from wavediff.mel.lines import Context, DelayLine, Window
 from wavediff.models.config import ModelConfig
 from wavediff.models.sampling import draw
 from wavediff.pipelines.vocoder import Vocoder
@@ -244,32 +244,6 @@ def test_a_context_gives_every_position_its_neighbours(mode: str, size: int) -> 
         if window is not None:
             seen.append(window.unfold(1, 6, 1))
     assert torch.equal(torch.cat(seen, 1), padded.unfold(1, 6, 1))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("rows", [1, 77, 4096])
-def test_sums_of_products_need_few_shapes_in_bfloat16(
-    rows: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    draws = torch.Generator().manual_seed(0)
-    bias = torch.randn(6, generator=draws).to(dtype)
-    pairs = [
-        (torch.randn(rows, 4, generator=draws).to(dtype), torch.randn(4, 6, generator=draws).to(dtype)) for _ in "ab"
-    ]
-    shapes, out = set(), torch.empty(rows, 6, dtype=dtype)
-    addmm = torch.addmm
-
-    def counted(bias: Tensor, rows: Tensor, weight: Tensor, out: Tensor) -> Tensor:
-        shapes.add(len(rows))
-        return addmm(bias, rows, weight, out=out)
-
-    monkeypatch.setattr(torch, "addmm", counted)
-    batch = [(factor[None], weight) for factor, weight in pairs]
-    stream_diffwave._add_products(bias[None], batch, out[None])
-    expected = bias.float() + sum(left.float() @ right.float() for left, right in pairs)
-    torch.testing.assert_close(out.float(), expected, atol=1e-5 if dtype == torch.float32 else 0.1, rtol=0)
-    # oneDNN would keep a program for every number of rows; of these there are a dozen.
-    assert all(size & (size - 1) == 0 for size in shapes) or (dtype == torch.float32 and shapes == {rows})
 
 
 def test_layers_in_bfloat16_stay_near_those_in_float32(vocoder: Vocoder, mels: Tensor) -> None:

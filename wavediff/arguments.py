@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavediff.errors import AudioError, WavediffError
+from wavediff.errors import AudioError, ConfigError, WavediffError
 from wavediff.places import Address, Place, place
 
 Values = Tensor | np.ndarray | Sequence[Any]
@@ -195,6 +195,26 @@ def real(
     if number is None or (finite and not math.isfinite(number)) or not fits(number):
         raise error(f"{name}: {shown(value)} is not a number {allowed}")
     return number
+
+
+def check_bounds(config: object, name: str, **bounds: tuple[float, float]) -> None:
+    """Hold fields of a configuration against their bounds.
+
+    Args:
+        config: an object with these fields.
+        name: of the configuration, for messages: "backbone".
+        bounds: least and most of each field, both included. They also tell its type: a field between whole numbers is
+            a whole number, one between False and True a truth value.
+
+    Raises:
+        ConfigError: a field is of another type or out of its bounds.
+    """
+    for field, (least, most) in bounds.items():
+        value, kind = getattr(config, field), type(least)
+        if not (is_real(value) if kind is float else type(value) is kind) or not least <= value <= most:
+            number = "a number" if kind is float else "a whole number"
+            what = "true or false" if kind is bool else f"{number} from {least:g} to {most:g}"
+            raise ConfigError(f"{name}.{field}: {shown(value)} is not {what}")
 
 
 def shown(value: Any) -> str:

@@ -3,12 +3,13 @@
 Two codecs with one interface: `LinearCodec`, principal components in closed form, and `MelCodec`, a network.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from wavediff.arguments import check_bounds
 from wavediff.backbones.unet import ChannelNorm, ResidualBlock
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec
@@ -39,7 +40,8 @@ class CodecConfig:
     noise: float = 0.1
 
     def __post_init__(self) -> None:
-        _check(self)
+        sizes = {"latent_channels": (1, 1024), "frames": (1, 64), "channels": (1, 2048), "layers": (1, 64)}
+        check_bounds(self, "codec", **sizes, noise=(0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -61,20 +63,7 @@ class LinearCodecConfig:
     whitening: float = 0.75
 
     def __post_init__(self) -> None:
-        _check(self)
-
-
-def _check(config: CodecConfig | LinearCodecConfig) -> None:
-    bounds = {"latent_channels": (1, 1024), "frames": (1, 64), "channels": (1, 2048), "layers": (1, 64)}
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.name not in bounds:
-            if not 0 <= value <= 1:
-                raise ConfigError(f"codec.{field.name}: {value} is outside [0, 1]")
-            continue
-        low, high = bounds[field.name]
-        if type(value) is not int or not low <= value <= high:
-            raise ConfigError(f"codec.{field.name}: {value!r} is not a whole number from {low} to {high}")
+        check_bounds(self, "codec", latent_channels=(1, 1024), frames=(1, 64), whitening=(0.0, 1.0))
 
 
 class Codec(nn.Module):

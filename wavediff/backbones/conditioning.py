@@ -1,5 +1,6 @@
 """What a network is told beside the noisy signal, and how a mel reaches the sample rate."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +68,7 @@ class MelUpsampler(nn.Module):
 
     def __init__(self, hop_length: int) -> None:
         super().__init__()
+        self.hop_length = hop_length
         self.layers = nn.ModuleList(
             nn.ConvTranspose2d(
                 1,
@@ -80,10 +82,18 @@ class MelUpsampler(nn.Module):
             for factor in upsample_factors(hop_length)
         )
 
-    def forward(self, mel: Tensor) -> Tensor:
-        x = mel.unsqueeze(1)  # (B, 1, n_mels, frames)
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), LEAKY_SLOPE)
+    def forward(self, mel: Tensor, cleared: Callable[[Tensor, int], Tensor] = lambda x, unit: x) -> Tensor:
+        """A mel -> the mel at the sample rate.
+
+        Args:
+            mel: (B, n_mels, frames)
+            cleared: (what a layer gives (B, 1, n_mels, frames * unit), unit) -> the same without what lies beyond the
+                ends of the items.
+        """
+        x, unit = mel.unsqueeze(1), 1
+        for layer, factor in zip(self.layers, upsample_factors(self.hop_length), strict=True):
+            unit *= factor
+            x = cleared(F.leaky_relu(layer(x), LEAKY_SLOPE), unit)
         return x.squeeze(1)
 
 

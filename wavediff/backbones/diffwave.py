@@ -1,20 +1,21 @@
 """DiffWave: the dilated residual network of Kong et al. 2021 (arXiv:2009.09761), section 3."""
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from wavediff.arguments import check_bounds
 from wavediff.backbones.conditioning import BackboneConfig, Condition, MelUpsampler, check_condition
-from wavediff.backbones.embeddings import SQRT_HALF, STEP_FEATURES, StepEmbedding, StepEncoding, kaiming_conv1d
+from wavediff.backbones.embeddings import SQRT_HALF, StepEmbedding, StepEncoding, kaiming_conv1d
 from wavediff.backbones.folding import fold, unfold
+from wavediff.backbones.residual_layer import LABEL_FEATURES, ResidualLayer
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT
-
-LABEL_FEATURES = 128  # section 3.2: width of the global conditioner
 
 
 @dataclass(frozen=True)
@@ -44,23 +45,11 @@ class DiffWaveConfig(BackboneConfig):
     whitened: bool = False
 
     def __post_init__(self) -> None:
-        bounds = {
-            "channels": (1, 1024),
-            "layers": (1, 256),
-            "dilation_cycle": (1, 16),
-            "fold": (1, 4096),
-        }
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in bounds:
-                low, high = bounds[field.name]
-                if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                    raise ConfigError(f"backbone.{field.name}: {value!r} is not a whole number from {low} to {high}")
-            elif field.name == "step_encoding":
-                if value not in ("rising", "falling"):
-                    raise ConfigError(f"backbone.step_encoding: {value!r} is neither 'rising' nor 'falling'")
-            elif not isinstance(value, bool):
-                raise ConfigError(f"backbone.{field.name}: {value!r} is neither true nor false")
+        switches = dict.fromkeys(("upsampler_per_layer", "step_in_residual", "whitened"), (False, True))
+        sizes = {"channels": (1, 1024), "layers": (1, 256), "dilation_cycle": (1, 16), "fold": (1, 4096)}
+        check_bounds(self, "backbone", **sizes, **switches)
+        if self.step_encoding not in ("rising", "falling"):
+            raise ConfigError(f"backbone.step_encoding: {self.step_encoding!r} is neither 'rising' nor 'falling'")
 
 
 @dataclass(frozen=True)
@@ -80,68 +69,6 @@ class PreparedCondition:
     def mel_of(self, layer: int) -> Tensor | None:
         """The mel that layer `layer` reads."""
         return self.mels[layer % len(self.mels)] if self.mels else None
-
-
-class GatedUnit(torch.autograd.Function):
-    """sigmoid(first half) * tanh(second half) of the channels: (B, 2C, N) -> (B, C, N); figure 2 (a).
-
-    Its own backward, because what autograd puts together from the parts writes 8C values a sample where 3C do,
-    and at these sizes training waits for memory.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor) -> Tensor:
-        halves = torch.empty_like(y)
-        gate, value = halves.chunk(2, dim=1)
-        torch.sigmoid(y[:, : y.shape[1] // 2], out=gate)
-        torch.tanh(y[:, y.shape[1] // 2 :], out=value)
-        ctx.save_for_backward(halves)
-        return gate * value
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (grad,), (halves,) = grads, ctx.saved_tensors
-        gate, value = halves.chunk(2, dim=1)
-        result = torch.empty_like(halves)
-        to_gate, to_value = result.chunk(2, dim=1)
-        # d gate = gate (1 - gate) value, d value = gate (1 - value^2)
-        torch.addcmul(gate, gate, gate, value=-1, out=to_gate).mul_(value).mul_(grad)
-        torch.mul(value, value, out=to_value).neg_().add_(1).mul_(gate).mul_(grad)
-        return result
-
-
-def gated(y: Tensor) -> Tensor:
-    """`GatedUnit`, or its parts where a compiler puts them together by itself."""
-    if torch.compiler.is_compiling():
-        gate, value = y.chunk(2, dim=1)
-        return gate.sigmoid() * value.tanh()
-    return GatedUnit.apply(y)
-
-
-class ResidualLayer(nn.Module):
-    """Gated dilated convolution, conditioned; figure 2 (a)."""
-
-    def __init__(self, channels: int, dilation: int, n_mels: int | None, labelled: bool) -> None:
-        super().__init__()
-        self.dilation = dilation
-        self.step_projection = nn.Linear(STEP_FEATURES, channels)
-        self.dilated_conv = kaiming_conv1d(channels, 2 * channels, 3, padding=dilation, dilation=dilation)
-        self.mel_projection = kaiming_conv1d(n_mels, 2 * channels, 1) if n_mels is not None else None
-        self.label_projection = nn.Linear(LABEL_FEATURES, 2 * channels) if labelled else None
-        self.output_projection = kaiming_conv1d(channels, 2 * channels, 1)
-
-    def forward(
-        self, x: Tensor, step: Tensor, mel: Tensor | None, label: Tensor | None, step_in_residual: bool
-    ) -> tuple[Tensor, Tensor]:
-        """(B, C, N) -> residual stream (B, C, N) and skip (B, C, N)."""
-        h = x + self.step_projection(step).unsqueeze(-1)
-        y = self.dilated_conv(h)  # (B, 2C, N)
-        if self.mel_projection is not None:
-            y += self.mel_projection(mel)
-        if self.label_projection is not None:
-            y += self.label_projection(label).unsqueeze(-1)
-        residual, skip = self.output_projection(gated(y)).chunk(2, dim=1)
-        return ((h if step_in_residual else x) + residual).mul_(SQRT_HALF), skip
 
 
 class DiffWave(nn.Module):
@@ -237,10 +164,30 @@ class DiffWave(nn.Module):
     def layered(self, x_t: Tensor, t: Tensor, cond: PreparedCondition) -> Tensor:
         """`forward` between the transforms of a whitened network."""
         step = self.embed_time(t)
-        x = F.relu(self.input_projection(fold(x_t, self.frame)))  # (B, C, N / fold)
+        x = self.entered(fold(x_t, self.frame))  # (B, C, N / fold)
         skips = torch.zeros_like(x)
         for index, layer in enumerate(self.layers):
             x, skip = layer(x, step, cond.mel_of(index), cond.label, self.config.step_in_residual)
             skips += skip
-        x = F.relu(self.skip_projection(skips / math.sqrt(len(self.layers))))
-        return unfold(self.output_projection(x), x_t.shape[1])
+        return unfold(self.answered(skips), x_t.shape[1])
+
+    def shifts(self, t: Tensor) -> list[Tensor]:
+        """What is added to the stream before `step` of each layer at times t (B,): (B, C).
+
+        Their gradients would be small differences of large sums, so `layered` has another way.
+        """
+        step = self.embed_time(t)
+        steps: list[Tensor] = [layer.step_projection(step) for layer in self.layers]  # type: ignore[operator]
+        if self.config.step_in_residual:
+            return steps
+        # `step` makes sqrt(1/2) (x + step + residual); the step in it, which the paper has not, is taken off again.
+        return [steps[0]] + [torch.sub(own, before, alpha=SQRT_HALF) for before, own in pairwise(steps)]
+
+    def entered(self, frames: Tensor, convolve: Callable[[nn.Module, Tensor], Tensor] = nn.Module.__call__) -> Tensor:
+        """Frames of the signal -> the stream before the first layer; `convolve` knows where the channels are."""
+        return convolve(self.input_projection, frames).relu_()
+
+    def answered(self, skips: Tensor, convolve: Callable[[nn.Module, Tensor], Tensor] = nn.Module.__call__) -> Tensor:
+        """Sum of skips, which is overwritten -> frames of the prediction."""
+        x = convolve(self.skip_projection, skips.div_(math.sqrt(len(self.layers)))).relu_()
+        return convolve(self.output_projection, x)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavediff.arguments import check_bounds
 from wavediff.backbones.conditioning import BackboneConfig, Condition, check_condition
 from wavediff.backbones.embeddings import TIME_FEATURES, TimeEmbedding
 from wavediff.backbones.workspace import Workspace
@@ -51,18 +52,9 @@ class SpectralConfig(BackboneConfig):
     causal_layers: int = 0
 
     def __post_init__(self) -> None:
-        bounds = {
-            "bands": (1, 1024),
-            "channels": (1, 4096),
-            "layers": (1, 256),
-            "expansion": (1, 16),
-            "kernel_frames": (1, 63),
-            "kernel_bands": (1, 63),
-            "causal_layers": (0, self.layers),
-        }
-        for name, (least, most) in bounds.items():
-            if not least <= getattr(self, name) <= most:
-                raise ConfigError(f"backbone.{name}: {getattr(self, name)} is outside {least} to {most}")
+        sizes = {"bands": (1, 1024), "channels": (1, 4096), "layers": (1, 256), "expansion": (1, 16)}
+        reaches = {"kernel_frames": (1, 63), "kernel_bands": (1, 63), "causal_layers": (0, self.layers)}
+        check_bounds(self, "backbone", **sizes, **reaches)
         if self.kernel_frames % 2 == 0 or self.kernel_bands % 2 == 0:
             raise ConfigError(f"backbone: kernels {self.kernel_frames} and {self.kernel_bands} must be odd")
 

@@ -6,12 +6,13 @@ that the silence after a sound does not change its scale, and any length can be 
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavediff.arguments import check_bounds
 from wavediff.backbones.conditioning import VARIATION_FEATURES, BackboneConfig, Condition, check_condition
 from wavediff.backbones.embeddings import TIME_FEATURES, TimeEmbedding
 from wavediff.backbones.folding import fold, unfold
@@ -58,12 +59,8 @@ class UNetConfig(BackboneConfig):
             if not isinstance(value, list | tuple) or not all(type(v) is int and 1 <= v <= 64 for v in value):
                 raise ConfigError(f"backbone.{name}: {value!r} is not a list of whole numbers from 1 to 64")
             object.__setattr__(self, name, tuple(value))
-        bounds = {"channels": (1, 2048), "blocks": (1, 16), "attention_levels": (0, 16), "fold": (1, 4096)}
-        for field in fields(self):
-            if field.name in bounds:
-                value, (low, high) = getattr(self, field.name), bounds[field.name]
-                if type(value) is not int or not low <= value <= high:
-                    raise ConfigError(f"backbone.{field.name}: {value!r} is not a whole number from {low} to {high}")
+        sizes = {"channels": (1, 2048), "blocks": (1, 16), "attention_levels": (0, 16), "fold": (1, 4096)}
+        check_bounds(self, "backbone", **sizes, direct=(False, True), augmented=(False, True))
         if not 1 <= len(self.multipliers) <= 12 or len(self.multipliers) != len(self.factors) + 1:
             raise ConfigError(
                 f"backbone: {len(self.multipliers)} multipliers need one factor less, got {len(self.factors)}, and at "
@@ -76,9 +73,6 @@ class UNetConfig(BackboneConfig):
             )
         if self.attention_levels > len(self.multipliers):
             raise ConfigError(f"backbone.attention_levels: {self.attention_levels} exceeds the number of levels")
-        for name in ("direct", "augmented"):
-            if type(getattr(self, name)) is not bool:
-                raise ConfigError(f"backbone.{name}: {getattr(self, name)!r} is neither true nor false")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"backbone.dropout: {self.dropout} is outside [0, 1)")
 

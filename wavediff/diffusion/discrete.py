@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from wavediff.arguments import check_bounds
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, Schedule, sigma_slope
 from wavediff.errors import ConfigError
@@ -51,8 +52,7 @@ class DiscreteSchedule(Schedule):
     beta_max: float = 0.05
 
     def __post_init__(self) -> None:
-        if not 2 <= self.num_steps <= MAX_DISCRETE_STEPS:
-            raise ConfigError(f"schedule.num_steps: {self.num_steps} is outside 2 to {MAX_DISCRETE_STEPS}")
+        check_bounds(self, "schedule", num_steps=(2, MAX_DISCRETE_STEPS))
         if not 0 < self.beta_min <= self.beta_max < 1:
             raise ConfigError(
                 f"schedule: need 0 < beta_min <= beta_max < 1, got beta_min={self.beta_min}, beta_max={self.beta_max}"
@@ -104,10 +104,6 @@ class DiscreteSchedule(Schedule):
     def sigma(self, t: Tensor) -> Tensor:
         """Noise share sqrt(1 - alpha_bar) at times t (B,); float64."""
         return (1 - self.alpha(t) ** 2).clamp(min=0).sqrt()
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        """ln(alpha^2 / sigma^2) at times t (B,); float64."""
-        return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
     def time(self, log_snr: Tensor) -> Tensor:
         """The time of a log-SNR (B,), in [0, 1] and fractional between the training steps; float64."""

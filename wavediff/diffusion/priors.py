@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavediff.arguments import check_bounds
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
 from wavediff.mel.core import core_spec, in_core
@@ -50,17 +51,13 @@ class PriorConfig:
     consistency: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.power <= 1 or not 0 < self.start_time <= 1:
-            raise ConfigError(
-                f"prior: power {self.power} must lie in [0, 1] and start_time {self.start_time} in (0, 1]"
-            )
-        if not 0 <= self.phase_iterations <= MAX_PHASE_ITERATIONS:
-            raise ConfigError(f"prior.phase_iterations: {self.phase_iterations} is outside 0 to {MAX_PHASE_ITERATIONS}")
-        for name in ("bands", "frames"):
-            if not 1 <= getattr(self, name) <= MAX_WIDTH or getattr(self, name) % 2 == 0:
-                raise ConfigError(f"prior.{name}: {getattr(self, name)} is not an odd number from 1 to {MAX_WIDTH}")
-        if not 0 <= self.consistency <= 1:
-            raise ConfigError(f"prior.consistency: {self.consistency} is outside 0 to 1")
+        shares = dict.fromkeys(("power", "start_time", "consistency"), (0.0, 1.0))
+        counts = {"phase_iterations": (0, MAX_PHASE_ITERATIONS), "bands": (1, MAX_WIDTH), "frames": (1, MAX_WIDTH)}
+        check_bounds(self, "prior", **shares, **counts)
+        if self.start_time == 0:
+            raise ConfigError("prior.start_time: at 0 nothing is left to sample; set it above 0")
+        if self.bands % 2 == 0 or self.frames % 2 == 0:
+            raise ConfigError(f"prior: bands {self.bands} and frames {self.frames} must be odd")
         if self.consistency and self.power == 0:
             raise ConfigError("prior.power: consistency needs a mel in the prior; set power above 0")
 

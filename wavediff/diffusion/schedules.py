@@ -91,9 +91,9 @@ class Schedule(ABC):
     def sigma(self, t: Tensor) -> Tensor:
         """Noise share at times t (B,); float64."""
 
-    @abstractmethod
     def log_snr(self, t: Tensor) -> Tensor:
         """ln(alpha^2 / sigma^2) at times t (B,); float64, falling with t."""
+        return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
     @abstractmethod
     def time(self, log_snr: Tensor) -> Tensor:
@@ -129,10 +129,6 @@ class _Continuous(Schedule):
     def time_of_alpha_bar(self, alpha_bar: Tensor) -> Tensor:
         """The time with that alpha^2 (B,); float64."""
         return self.time(torch.logit(alpha_bar))
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        """ln(alpha^2 / sigma^2) at times t (B,); float64."""
-        return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from wavediff.diffusion import ItemNoise, Plan, unroll
 from wavediff.diffusion.noise import CountedDraw
 from wavediff.diffusion.walk import Steps, states
 from wavediff.engine.graphs import GraphedCall
-from wavediff.engine.lines import Ends
 from wavediff.engine.streaming import StreamedVocoder
+from wavediff.mel.lines import Ends
 from wavediff.models.denoiser import Denoiser
 from wavediff.models.sampling import begin, first_state
 

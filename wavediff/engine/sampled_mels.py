@@ -1,16 +1,14 @@
 """The mel at the rate of a `DiffWave`, of mels that arrive in pieces."""
 
-import math
 import sys
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from wavediff.backbones.conditioning import LEAKY_SLOPE, Condition
+from wavediff.backbones.conditioning import Condition, MelUpsampler
 from wavediff.backbones.diffwave import DiffWave
-from wavediff.engine.lines import Ends
+from wavediff.mel.lines import Ends
 
 MEL_REACH = 2  # frames on either side that the mel of a sample is made of: one for each transposed convolution
 
@@ -26,8 +24,8 @@ class SampledMels:
 
     def __init__(self, network: DiffWave, ends: Ends | None, dtype: torch.dtype) -> None:
         self.network, self.ends, self.dtype = network, ends, dtype
-        strides = (layer.stride[1] for layer in network.upsamplers[0].layers) if network.upsamplers else ()  # type: ignore[union-attr]
-        self.unit = math.prod(strides)  # positions a frame takes
+        upsamplers: list[MelUpsampler] = list(network.upsamplers)  # type: ignore[arg-type]
+        self.unit = upsamplers[0].hop_length if upsamplers else 1  # positions a frame takes
         self.label: Tensor | None = None
         self._frames: Tensor | None = None  # those that still have neighbours to come, and theirs
         self._done = self._arrived = self._start = 0
@@ -59,14 +57,13 @@ class SampledMels:
 
     def _upsample(self, upsampler: nn.Module, frames: Tensor, first: int, done: int) -> Tensor:
         """Positions of the frames from those already done to `done`; `frames` begin at frame `first`."""
-        x, unit = frames.transpose(1, 2).unsqueeze(1), 1
-        for layer in upsampler.layers:  # type: ignore[union-attr]
-            x = F.leaky_relu(layer(x), LEAKY_SLOPE)
-            unit *= layer.stride[1]
-            if self.ends is not None:
-                mask = self.ends.mask(first * unit, x.shape[-1], unit)
-                x = x if mask is None else x * mask[:, None, None]
-        x = x[:, 0, :, (self._done - first) * unit : (done - first) * unit]
+
+        def cleared(x: Tensor, unit: int) -> Tensor:
+            mask = None if self.ends is None else self.ends.mask(first * unit, x.shape[-1], unit)
+            return x if mask is None else x * mask[:, None, None]
+
+        x: Tensor = upsampler(frames.transpose(1, 2), cleared)
+        x = x[..., (self._done - first) * self.unit : (done - first) * self.unit]
         return x.transpose(1, 2).to(self.dtype).contiguous()
 
     @property
@@ -74,10 +71,12 @@ class SampledMels:
         """Positions, from the first on, whose mel is there."""
         return self._done * self.unit if self.network.upsamplers else sys.maxsize
 
-    def read(self, layer: int, start: int, count: int) -> Tensor:
-        """(B, count, n_mels) from position `start` on."""
+    def read(self, layer: int, start: int, count: int) -> Tensor | None:
+        """(B, n_mels, count) from position `start` on, its channels last in memory; None without a mel."""
+        if not self._sampled:
+            return None
         sampled = self._sampled[layer % len(self._sampled)]
-        return sampled[:, start - self._start : start - self._start + count]
+        return sampled[:, start - self._start : start - self._start + count].transpose(1, 2)
 
     def forget(self, before: int) -> None:
         """Nobody will read what lies before this position."""

@@ -8,9 +8,9 @@ from torch import Tensor
 from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.spectral import PreparedSpectrum, SpectralBlock, SpectralNet
 from wavediff.backbones.workspace import Workspace
-from wavediff.engine.lines import Context, DelayLine, Ends
 from wavediff.engine.stream_stft import Analysis, Synthesis, analysis_look_ahead, synthesis_look_ahead
 from wavediff.engine.streams import Streams
+from wavediff.mel.lines import Context, DelayLine, Ends
 
 FRAMES = 64  # in a piece, over all items
 DECODED_FRAMES = 320  # over all items: every iteration of the guess has its overhead for each piece
@@ -27,13 +27,12 @@ class StreamedSpectral:
     """
 
     def __init__(self, network: SpectralNet, t: Tensor, ends: Ends | None, workspace: Workspace) -> None:
-        self.network, self.ends, self._workspace = network, ends, workspace
+        self.network, self._workspace = network, workspace
         blocks: list[SpectralBlock] = list(network.blocks)  # type: ignore[arg-type]
         time = network.time(t)
         self._layers = [(block, block.at(time)) for block in blocks]
         self._analysis, self._synthesis = Analysis(network.stft, ends), Synthesis(network.stft, ends)
-        self._contexts = [Context(block.past, block.ahead) for block in blocks]
-        self._positions = [0] * len(self._contexts)
+        self._contexts = [Context(block.past, block.ahead, ends=ends) for block in blocks]
         self._envelopes, self._expected = DelayLine(), DelayLine()
         self._whitened, self._held_envelopes = DelayLine(), DelayLine()
 
@@ -53,23 +52,13 @@ class StreamedSpectral:
             self._whitened.push(whitened)
             self._held_envelopes.push(envelope)
             x = network.tokens(whitened, self._expected.take(spectra.shape[1]))
-        for index in range(len(self._layers)):
-            x = self._advance(index, x, last)
+        for context, (block, weights) in zip(self._contexts, self._layers, strict=True):
+            window = context.push(x, last)
+            x = None if window is None else block.step(window, weights, self._workspace)
         if x is None:
             return self._synthesis.push(None, last)
         whitened = self._whitened.take(x.shape[1])
         return self._synthesis.push(network.masked(x, whitened) * self._held_envelopes.take(x.shape[1]), last)
-
-    def _advance(self, index: int, x: Tensor | None, last: bool) -> Tensor | None:
-        """Tokens (B, n, bands, channels) through one layer."""
-        if x is not None and self.ends is not None:
-            x = self.ends.clear(x, self._positions[index])
-        self._positions[index] += 0 if x is None else x.shape[1]
-        window = self._contexts[index].push(x, last)
-        if window is None:
-            return None
-        block, weights = self._layers[index]
-        return block.step(window, weights, self._workspace)
 
 
 class SpectralStreams(Streams):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from wavediff.engine.lines import DelayLine, Ends, Window, positions
 from wavediff.mel.griffin_lim import STEP_BACK, with_magnitude
+from wavediff.mel.lines import Context, DelayLine, Ends, Window, positions
 from wavediff.mel.stft import FrameSTFT, overlap_add, overlap_weight
 
 
@@ -26,31 +26,14 @@ def phase_look_ahead(stft: FrameSTFT) -> int:
 class Analysis:
     """Samples (B, n * hop_length) -> spectra (B, m, bins)."""
 
-    STATE = ("_kept",)
-
     def __init__(self, stft: FrameSTFT, ends: Ends | None = None) -> None:
-        self.stft, self.ends = stft, ends
-        self._kept: Tensor | None = None
-        self._samples = 0
+        self.stft, hop = stft, stft.hop_length
+        self._context = Context(stft.before, stft.n_fft - hop - stft.before, ends=ends, frame=hop, unit=hop)
 
     def push(self, samples: Tensor | None, last: bool) -> Tensor | None:
         """Spectra of the frames whose samples are all known; beyond both ends lie zeros."""
-        stft = self.stft
-        if samples is not None and self.ends is not None:
-            samples = self.ends.clear(samples, self._samples, stft.hop_length)
-        parts = [part for part in (self._kept, samples) if part is not None]
-        if not parts:
-            return None
-        if self._kept is None:
-            parts.insert(0, parts[0].new_zeros(len(parts[0]), stft.before))
-        if last:
-            parts.append(parts[0].new_zeros(len(parts[0]), stft.n_fft - stft.hop_length - stft.before))
-        if samples is not None:
-            self._samples += samples.shape[1]
-        padded = torch.cat(parts, 1)
-        count = (padded.shape[1] - stft.n_fft) // stft.hop_length + 1
-        self._kept = padded[:, max(count, 0) * stft.hop_length :].clone()
-        return stft.spectra(padded) if count > 0 else None
+        window = self._context.push(samples, last)
+        return None if window is None else self.stft.spectra(window)
 
 
 class OverlapAdd:

@@ -16,12 +16,12 @@ from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, Terms, unroll
 from wavediff.diffusion.walk import Steps, diffuse, levels
 from wavediff.engine import stream_stft
-from wavediff.engine.lines import Context, DelayLine, Ends
 from wavediff.engine.registry import streams_of
 from wavediff.engine.stream_prior import FinishStream, GuessStream, NearGuessStream, ShapeStream
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError
 from wavediff.mel import phase_in_blocks
+from wavediff.mel.lines import Context, DelayLine, Ends
 from wavediff.mel.stft import float64_device
 from wavediff.mel.transform import LEAST_COLUMNS
 from wavediff.models.denoiser import Denoiser

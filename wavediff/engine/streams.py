@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones.conditioning import Condition
-from wavediff.engine.lines import Ends
+from wavediff.mel.lines import Ends
 
 
 class Evaluation(Protocol):

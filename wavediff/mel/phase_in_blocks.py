@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.mel.griffin_lim import STEP_BACK, with_magnitude
+from wavediff.mel.lines import DelayLine, Window
 from wavediff.mel.stft import FrameSTFT, overlap_add
 
 BLOCK = 4  # frames that are settled at once
@@ -47,12 +48,12 @@ class PhaseInBlocks:
         stft: in whose frames they are given.
     """
 
-    STATE = ("_magnitude", "_noise", "_carried", "_signal", "_weight")
+    STATE = ("_carried", "_signal", "_weight")
 
     def __init__(self, stft: FrameSTFT) -> None:
         self.stft, self._squares = stft, stft.window.square()
-        self._magnitude: list[Tensor] = []  # of the frames that are not settled
-        self._noise: list[Tensor] = []  # of those that were in no block yet
+        self._magnitude = Window()  # of the frames that are not settled
+        self._noise = DelayLine()  # of those that were in no block yet
         self._carried: Tensor | None = None  # spectra of those that were in one
         self._signal: Tensor | None = None  # (B, n_fft - hop_length) of settled frames, where later ones reach
         self._weight: Tensor | None = None  # (B, n_fft - hop_length) their squared windows
@@ -68,16 +69,16 @@ class PhaseInBlocks:
         Returns:
             The spectra that are settled, or None.
         """
-        if magnitude is not None and noise is not None:
-            self._magnitude, self._noise = _joined(self._magnitude, magnitude), _joined(self._noise, noise)
+        self._magnitude.push(magnitude)
+        self._noise.push(noise)
         settled, ahead = [], self.stft.overlap - 1  # frames that reach into the last one of a block
-        while self._magnitude and (held := self._magnitude[0].shape[1]) and (last or held >= BLOCK + ahead):
+        while (held := self._magnitude.held) and (last or held >= BLOCK + ahead):
             settled.append(self._block(min(held, BLOCK + ahead)))
         return torch.cat(settled, 1) if settled else None
 
     def _block(self, count: int) -> Tensor:
         """Settle up to `BLOCK` of the first `count` frames that are held."""
-        stft, hop, magnitude = self.stft, self.stft.hop_length, self._magnitude[0][:, :count]
+        stft, hop, magnitude = self.stft, self.stft.hop_length, self._magnitude.look(0, count)
         reach = stft.n_fft - hop
         before = magnitude.new_zeros(len(magnitude), reach) if self._signal is None else self._signal
         weighed = torch.zeros_like(before) if self._weight is None else self._weight
@@ -97,7 +98,7 @@ class PhaseInBlocks:
         self._signal = signal[:, span:].clone()
         self._weight = self._weights(magnitude[:, :BLOCK], weighed)[:, span:].clone()
         self._carried = X[:, BLOCK:].clone()
-        self._magnitude = [held[:, BLOCK:].clone() for held in self._magnitude]
+        self._magnitude.forget(BLOCK)
         return done
 
     def _first_phase(self, magnitude: Tensor, before: Tensor, weighed: Tensor) -> Tensor:
@@ -107,9 +108,8 @@ class PhaseInBlocks:
         count = magnitude.shape[1] - known
         if carried is not None and count == 0:
             return carried
-        noise, self._noise = self._noise[0][:, :count], [held[:, count:].clone() for held in self._noise]
         edge = (stft.n_fft - hop) // 2  # each frame has noise of its own, in its middle
-        X = with_magnitude(torch.fft.rfft(F.pad(noise, (edge, reach - edge))), magnitude[:, known:])
+        X = with_magnitude(torch.fft.rfft(F.pad(self._noise.take(count), (edge, reach - edge))), magnitude[:, known:])
         if carried is None:
             return X
         signal = F.pad(before, (0, magnitude.shape[1] * hop))
@@ -124,7 +124,3 @@ class PhaseInBlocks:
         total = overlap_add(self._squares * sounds, self.stft.hop_length)
         total[:, : before.shape[1]] += before
         return total
-
-
-def _joined(held: list[Tensor], piece: Tensor) -> list[Tensor]:
-    return [torch.cat([*held, piece], 1)]

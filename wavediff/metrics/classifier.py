@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavediff.arguments import check_bounds
 from wavediff.errors import AudioError, ConfigError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.models import WEIGHTS
@@ -47,10 +48,7 @@ class SoundClassifierConfig:
     n_mels: int = 64
 
     def __post_init__(self) -> None:
-        for name, (lowest, highest) in _BOUNDS.items():
-            value = getattr(self, name)
-            if type(value) is not int or not lowest <= value <= highest:
-                raise ConfigError(f"classifier.{name}: {value!r} is not a whole number from {lowest} to {highest}")
+        check_bounds(self, "classifier", **_BOUNDS)
         if self.n_mels % 16:
             raise ConfigError(f"classifier.n_mels: {self.n_mels} is no multiple of 16")
         labels = self.labels

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from wavediff.arguments import as_floats
-from wavediff.engine.lines import DelayLine
 from wavediff.errors import MelError
 from wavediff.mel import MelSpec
+from wavediff.mel.lines import DelayLine
 from wavediff.mel.shape import check_shape
 from wavediff.models.sampling import check_seed
 

@@ -13,9 +13,9 @@ from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.walk import OnStep
 from wavediff.engine import GraphedWalk, StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
-from wavediff.engine.lines import Ends, each_padded
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, in_dialect_pieces
+from wavediff.mel.lines import Ends, each_padded
 from wavediff.mel.shape import as_mel
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wavediff.arguments import check_bounds
 from wavediff.diffusion import ItemNoise
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
@@ -43,14 +44,10 @@ class ClipVariation:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        for name in ("noise_share", "mix_share", "band_mask", "time_mask", "dropout"):
-            if not 0 <= getattr(self, name) <= (0.9 if name == "dropout" else 1):
-                raise ConfigError(f"model.variation.{name}: {getattr(self, name)} is no share from 0 to 1 (dropout .9)")
-        if not 0 <= self.noise_level[0] <= self.noise_level[1] or not 0 <= self.shift <= 1:
-            raise ConfigError(
-                f"model.variation: noise_level {self.noise_level} must ascend from 0 dB or above, and shift "
-                f"{self.shift} lie in [0, 1] s"
-            )
+        shares = ("noise_share", "mix_share", "band_mask", "time_mask", "shift")
+        check_bounds(self, "model.variation", **dict.fromkeys(shares, (0.0, 1.0)), dropout=(0.0, 0.9))
+        if not 0 <= self.noise_level[0] <= self.noise_level[1]:
+            raise ConfigError(f"model.variation.noise_level: {self.noise_level} must ascend from 0 dB or above")
 
     def waveforms(
         self, waveform: Tensor, length: Tensor, targets: Tensor, sample_rate: int, noise: ItemNoise

@@ -1,5 +1,6 @@
 """Networks that tell speech from what a vocoder makes, as its adversaries in training."""
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from wavediff.arguments import check_bounds
 from wavediff.errors import ConfigError
 from wavediff.models.file import check_weights, read_model_file, write_model_file
 
@@ -40,10 +42,7 @@ class CriticConfig:
         windows = (*self.windows, *self.high_windows)
         if not windows or not all(64 <= window <= 65_536 and window % 4 == 0 for window in windows):
             raise ConfigError(f"critics: windows {windows} must be multiples of 4 from 64 to 65536, at least one")
-        if not 1 <= self.channels <= 1024 or self.high_from < 0:
-            raise ConfigError(
-                f"critics: channels {self.channels} must lie in 1 to 1024, high_from {self.high_from} be 0 or more"
-            )
+        check_bounds(self, "critics", channels=(1, 1024), high_from=(0.0, math.inf))
 
 
 class SpectrumCritic(nn.Module):

@@ -1,13 +1,16 @@
 """Training for few steps: the clean signal is estimated from any noise level, and judged by its spectrum."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from wavediff.arguments import check_bounds
 from wavediff.diffusion.losses.noise_regression import Distance, Loss, Objective, Process, item_means
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.predictions import predict_noise
+from wavediff.diffusion.priors import MAX_PHASE_ITERATIONS
 from wavediff.diffusion.schedules import expand
 from wavediff.errors import ConfigError
 
@@ -46,22 +49,11 @@ class SignalRegression(Objective):
     low_latency_share: float = 0.0
 
     def __post_init__(self) -> None:
-        shares = (self.guess_share, self.guess_time, self.second_step_share, self.low_latency_share)
-        if not all(0 <= share <= 1 for share in shares) or self.spectral_weight < 0 or self.phase_iterations < 0:
-            raise ConfigError(
-                f"objective: guess_share, guess_time, second_step_share, low_latency_share {shares} must lie in "
-                f"[0, 1], spectral_weight {self.spectral_weight} and phase_iterations {self.phase_iterations} must not "
-                "be negative"
-            )
-        if not 0 <= self.least_guess_time <= self.guess_time:
-            raise ConfigError(
-                f"objective.least_guess_time: {self.least_guess_time} is outside 0 to guess_time {self.guess_time}"
-            )
-        if not 0 <= self.least_phase_iterations <= self.phase_iterations:
-            raise ConfigError(
-                f"objective.least_phase_iterations: {self.least_phase_iterations} is outside 0 to phase_iterations "
-                f"{self.phase_iterations}"
-            )
+        shares = dict.fromkeys(("guess_share", "guess_time", "second_step_share", "low_latency_share"), (0.0, 1.0))
+        check_bounds(self, "objective", **shares, spectral_weight=(0.0, math.inf))
+        check_bounds(self, "objective", phase_iterations=(0, MAX_PHASE_ITERATIONS))
+        least = {"least_guess_time": (0.0, self.guess_time), "least_phase_iterations": (0, self.phase_iterations)}
+        check_bounds(self, "objective", **least)
 
     def __call__(
         self, process: Process, x_0: Tensor, lengths: Tensor, noise: ItemNoise, distance: Distance | None = None

@@ -48,6 +48,11 @@ class Window:
     def __init__(self) -> None:
         self._held: list[Tensor] = []  # one, or none before the first
 
+    @property
+    def held(self) -> int:
+        """How many positions."""
+        return self._held[0].shape[1] if self._held else 0
+
     def push(self, piece: Tensor | None) -> None:
         """Append a piece; None is no piece."""
         if piece is not None:
@@ -60,40 +65,6 @@ class Window:
     def forget(self, count: int) -> None:
         """Let go of the first `count` positions; what lay behind them lies so many before."""
         self._held = [held[:, count:] for held in self._held]
-
-
-class Context:
-    """Pieces (B, n, ...) -> windows of the same signal with neighbours on both sides, along dimension 1.
-
-    Args:
-        left, right: neighbours a position needs.
-        mode: what lies beyond the ends of the signal: zeros, or its outermost value repeated.
-    """
-
-    STATE = ("_kept",)
-
-    def __init__(self, left: int, right: int, mode: Literal["zeros", "replicate"] = "zeros") -> None:
-        self.left, self.right, self.mode = left, right, mode
-        self._kept: Tensor | None = None
-
-    def push(self, piece: Tensor | None, last: bool) -> Tensor | None:
-        """The next piece -> left + n + right positions around the n that have become complete; None for n = 0."""
-        parts = [part for part in (self._kept, piece) if part is not None]
-        if self._kept is None:
-            if piece is None:
-                return None
-            parts.insert(0, self._beyond(piece, 0, self.left))
-        if last and self.right:
-            parts.append(self._beyond(parts[-1], -1, self.right))
-        window = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-        done = window.shape[1] - self.left - self.right
-        # A copy, or a few positions would keep the whole window in memory.
-        self._kept = window[:, max(done, 0) :].clone()
-        return window if done > 0 else None
-
-    def _beyond(self, signal: Tensor, index: int, count: int) -> Tensor:
-        edge = signal[:, index].unsqueeze(1).expand(-1, count, *signal.shape[2:])
-        return edge if self.mode == "replicate" else torch.zeros_like(edge)
 
 
 class Ends:
@@ -141,6 +112,56 @@ class Ends:
         """A piece (B, n, ...) from position `start` on, with zeros in the padding."""
         mask = self.mask(start, piece.shape[1], unit, offset)
         return piece if mask is None else piece * mask.reshape(*mask.shape, *[1] * (piece.ndim - 2)).to(piece.dtype)
+
+
+class Context:
+    """Pieces (B, n, ...) -> windows of the same signal with neighbours on both sides, along dimension 1.
+
+    Args:
+        left, right: neighbours a position needs.
+        mode: what lies beyond the ends of the signal: zeros, or its outermost value repeated.
+        ends: of the items, beyond which lie zeros.
+        frame: positions that a frame of the ends takes.
+        unit: positions that become complete together; those of a unit that is not are in the window too, behind it.
+    """
+
+    STATE = ("_kept",)
+
+    def __init__(
+        self,
+        left: int,
+        right: int,
+        mode: Literal["zeros", "replicate"] = "zeros",
+        *,
+        ends: Ends | None = None,
+        frame: int = 1,
+        unit: int = 1,
+    ) -> None:
+        self.left, self.right, self.mode, self.ends, self.frame, self.unit = left, right, mode, ends, frame, unit
+        self.taken = 0
+        self._kept: Tensor | None = None
+
+    def push(self, piece: Tensor | None, last: bool) -> Tensor | None:
+        """The next piece -> left + n + right positions around the n that have become complete; None for n = 0."""
+        if piece is not None and self.ends is not None:
+            piece = self.ends.clear(piece, self.taken, self.frame)
+        self.taken += positions(piece)
+        parts = [part for part in (self._kept, piece) if part is not None]
+        if self._kept is None:
+            if piece is None:
+                return None
+            parts.insert(0, self._beyond(piece, 0, self.left))
+        if last and self.right:
+            parts.append(self._beyond(parts[-1], -1, self.right))
+        window = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        done = (window.shape[1] - self.left - self.right) // self.unit * self.unit
+        # A copy, or a few positions would keep the whole window in memory.
+        self._kept = window[:, max(done, 0) :].clone()
+        return window if done > 0 else None
+
+    def _beyond(self, signal: Tensor, index: int, count: int) -> Tensor:
+        edge = signal[:, index].unsqueeze(1).expand(-1, count, *signal.shape[2:])
+        return edge if self.mode == "replicate" else torch.zeros_like(edge)
 
 
 def each_padded(
