@@ -4,8 +4,9 @@ Run: python recipes/sfx/band_table.py data/sfx44-families/test.jsonl --all /path
 
 Clips of the manifest are brought to 22.05 kHz and extended again: the error of the power above 11 and 8 kHz in frames
 of 12 ms within 60 dB of the loudest, powers being floored 90 dB below it, against what plain resampling leaves; and
-how much longer attacks take above 11 kHz. Then ten generated sounds a class are extended: the share of their energy
-above 8 and 11 kHz, against that of all clips.
+how much longer attacks take above 11 kHz. Then ten generated sounds a class are extended: the mean share of their
+energy above 8 and 11 kHz, and the median of what lies above 11 kHz against what lies from 8 to 11 kHz, beside those of
+all clips.
 """
 
 import argparse
@@ -65,10 +66,14 @@ def share(waveform: Tensor, edge: float) -> float:
     return (energy[round(edge / RATE * len(waveform)) :].sum() / energy.sum()).item()
 
 
-def level(shares: list[float]) -> tuple[float, float]:
-    """Of the mean and of the median share [dB]."""
-    values = torch.tensor(shares).clamp(min=1e-12)
-    return 10 * values.mean().log10().item(), 10 * values.median().log10().item()
+def levels(shares: list[list[float]]) -> tuple[float, float, float]:
+    """Of sounds with shares above 11 and above 8 kHz: mean share above 8, above 11, and the median of what lies above
+    11 against what lies from 8 to 11 kHz [dB]."""
+    values = torch.tensor(shares, dtype=torch.float64).clamp(min=1e-12)
+    high, both = values.T
+    slope = (high / (both - high).clamp(min=1e-12)).median()
+    means = torch.stack([both.mean(), high.mean(), slope]).log10() * 10
+    return tuple(means.tolist())  # type: ignore[return-value]
 
 
 def clips(source: Path) -> list[tuple[Tensor, str]]:
@@ -122,16 +127,13 @@ def generated(extension: BandExtension, source: Path, model: str | None, count: 
             if sound.abs().max() > 10 ** (-50 / 20):
                 sounds[label].append(trim(sound, RATE))
                 made[label].append([share(sounds[label][-1], edge) for edge in EDGES])
-    print("| class | above 8 kHz: real | generated | above 11 kHz: real | generated |")
-    print("|---|---|---|---|---|")
+    print("| class |" + "".join(f" {what}: real | generated |" for what in ("above 8 kHz", "above 11", "11 to 8-11")))
+    print("|---|---|---|---|---|---|---|")
     for label in made:
-        cells = []
-        for place in (1, 0):
-            for group in (real[label], made[label]):
-                mean, median = level([row[place] for row in group])
-                cells.append(f"{mean:.1f} ({median:.1f})")
+        cells = [
+            f"{value:.1f}" for pair in zip(levels(real[label]), levels(made[label]), strict=True) for value in pair
+        ]
         print(f"| {label} | " + " | ".join(cells) + " |")
-    print("dB, of the mean share of the energy; of the median share in brackets")
     print(
         f"{seconds:.0f} s of sound: {drawing / seconds:.3f} CPU-seconds a second drawn, "
         f"{extending / seconds:.4f} extended"
