@@ -72,6 +72,14 @@ def test_noise_goes_on_without_a_gap_at_the_old_edge(extension: BandExtension) -
     assert decibels(levels.max() / levels.min()) < 9
 
 
+def test_the_patches_join(extension: BandExtension) -> None:
+    """At 15.5 kHz, where the band is repeated, nothing is missing: within 2.5 dB of what lies on either side."""
+    power = torch.fft.rfft(extension(noise(4 * RATE), RATE)).abs().square()
+    hertz = len(power) / 22_050
+    before, at, behind = (power[round(hertz * f) : round(hertz * (f + 350))].mean() for f in (14_800, 15_330, 15_860))
+    assert abs(decibels(at / (before * behind).sqrt())) < 2.5
+
+
 def test_a_burst_begins_above_11_khz_when_it_begins_below(extension: BandExtension) -> None:
     """Within 3 ms; 40 dB below the burst nothing comes before."""
     sound = torch.cat([torch.zeros(RATE // 4), noise(RATE // 4), torch.zeros(RATE // 4)])
