@@ -22,10 +22,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wavediff import Generator
 from wavediff.audio import read_audio, resample, with_peak
-from wavediff.backbones.bands import BandConfig, BandNet
+from wavediff.backbones.bands import LOW, BandConfig, BandNet
 from wavediff.metrics.clip_sets import labelled_clips
 from wavediff.pipelines.autoencoder import Autoencoder
-from wavediff.pipelines.extension import FIRST, RANGE, WIDTH, BandExtension, bands, decades
+from wavediff.pipelines.extension import RANGE, BandExtension, bands, decades
 
 SPEEDS = (0.93, 1.0, 1.07)
 SEGMENT, BATCH = 128, 48  # frames, segments
@@ -33,7 +33,7 @@ WARMUP = 100
 
 
 class Example(NamedTuple):
-    """A clip: levels (low, frames) that the network is shown, and those (high, frames) that it is to find."""
+    """A clip: levels (LOW, frames) that the network is shown, and those (HIGH, frames) that it is to find."""
 
     low: Tensor
     high: Tensor
@@ -65,20 +65,21 @@ def _example(extension: BandExtension, real: Tensor, low: Tensor, shown: Tensor,
 
     rates = extension.source_rate, extension.sample_rate
     levels, loudest = extension.levels(powers(resample(shown, *rates)))
-    whole, kept = (bands(powers(waveform))[..., FIRST // WIDTH :] for waveform in (real, resample(low, *rates)))
+    whole, kept = (bands(powers(waveform))[..., LOW:] for waveform in (real, resample(low, *rates)))
     missing = (whole - kept).clamp(min=0).transpose(1, 2)  # what the resampler's roll-off leaves is not to be doubled
     return Example(levels[0], decades(missing, loudest)[0], label)
 
 
 def loss_of(network: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Error [dB] in frames that are not silent; and of the energies of whole segments, by Itakura and Saito.
+    """Error [dB] in frames that are not silent; and of the energies of segments in each band, by Itakura and Saito.
 
-    The absolute error alone finds medians of the levels, which lie 2 dB below their means.
+    The absolute error alone finds medians of the levels, which lie 2 dB below their means. Of the energies of all bands
+    together one band alone would make up for the others.
     """
     found = network(low)
     audible = (low.amax(1, keepdim=True) > RANGE - 7).expand_as(high)
     error = 10 * (found - high).abs()[audible].mean()
-    real, ours = (torch.logsumexp(levels * math.log(10), (1, 2)) for levels in (high, found))
+    real, ours = (torch.logsumexp(levels * math.log(10), 2) for levels in (high, found))
     excess = (real - ours).clamp(max=3)
     return error, 10 / math.log(10) * (torch.expm1(excess) - excess).mean()  # E/E' - ln(E/E') - 1
 
@@ -102,7 +103,7 @@ def main() -> None:
     parser.add_argument("train", type=Path, help="manifest")
     parser.add_argument("valid", type=Path, help="manifest")
     parser.add_argument("-o", "--output", type=Path, required=True, help="model file")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--channels", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--energy", type=float, default=0.5, help="weight of the energies of whole segments")

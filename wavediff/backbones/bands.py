@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from wavediff.errors import ConfigError
 
-_BOUNDS = {"sample_rate": (4_000, 192_000), "low": (1, 1024), "high": (1, 1024), "channels": (1, 1024)}
-_BOUNDS |= {"layers": (1, 8)}
+LOW, HIGH = 15, 17  # bands that it is given, and that it predicts; in all those of the doubled sample rate
+_BOUNDS = {"sample_rate": (4_000, 192_000), "channels": (1, 1024), "layers": (1, 8)}
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,6 @@ class BandConfig:
 
     Attributes:
         sample_rate: of the sounds that it extends [Hz].
-        low, high: bands that it is given, and that it predicts.
         channels: of each layer.
         layers: the reach doubles and more with each: layer i looks 3^i frames to either side.
 
@@ -26,8 +25,6 @@ class BandConfig:
     """
 
     sample_rate: int = 22050
-    low: int = 15
-    high: int = 17
     channels: int = 48
     layers: int = 3
 
@@ -39,7 +36,7 @@ class BandConfig:
 
 
 class BandNet(nn.Module):
-    """Levels (B, low, frames) -> levels (B, high, frames), both in decades of power above the floor, not negative.
+    """Levels (B, LOW, frames) -> levels (B, HIGH, frames), both in decades of power above the floor, not negative.
 
     Frames beyond the ends are silent.
     """
@@ -47,16 +44,16 @@ class BandNet(nn.Module):
     def __init__(self, config: BandConfig) -> None:
         super().__init__()
         self.config = config
-        self.direct = nn.Conv1d(config.low, config.high, 1)
-        self.first = nn.Conv1d(config.low, config.channels, 3, padding=1)
+        self.direct = nn.Conv1d(LOW, HIGH, 1)
+        self.first = nn.Conv1d(LOW, config.channels, 3, padding=1)
         self.layers = nn.ModuleList(
             nn.Conv1d(config.channels, config.channels, 3, padding=3**layer, dilation=3**layer)
             for layer in range(config.layers)
         )
-        self.last = nn.Conv1d(config.channels, config.high, 1)
+        self.last = nn.Conv1d(config.channels, HIGH, 1)
 
     def forward(self, levels: Tensor) -> Tensor:
-        """(B, low, frames) -> (B, high, frames)"""
+        """(B, LOW, frames) -> (B, HIGH, frames)"""
         x = self.first(levels)
         for layer in self.layers:
             x = x + layer(F.gelu(x))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from wavediff.arguments import Values, as_path, as_waveform
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
-from wavediff.backbones.bands import BandConfig, BandNet
+from wavediff.backbones.bands import HIGH, LOW, BandConfig, BandNet
 from wavediff.engine.gradients import without_gradients
 from wavediff.errors import AudioError, CheckpointError
 from wavediff.mel import FrameSTFT, MelSpec
@@ -29,9 +29,9 @@ from wavediff.pipelines.pipeline import pick_device
 from wavediff.pipelines.sounds import within
 
 BUNDLED = WEIGHTS / "extension.safetensors"
-N_FFT, HOP = 256, 64  # of the output [samples]: 5.8 and 1.5 ms at 44.1 kHz
 WIDTH = 4  # bins of a band, 689 Hz at 44.1 kHz
-FIRST = 60  # bin from which on all is new: 10.3 kHz. The resampler's roll-off begins at bin 56 and ends at 66
+N_FFT, HOP = 2 * WIDTH * (LOW + HIGH), 64  # of the output [samples]: 5.8 and 1.5 ms at 44.1 kHz
+FIRST = WIDTH * LOW  # bin from which on all is new: 10.3 kHz. The resampler's roll-off begins at bin 56 and ends at 66
 SOURCE = (26, 56)  # bins that are copied, 4.5 to 9.6 kHz
 RANGE = 10.0  # decades from the floor of the levels to the loudest band of a sound
 MAX_GAIN = 10 ** (40 / 20)  # of a copied band
@@ -75,7 +75,7 @@ class BandExtension:
         config = parse_config(path, lambda data: build("extension", BandConfig, data), contents.config)
         with torch.device("meta"):  # shapes only: a configuration larger than its weights claims no memory
             expected = BandNet(config).state_dict()
-        check_weights(contents.weights, expected, path, lambda name: "low, high, channels and layers")
+        check_weights(contents.weights, expected, path, lambda name: "channels and layers")
         with torch.device("cpu"):  # whatever the caller's default device
             network = BandNet(config).float()
         network.load_state_dict({name: tensor.float() for name, tensor in contents.weights.items()})
@@ -152,18 +152,18 @@ class BandExtension:
         spectrum = self.stft.analysis(F.pad(low, (0, -low.shape[1] % HOP)))  # (B, frames, bins)
         power = spectrum.abs().square()
         levels, loudest = self.levels(power)
-        wanted = floor_of(loudest) * torch.expm1(math.log(10) * self.network(levels))  # (B, high, frames), power
+        wanted = floor_of(loudest) * torch.expm1(math.log(10) * self.network(levels))  # (B, HIGH, frames), power
         copied = self._copied(spectrum, loop)  # (B, frames, bins)
-        there = bands(copied.abs().square())[..., FIRST // WIDTH :]  # (B, frames, high)
+        there = bands(copied.abs().square())[..., LOW:]  # (B, frames, HIGH)
         there = F.avg_pool1d(there, 3, 1, 1, count_include_pad=False).transpose(1, 2)
         gain = (wanted / there.clamp(min=torch.finfo(there.dtype).tiny)).sqrt().clamp(max=MAX_GAIN)
         octave = self.stft.synthesis(copied * _over_bins(gain, copied.shape[2]))[:, : low.shape[1]]
         return F.conv1d(octave[:, None], self.high_pass[None, None], padding=_HALF_WIDTH)[:, 0]
 
     def levels(self, power: Tensor) -> tuple[Tensor, Tensor]:
-        """Of power spectra (B, frames, bins): what the network is shown, (B, low, frames), and the power of the
+        """Of power spectra (B, frames, bins): what the network is shown, (B, LOW, frames), and the power of the
         loudest band of each sound, (B, 1, 1)."""
-        low = bands(power)[..., : FIRST // WIDTH].transpose(1, 2)
+        low = bands(power)[..., :LOW].transpose(1, 2)
         loudest = low.amax((1, 2), keepdim=True)
         return decades(low, loudest), loudest
 
@@ -210,6 +210,6 @@ def decades(power: Tensor, loudest: Tensor) -> Tensor:
 
 
 def _over_bins(gain: Tensor, bins: int) -> Tensor:
-    """Gains of bands (B, high, frames) -> of bins (B, frames, bins), between the middles of the bands linear."""
-    fine = F.interpolate(gain.transpose(1, 2), scale_factor=WIDTH, mode="linear")  # (B, frames, WIDTH high)
+    """Gains of bands (B, HIGH, frames) -> of bins (B, frames, bins), between the middles of the bands linear."""
+    fine = F.interpolate(gain.transpose(1, 2), scale_factor=WIDTH, mode="linear")  # (B, frames, WIDTH HIGH)
     return F.pad(fine, (FIRST, bins - FIRST - fine.shape[2]), mode="replicate")
