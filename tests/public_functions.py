@@ -11,7 +11,7 @@ from sounds import small_generator
 from torch import Tensor
 from vocoders import untrained
 
-from wavediff import Generator, MelSpec, StreamPool, Vocoder, audio, compat, mel, metrics
+from wavediff import BandExtension, Generator, MelSpec, StreamPool, Vocoder, audio, compat, mel, metrics
 from wavediff.backbones import SpectralConfig
 from wavediff.diffusion import CosineSchedule, PriorConfig
 from wavediff.models.config import ModelConfig
@@ -113,6 +113,14 @@ def of_generator(g: Generator) -> dict[str, Function]:
             {"first": "waveform or seed", "second": "waveform or seed", "sample_rate": "rate", "count": "some counts"}
             | {"strength": "share"}
             | options,
+        ),
+        "BandExtension()": Function(
+            BandExtension.from_pretrained(device="cpu"),
+            {"waveform": SOUND, "sample_rate": 22_050},
+            {"waveform": "waveform", "sample_rate": "rate"},
+        ),
+        "BandExtension.from_pretrained": Function(
+            BandExtension.from_pretrained, {"source": None, "device": "cpu"}, {"source": "path?", "device": "device"}
         ),
         "Generator.from_pretrained": Function(
             Generator.from_pretrained, {"source": None, "device": "cpu"}, {"source": "path?", "device": "device"}

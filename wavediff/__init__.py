@@ -24,9 +24,10 @@ torch.Size([2, 11025])
 import wavediff.environment  # noqa: F401  before torch
 from wavediff.errors import WavediffError
 from wavediff.mel import MelSpec
+from wavediff.pipelines.extension import BandExtension
 from wavediff.pipelines.generator import Generator
 from wavediff.pipelines.stream_pool import StreamPool
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.version import __version__
 
-__all__ = ["Generator", "MelSpec", "StreamPool", "Vocoder", "WavediffError", "__version__"]
+__all__ = ["BandExtension", "Generator", "MelSpec", "StreamPool", "Vocoder", "WavediffError", "__version__"]

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOWN = (".md", ".png", ".yaml", ".ipynb", ".cff")
 LINKED = ("LICENSE", "egs/", "recipes/", "wavediff/")
 REFERENCE = {
-    "Models to use": ["wavediff.Vocoder", "wavediff.Generator"],
+    "Models to use": ["wavediff.Vocoder", "wavediff.Generator", "wavediff.BandExtension"],
     "Audio": ["wavediff.audio.read_audio", "wavediff.audio.write_audio"],
     "Mels": ["wavediff.mel.MelSpec", "wavediff.mel.read_mel", "wavediff.mel.write_mel", "wavediff.mel.diagnose"],
     "Diffusion": ["wavediff.diffusion.samplers", "wavediff.diffusion.schedules"],

@@ -251,6 +251,38 @@ TRAINING = [
 
 SAMPLING = [
     Guards(
+        "pipelines/extension.py",
+        "test_extension.py",
+        {
+            "if rate != self.source_rate:": "test_other_rates_and_no_waveforms_are_errors",
+            "(n == 0).double() - low_pass / low_pass.sum()": (
+                "test_below_10_khz_it_is_the_sound",
+                "(n == 0).double()",
+            ),
+            "patch[..., :WIDTH] *= rising": ("test_the_patches_join", "patch[..., :WIDTH] *= 0"),
+            "lowest = start - (WIDTH if start == FIRST else WIDTH // 2)": (
+                "test_noise_goes_on_without_a_gap",
+                "lowest = start + WIDTH",
+            ),
+            "cycles = round(cycles * loop) / loop": ("test_a_loop_has_no_seam", "pass"),
+            "sounds = wrap(sounds, _MARGIN)": ("test_a_loop_has_no_seam", "sounds = F.pad(sounds, (_MARGIN, _MARGIN))"),
+            "low.amax((1, 2), keepdim=True)": ("test_ten_times_the_level", "torch.ones_like(low[:, :1, :1])"),
+            "return within(low + octave)": ("test_nothing_exceeds_the_highest_peak", "return (low + octave)"),
+            "SOURCE = (26, 56)": ("test_a_burst_begins", "SOURCE = (0, 1)"),
+            "gain = (wanted / there": ("test_real_sounds_get_their_octave_back", "gain = (0.01 * wanted / there"),
+        },
+    ),
+    Guards(
+        "cli/finishing.py",
+        "test_extension.py",
+        {
+            "(drawn_at, args.sample_rate) == (extension.source_rate, extension.sample_rate)": (
+                "test_rates_that_cannot_be_had",
+                "True",
+            ),
+        },
+    ),
+    Guards(
         "pipelines/generator.py",
         "test_generator.py",
         {"        if value is not None:": ("test_impossible_edits_are_refused", "        if False:")},

@@ -61,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--best-of", type=int, metavar="N", help="draw each N times, keep the clearest of its class")
     parser.add_argument("--classifier", type=Path, help="that --best-of goes by (default: the bundled one)")
     parser.add_argument("--raw", action="store_true", help="neither cut off silence nor bring the peak to -1 dBFS")
+    rate_help = "22050 or 44100, where all above 10 kHz is made anew from what lies below (default: the model's)"
+    parser.add_argument("--sample-rate", type=int, metavar="HZ", help=rate_help)
     parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav", help="of the files (default wav)")
     add_device(parser)
     add_overwrite(parser)
@@ -71,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Plan the files, draw the sounds, write each as it is done."""
     from wavediff.cli.candidates import best_of
+    from wavediff.cli.finishing import Finish
     from wavediff.pipelines.generator import Generator
 
     if args.pack:
@@ -83,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
     if args.list_labels:
         print("\n".join(generator.labels))
         return
+    finish = Finish.of(args, generator.sample_rate)
     names = (
         list(generator.classes) if args.label == "all" and generator.classes else _labels(args.label, generator.labels)
     )
@@ -118,27 +122,19 @@ def run(args: argparse.Namespace) -> None:
             elapsed += time.perf_counter() - start
             drawn += sum(len(sound) for sound in sounds) / generator.sample_rate
             for job, sound in zip(made, sounds, strict=True):
-                sound = _finished(args, sound, generator.sample_rate)
-                _write(args, job, sound, generator.sample_rate)
-                rows.append(_row(job, sound, generator.sample_rate))
+                sound = finish(sound)
+                _write(args, job, sound, finish.sample_rate)
+                rows.append(_row(job, sound, finish.sample_rate))
                 if args.json:
                     print(json.dumps(rows[-1]), flush=True)
             progress.to(len(rows))
     if args.pack:
         model = str(args.checkpoint or generator.bundled)
-        rows = [row | {"loop": args.loop} for row in rows]
+        rows = [row | {"loop": args.loop, "sample_rate": finish.sample_rate} for row in rows]
         pack.write_manifest(output, model, args.licence or LICENCE, rows, overwrite=args.overwrite)
     if not args.json and not args.quiet:
         many, speed = counted(len(jobs), "sound"), f"real-time factor {elapsed / drawn:.2f}"
         print(f"{many} in {output}, {speed} on {generator.device.type}")
-
-
-def _finished(args: argparse.Namespace, sound: Any, sample_rate: int) -> Any:
-    from wavediff.audio import trim, with_peak
-
-    if args.raw or args.inpaint:  # what lies around a filling stays as it is
-        return sound
-    return with_peak(sound if args.seconds or args.loop else trim(sound, sample_rate))
 
 
 def _judge(args: argparse.Namespace, labels: list[str | None], sample_rate: int) -> Any:

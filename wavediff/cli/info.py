@@ -109,6 +109,8 @@ def _describe_model(path: Path) -> dict[str, Any]:
         return _describe_classifier(path)
     if kind == "critics":
         return _describe_critics(path)
+    if kind == "extension":
+        return _describe_extension(path)
     checkpoint = load_checkpoint(path)
     config = checkpoint.config.to_dict()
     mel = checkpoint.config.mel
@@ -158,6 +160,20 @@ def _describe_critics(path: Path) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in weights.values()),
         "bytes": path.stat().st_size,
         "use": "judges of an adversarial training: wavediff train takes them as model.critics_from",
+    }
+
+
+def _describe_extension(path: Path) -> dict[str, Any]:
+    from wavediff.pipelines.extension import BandExtension
+
+    extension = BandExtension.from_pretrained(path, "cpu")
+    return {
+        "kind": "band extension",
+        "path": str(path),
+        "parameters": sum(parameter.numel() for parameter in extension.network.parameters()),
+        "bytes": path.stat().st_size,
+        "network": dataclasses.asdict(extension.network.config),
+        "facts": extension.facts,
     }
 
 

@@ -57,7 +57,7 @@ def write_manifest(folder: Path, model: str, licence: str, rows: Sequence[dict[s
         folder: of the pack.
         model: that made it.
         licence: of the sounds.
-        rows: a sound each: output, label, seed, seconds, peak, loop.
+        rows: a sound each: output, label, seed, seconds, peak, loop, sample_rate.
         overwrite: replace an earlier one.
 
     Raises:

@@ -26,12 +26,13 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 10_000
 
 Config = TypeVar("Config")
-Kind = Literal["diffusion", "classifier", "critics"]
+Kind = Literal["diffusion", "classifier", "critics", "extension"]
 # What a file of each kind is, and the commands that take it.
 KINDS: dict[str, tuple[str, str]] = {
     "diffusion": ("diffusion model", "`wavediff vocode` and `wavediff generate` take it as --checkpoint"),
     "classifier": ("sound classifier", "`wavediff evaluate --generated` takes it as --classifier"),
     "critics": ("set of critics", "`wavediff train` takes it as model.critics_from"),
+    "extension": ("band extension", "`wavediff generate --sample-rate 44100` has one built in"),
 }
 
 

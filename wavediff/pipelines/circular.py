@@ -33,21 +33,22 @@ def wrap(signal: Tensor, margin: int) -> Tensor:
     return signal[..., index]
 
 
-def close_loop(wrapped: Tensor, start: int, length: int, overlap: int) -> Tensor:
+def close_loop(wrapped: Tensor, start: int, length: int, overlap: int, power: float = 0.5) -> Tensor:
     """A loop (B, length) cut from a sound (B, N) that goes on beyond it.
 
-    Its first samples go over from what follows its end, at equal power: the two have the same spectrum, but phases of
-    their own.
+    Its first samples go over from what follows its end.
 
     Args:
         wrapped: the sound.
         start: where the loop begins in it.
         length: of the loop; start + length + overlap is at most N.
         overlap: samples that the transition takes.
+        power: of the weights: 0.5 for equal power, where the two have the same spectrum but phases of their own; 1 for
+            equal amplitude, where they are nearly the same signal.
     """
     loop = wrapped[:, start : start + length].clone()
     overlap = min(overlap, length)
     rising = torch.linspace(0, 1, overlap + 2, dtype=torch.float32, device=wrapped.device)[1:-1]
     after = wrapped[:, start + length : start + length + overlap]
-    loop[:, :overlap] = rising.sqrt() * loop[:, :overlap] + (1 - rising).sqrt() * after
+    loop[:, :overlap] = rising**power * loop[:, :overlap] + (1 - rising) ** power * after
     return loop
