@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.errors import ConfigError
+from wavediff.arguments import check_bounds
 
 LOW, HIGH = 15, 17  # bands that it is given, and that it predicts; in all those of the doubled sample rate
-_BOUNDS = {"sample_rate": (4_000, 192_000), "channels": (1, 1024), "layers": (1, 8)}
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,7 @@ class BandConfig:
     layers: int = 3
 
     def __post_init__(self) -> None:
-        for name, (lowest, highest) in _BOUNDS.items():
-            value = getattr(self, name)
-            if type(value) is not int or not lowest <= value <= highest:
-                raise ConfigError(f"extension.{name}: {value!r} is not a whole number from {lowest} to {highest}")
+        check_bounds(self, "extension", sample_rate=(4_000, 192_000), channels=(1, 1024), layers=(1, 8))
 
 
 class BandNet(nn.Module):
