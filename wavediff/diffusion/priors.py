@@ -56,8 +56,9 @@ class PriorConfig:
         check_bounds(self, "prior", **shares, **counts)
         if self.start_time == 0:
             raise ConfigError("prior.start_time: at 0 nothing is left to sample; set it above 0")
-        if self.bands % 2 == 0 or self.frames % 2 == 0:
-            raise ConfigError(f"prior: bands {self.bands} and frames {self.frames} must be odd")
+        for name in ("bands", "frames"):
+            if getattr(self, name) % 2 == 0:
+                raise ConfigError(f"prior.{name}: {getattr(self, name)} is not odd")
         if self.consistency and self.power == 0:
             raise ConfigError("prior.power: consistency needs a mel in the prior; set power above 0")
 
