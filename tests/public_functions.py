@@ -166,6 +166,9 @@ def of_audio(folder: Path) -> dict[str, Function]:
             {"waveform": "any waveform", "from_rate": "rate", "to_rate": "rate"},
         ),
         "with_peak": Function(audio.with_peak, {"waveform": SOUND}, {"waveform": "waveform"}),
+        "centred": Function(
+            audio.centred, {"waveform": SOUND, "sample_rate": RATE}, {"waveform": "waveform", "sample_rate": "rate"}
+        ),
         "trim": Function(
             audio.trim, {"waveform": SOUND, "sample_rate": RATE}, {"waveform": "waveform", "sample_rate": "rate"}
         ),

@@ -12,7 +12,7 @@ import torch
 from sounds import LABELS, RATE, small_generator
 
 from wavediff import Generator
-from wavediff.audio import read_audio, read_info, resample, trim, with_peak, write_audio
+from wavediff.audio import centred, read_audio, read_info, resample, trim, with_peak, write_audio
 from wavediff.cli.candidates import Judge, drawn_from
 from wavediff.cli.jobs import Job
 from wavediff.cli.main import main
@@ -44,7 +44,7 @@ def test_each_class_gets_a_folder_and_each_sound_its_seed(
     first, other = (read_audio(names[index])[0] for index in (0, 1))
     assert (first - other).abs().max() > 1e-3
     expected = small_generator("latent").generate(2, 0.2, "glass", num_steps=2, seed=7)
-    expected = with_peak(expected[0])  # to -1 dBFS
+    expected = with_peak(centred(expected[0], RATE))  # to -1 dBFS
     assert (first - expected).abs().max() < 1e-4
 
 
@@ -117,6 +117,18 @@ def test_loops_and_other_formats(model: Path, tmp_path: Path) -> None:
 def test_labels_are_listed(model: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["generate", "--checkpoint", str(model), "--list-labels"]) == 0
     assert capsys.readouterr().out.split() == list(LABELS)
+
+
+def test_an_offset_goes_and_nothing_that_is_heard() -> None:
+    time = torch.arange(2 * RATE) / RATE
+    tone = 0.1 * torch.sin(2 * torch.pi * 40 * time)
+    settled = slice(RATE, None)
+    offset, plain = centred(tone + 0.3, RATE)[settled], centred(tone, RATE)[settled]
+    assert offset.mean().abs() < 1e-3
+    assert 20 * (plain.std() / tone[settled].std()).log10().abs() < 0.1  # dB
+    assert torch.equal(centred(torch.zeros(100), RATE), torch.zeros(100))
+    loop = centred(tone + 0.3, RATE, loop=True)
+    assert torch.allclose(loop, tone, atol=1e-4)
 
 
 def test_the_silence_around_a_sound_is_cut_off_by_its_level() -> None:
@@ -241,7 +253,7 @@ def test_a_pack_has_names_of_the_trade_and_a_manifest_that_makes_it_again(model:
         assert (file.subtype, file.copyright, file.comment) == ("PCM_24", "CC0-1.0", "label glass, seed 8")
         samples = torch.from_numpy(file.read(dtype="float32"))
     again = small_generator("latent").generate(1, 0.2, glass["label"], seed=glass["seed"], num_steps=2)[0]
-    assert (samples - with_peak(again)).abs().max() < 1e-5
+    assert (samples - with_peak(centred(again, RATE))).abs().max() < 1e-5
     assert len(samples) == round(glass["seconds"] * RATE)
 
 

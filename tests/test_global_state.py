@@ -11,7 +11,7 @@ import sys, tempfile, warnings
 import numpy as np
 import torch
 import wavediff
-from wavediff.audio import read_audio, resample, trim, with_peak, write_audio
+from wavediff.audio import centred, read_audio, resample, trim, with_peak, write_audio
 from wavediff.compat import HiFiGANVocoder
 from wavediff.mel import MelTransform, check_mel, convert, diagnose, pseudo_inverse
 from wavediff.metrics import evaluate_pair
@@ -45,6 +45,7 @@ def results(vocoder, generator, folder):
     yield pseudo_inverse(mel, "hifigan", iterations=2)
     yield check_mel(mel, "hifigan")
     yield trim(x, 22050)
+    yield centred(x, 22050)
     yield with_peak(x)
     write_audio(f"{folder}/x.wav", x, 22050, overwrite=True)
     yield read_audio(f"{folder}/x.wav", 16000)[0]

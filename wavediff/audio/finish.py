@@ -1,17 +1,36 @@
-"""What makes a sound ready for use: where it begins and ends, and how loud it is."""
+"""What makes a sound ready for use: its zero line, where it begins and ends, and how loud it is."""
 
 import torch
 from torch import Tensor
 
 from wavediff.arguments import Values, as_waveform, real
 from wavediff.audio.resampling import check_sample_rate
-from wavediff.errors import AudioError
+from wavediff.errors import AudioError, require_torchaudio
 
 ONSET_LEVEL = 10 ** (-45 / 20)  # of the peak
 END_LEVEL = 10 ** (-60 / 20)
 PRE_ROLL_SECONDS = 0.003  # before the onset
 TAIL_SECONDS = 0.02  # after the end
 PEAK_LEVEL = -1.0  # [dBFS]
+LOWEST = 10.0  # frequency of a sound [Hz]; half of what is heard
+
+
+def centred(waveform: Values, sample_rate: int, *, loop: bool = False) -> Tensor:
+    """(N,) or (channels, N) without an offset: a high-pass of second order at 10 Hz; of a loop the mean is subtracted.
+
+    >>> abs(float(centred(torch.full((44_100,), 0.5), 44_100)[-1])) < 0.01
+    True
+
+    Raises:
+        AudioError: `waveform` is none, or `sample_rate` no rate of audio.
+    """
+    waveform, sample_rate = as_waveform(waveform), check_sample_rate(sample_rate)
+    if loop:
+        return waveform - waveform.mean(-1, keepdim=True)
+    require_torchaudio()
+    from torchaudio.functional import highpass_biquad
+
+    return highpass_biquad(waveform, sample_rate, LOWEST)
 
 
 def trim(waveform: Values, sample_rate: int) -> Tensor:

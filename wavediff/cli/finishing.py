@@ -1,4 +1,4 @@
-"""What is done to a sound that was drawn, before it is written: its sample rate, its ends, its peak."""
+"""What is done to a sound that was drawn, before it is written: its sample rate, its zero line, its ends, its peak."""
 
 import argparse
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Self
 
 from torch import Tensor
 
-from wavediff.audio import trim, with_peak
+from wavediff.audio import centred, trim, with_peak
 from wavediff.errors import SamplingError
 from wavediff.pipelines.extension import BandExtension
 
@@ -19,7 +19,8 @@ class Finish:
         drawn_at: sample rate of the model [Hz].
         extension: that brings them to another one; None where they keep theirs.
         loop: their ends go over into their beginnings.
-        trimmed, levelled: whether silence around them is cut off, and whether they are brought to a peak of -1 dBFS.
+        trimmed, levelled: whether silence around them is cut off, and whether an offset is taken away and the peak
+            brought to -1 dBFS.
     """
 
     drawn_at: int
@@ -48,6 +49,8 @@ class Finish:
         """(N,) -> (N',)"""
         if self.extension is not None:
             sound = self.extension(sound, self.drawn_at, loop=self.loop).cpu()
+        if self.levelled:
+            sound = centred(sound, self.sample_rate, loop=self.loop)
         sound = trim(sound, self.sample_rate) if self.trimmed else sound
         return with_peak(sound) if self.levelled else sound
 
