@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from odd_values import ODD, RIGHT, WRONG
+from odd_values import ODD, RIGHT, WRONG, Refusing
 from properties import examples
 from public_functions import MEL, Function, functions, vocoder
 from test_argument_table import LIKE, outcome
@@ -18,7 +18,8 @@ from test_argument_table import LIKE, outcome
 from wavediff.arguments import check_bounds
 from wavediff.audio import read_info
 from wavediff.compat import HiFiGANVocoder
-from wavediff.errors import AudioError, ConfigError, SamplingError
+from wavediff.errors import AudioError, ConfigError, SamplingError, WavediffError
+from wavediff.mel import checked_mel
 from wavediff.models.hub import is_hub_id
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -66,6 +67,12 @@ def test_a_message_is_one_line_without_control_characters() -> None:
     assert str(caught.value).startswith("new line \\x1b[31m.wav: ")
     with pytest.raises(SamplingError, match=r"^seed: tensor.*\.\.\. is neither [^\n]*$"):
         vocoder().decode(MEL, 1, seed=torch.ones(20, 20))  # type: ignore[arg-type]
+
+
+def test_a_dialect_is_never_asked_whether_it_is_true() -> None:
+    """Objects may fail where `or` asks them."""
+    with pytest.raises(WavediffError, match=r"^given: "):
+        checked_mel(MEL, Refusing(), vocoder().mel_spec)  # type: ignore[arg-type]
 
 
 def test_a_list_of_no_seeds_is_refused_where_it_is_given() -> None:

@@ -110,4 +110,4 @@ def checked_mel(mel: Values, given: MelSpec | None, own: MelSpec, *, source: str
     own = as_spec(own, "own")
     if given is None:
         check_unnamed(mel, own, source=source)
-    return in_dialect(mel, given or own, own, source=source)
+    return in_dialect(mel, own if given is None else given, own, source=source)
