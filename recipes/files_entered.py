@@ -6,6 +6,7 @@ python recipes/files_entered.py vocode clip.wav -o out.wav --quiet
 
 import sys
 import threading
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -26,15 +27,16 @@ def main() -> None:
         if event == "call" and code.co_filename.startswith(PACKAGE) and code.co_name != "<module>":
             entered.setdefault(code.co_filename.removeprefix(PACKAGE), set()).add(code.co_name)
 
-    vocoder = wavediff.Vocoder.from_pretrained(device="cpu")
-    mel = vocoder.mel(0.1 * torch.randn(8000), 22050)
+    if sys.argv[1:]:
+        entering = partial(command, sys.argv[1:])
+    else:
+        vocoder = wavediff.Vocoder.from_pretrained(device="cpu")
+        entering = partial(vocoder.decode, vocoder.mel(0.1 * torch.randn(8000), 22050))
     threading.setprofile(see)
     sys.setprofile(see)
-    if sys.argv[1:]:
-        command(sys.argv[1:])
-    else:
-        vocoder.decode(mel)
+    entering()
     sys.setprofile(None)
+    threading.setprofile(None)
     print(f"{len(entered)} files")
     for name, functions in sorted(entered.items()):
         print(f"{name}: {len(functions)}")

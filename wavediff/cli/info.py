@@ -8,9 +8,12 @@ import importlib.util
 import json
 import os
 import platform
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from wavediff.cli.options import add_json
 from wavediff.errors import CheckpointError, WavediffError
@@ -138,43 +141,29 @@ def _describe_classifier(path: Path) -> dict[str, Any]:
     from wavediff.metrics.classifier import load_classifier
 
     classifier, facts = load_classifier(path)
-    parameters = sum(parameter.numel() for parameter in classifier.parameters())
-    return {
-        "kind": "classifier",
-        "path": str(path),
-        "parameters": parameters,
-        "bytes": path.stat().st_size,
-        **classifier.config.to_dict(),
-        "mel": classifier.config.mel.describe(),
-        "facts": facts,
-    }
+    config = classifier.config.to_dict() | {"mel": classifier.config.mel.describe()}
+    return _sized("classifier", path, classifier.parameters()) | config | {"facts": facts}
 
 
 def _describe_critics(path: Path) -> dict[str, Any]:
     from wavediff.models.file import read_model_file
 
-    weights = read_model_file(path, "critics").weights
-    return {
-        "kind": "critics",
-        "path": str(path),
-        "parameters": sum(weight.numel() for weight in weights.values()),
-        "bytes": path.stat().st_size,
-        "use": "judges of an adversarial training: wavediff train takes them as model.critics_from",
-    }
+    use = "judges of an adversarial training: wavediff train takes them as model.critics_from"
+    return _sized("critics", path, read_model_file(path, "critics").weights.values()) | {"use": use}
 
 
 def _describe_extension(path: Path) -> dict[str, Any]:
     from wavediff.pipelines.extension import BandExtension
 
     extension = BandExtension.from_pretrained(path, "cpu")
-    return {
-        "kind": "band extension",
-        "path": str(path),
-        "parameters": sum(parameter.numel() for parameter in extension.network.parameters()),
-        "bytes": path.stat().st_size,
-        "network": dataclasses.asdict(extension.network.config),
-        "facts": extension.facts,
-    }
+    said = {"network": dataclasses.asdict(extension.network.config), "facts": extension.facts}
+    return _sized("band extension", path, extension.network.parameters()) | said
+
+
+def _sized(kind: str, path: Path, weights: Iterable[Tensor]) -> dict[str, Any]:
+    """What is said of every file of weights."""
+    parameters = sum(weight.numel() for weight in weights)
+    return {"kind": kind, "path": str(path), "parameters": parameters, "bytes": path.stat().st_size}
 
 
 def _describe_mel(path: Path) -> dict[str, Any]:

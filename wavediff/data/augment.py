@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchaudio.functional import equalizer_biquad
 
+from wavediff.arguments import check_bounds
 from wavediff.audio import resample
-from wavediff.errors import ConfigError
+from wavediff.errors import ConfigError, require_torchaudio
 
 SPEED_STEP = 20  # speeds are multiples of 1 / 20: short resampling filters
 EQUALISED = (200.0, 800.0, 3200.0)  # centres of the equaliser's bands [Hz], two octaves apart
@@ -43,16 +43,14 @@ class Augment:
     equaliser: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1 or not 0 <= self.tilt < 1:
-            raise ConfigError(f"augment: share {self.share} must lie in [0, 1] and tilt {self.tilt} in [0, 1)")
+        check_bounds(self, "augment", share=(0.0, 1.0), equaliser=(0.0, 40.0))
+        if not 0 <= self.tilt < 1:
+            raise ConfigError(f"augment.tilt: {self.tilt} is outside [0, 1)")
         if not -100 <= self.gain[0] <= self.gain[1] <= 40:
             raise ConfigError(f"augment.gain: {self.gain} is not an ascending pair within -100 to 40 dB")
-        if not 0.5 <= self.speed[0] <= self.speed[1] <= 2:
-            raise ConfigError(f"augment.speed: {self.speed} is not an ascending pair within 0.5 to 2")
-        if not 0.5 <= self.stretch[0] <= self.stretch[1] <= 2:
-            raise ConfigError(f"augment.stretch: {self.stretch} is not an ascending pair within 0.5 to 2")
-        if not 0 <= self.equaliser <= 40:
-            raise ConfigError(f"augment.equaliser: {self.equaliser} is outside 0 to 40 dB")
+        for name, (low, high) in {"speed": self.speed, "stretch": self.stretch}.items():
+            if not 0.5 <= low <= high <= 2:
+                raise ConfigError(f"augment.{name}: {(low, high)} is not an ascending pair within 0.5 to 2")
 
     def draw(self, generator: torch.Generator) -> "Variation":
         """One variation; always takes as many numbers from the generator."""
@@ -102,8 +100,12 @@ class Variation:
 
             stretched = time_stretch(waveform.numpy(), rate=1 / self.stretch, n_fft=STRETCH_FFT)
             waveform = torch.from_numpy(stretched)
-        for center, gain in zip(EQUALISED, self.bands, strict=False):
-            waveform = equalizer_biquad(waveform, sample_rate, center, gain, QUALITY)
+        if self.bands:
+            require_torchaudio()
+            from torchaudio.functional import equalizer_biquad
+
+            for center, gain in zip(EQUALISED, self.bands, strict=True):
+                waveform = equalizer_biquad(waveform, sample_rate, center, gain, QUALITY)
         if self.tilt:
             waveform = waveform - self.tilt * torch.nn.functional.pad(waveform, (1, -1))
         waveform = self.gain * waveform
