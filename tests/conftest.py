@@ -9,6 +9,7 @@ import pytest
 
 # Before torch reads it, and for processes that tests start: threads that wait by spinning take the cores from others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
@@ -40,7 +41,18 @@ def ljspeech(data_root: Path) -> Path:
     return data_root / "LJSpeech-1.1"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let files begin in the order of the collection, where xdist would begin with those of most tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long begin first, so that no process waits for another at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
-def two_threads() -> None:
-    """The same thread count everywhere: sums, and so last bits, depend on it."""
-    torch.set_num_threads(2)
+def one_thread() -> None:
+    """The same thread count everywhere: sums, and so last bits, depend on it. Other cores have other tests to run."""
+    torch.set_num_threads(1)

@@ -79,13 +79,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.fixture(autouse=True)
-def one_thread(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here and in processes started from here: bits are compared, and several of them compute at once."""
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 @pytest.fixture(scope="module")
 def vocoder() -> Vocoder:
     return make_vocoder()

@@ -20,6 +20,8 @@ from wavediff.bulk.jobs import Job
 from wavediff.bulk.reading import Fault
 from wavediff.errors import ConfigError, MissingExtraError, OutputError
 
+pytestmark = pytest.mark.slow
+
 COUNT = 8
 COMMAND = ["-m", "wavediff.cli.main", "vocode", "in", "--device", "cpu", "--num-steps", "40", "--quiet", "--json"]
 COMMAND += ["--checkpoint", "model.safetensors", "--batch-size", "1"]

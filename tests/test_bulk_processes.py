@@ -18,6 +18,8 @@ from wavediff.bulk import find_devices
 from wavediff.cli.main import main
 from wavediff.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 COMMAND = ["wavediff.cli.main", "vocode", "in", *OPTIONS, "--batch-size", "2", "--checkpoint", "model.safetensors"]
 FILES = {f"{number}.wav" for number in range(7)}
 

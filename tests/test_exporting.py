@@ -30,7 +30,10 @@ from wavediff.pipelines.vocoder import Vocoder
 pytest.importorskip("onnxscript", reason="the exporter is absent: pip install 'wavediff[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="what runs ONNX files is absent: pip install onnxruntime")
 
-pytestmark = pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch.export.load's own
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The given buffer is not writable"),  # torch.export.load's own
+]
 
 SPEC = MelSpec.preset("hifigan")
 CENTRED = dataclasses.replace(MelSpec.preset("tacotron2"), hop_length=200)  # hops that do not divide the window
@@ -88,7 +91,7 @@ def exported(vocoder: Vocoder, path: Path, what: What, plan: Plan | None) -> Exp
         return Exported(vocoder, plan, path, returned, json.loads(extra[FACTS]), program)
     returned = export_onnx(vocoder, path, what, plan)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 2, 4
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(**inputs: Tensor) -> Tensor:

@@ -241,9 +241,9 @@ def test_in_company_and_with_other_threads_only_rounding_differs(
         mels = torch.cat([vocoder.mel(waveform, rate)[..., :80] for waveform, rate in clips[:3]])
         singles = torch.cat([vocoder.decode(mel[None], seed=3) for mel in mels])
         torch.testing.assert_close(vocoder.decode(mels, seed=3), singles, rtol=0, atol=1e-4)
-        for threads in (1, 3):
+        for threads in (2, 3):
             torch.set_num_threads(threads)  # conftest sets it back
             for mel, single in zip(mels, singles, strict=True):
                 difference = vocoder.decode(mel, seed=3) - single
                 assert decibels(difference) < decibels(single) - 50
-        torch.set_num_threads(2)
+        torch.set_num_threads(1)

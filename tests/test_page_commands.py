@@ -14,6 +14,8 @@ from conftest import REPOSITORY
 from wavediff.cli.main import main
 from wavediff.version import __version__
 
+pytestmark = pytest.mark.slow
+
 NEEDS = "# needs "
 PAGES = [
     "README.md",

@@ -55,9 +55,8 @@ def gpu() -> Iterator[Counts]:
 
 
 @pytest.fixture(autouse=True)
-def one_thread(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of tiny operations gain nothing by a second one. The CPU draws the noise of a GPU, to be compared."""
-    torch.set_num_threads(1)
+def noise_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU draws it, to be compared."""
     monkeypatch.setattr(noise, "counts_on", lambda device: True)
 
 

@@ -29,7 +29,10 @@ from wavediff.errors import ConfigError, DataError, MissingExtraError, OutputErr
 from wavediff.mel import MelSpec
 from wavediff.training.labels import labels_of
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("litdata") is None, reason="needs the extra shards")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("litdata") is None, reason="needs the extra shards"),
+]
 COUNT = {"train": 21, "valid": 5}  # as those of clips.write_manifests
 
 

@@ -18,6 +18,8 @@ from wavediff.errors import CheckpointError, OutputError
 from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training.checkpoint_io import AtomicCheckpointIO, load_training_checkpoint
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SPEECH = ("libritts", "ljspeech", "universal", "vctk")  # others: test_sound_recipes.py, test_recipes_finetune.py
 RECIPES = sorted(path for corpus in SPEECH for path in (REPOSITORY / "recipes" / corpus).glob("*.yaml"))

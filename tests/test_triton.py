@@ -21,6 +21,8 @@ from wavediff.engine.registry import fused_of
 from wavediff.engine.triton_diffwave import StackedWeights, TritonDiffWave, available, supports
 from wavediff.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 CYCLE: dict[str, Any] = {"layers": 7, "dilation_cycle": 7}  # dilations 1, 2 ... 64
 TWO = {"layers": 2, "dilation_cycle": 2}
 # Configuration, other arguments of the network, frames of the mel. No length is a multiple of the tile, 64 positions.

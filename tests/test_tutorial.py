@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = REPOSITORY / "egs" / "tutorial.ipynb"
 # A notebook brings IPython, the tests do not: what it would play is counted instead.
 RUN = """

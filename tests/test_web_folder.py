@@ -30,6 +30,8 @@ from wavediff.mel import MelSpec
 from wavediff.models.config import ModelConfig
 from wavediff.pipelines.vocoder import Vocoder
 
+pytestmark = pytest.mark.slow
+
 RUNTIME = Path(sys.prefix) / "npm" / "node_modules" / "onnxruntime-web"  # npm install --prefix .venv/npm NAME
 WAITING = (
     "(holds) => new Promise((done) => { const look = setInterval("
