@@ -1,5 +1,6 @@
 """Where the tests find real audio, and what they share."""
 
+import gc
 import importlib.util
 import os
 from pathlib import Path
@@ -24,6 +25,12 @@ def load_example(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage what all tests and libraries hold: it would go through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, Plan, PriorConfig
 from wavediff.errors import ConfigError, MissingExtraError, OutputError
 from wavediff.exporting import FACTS, What, export_onnx, export_torch
+from wavediff.exporting.contract import module_of
 from wavediff.exporting.modules import find_phase
 from wavediff.exporting.real_stft import FourierSTFT, MatrixSTFT, PairSTFT
 from wavediff.mel import FrameSTFT, MelSpec, griffin_lim
@@ -178,6 +179,13 @@ def test_a_file_says_all_that_its_user_needs(sampler: Exported) -> None:
     assert again == vocoder.config
     assert facts["mel_name"] == vocoder.mel_spec.name
     assert facts["format_version"] == "1"
+
+
+def test_a_sampler_follows_the_usual_plan_where_none_is_given() -> None:
+    vocoder = small_vocoder("guessing")
+    module, plan = module_of(vocoder, "sampler", None, MatrixSTFT)
+    assert plan == vocoder.plan()
+    assert module.evaluations == vocoder.plan().evaluations
 
 
 def test_a_step_names_no_plan(step: Exported) -> None:

@@ -66,7 +66,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not (RUNTIME / "dist" / RUNTIME_FILES[0]).exists():
         pytest.skip(f"onnxruntime-web is absent ({RUNTIME})")
     folder = tmp_path_factory.mktemp("web") / "page"
-    facts = export_web(small_vocoder(), folder, generator=rounded_generator(), runtime=RUNTIME)
+    vocoder = small_vocoder()
+    facts = export_web(vocoder, folder, vocoder.plan(1), generator=rounded_generator(), runtime=RUNTIME)
     assert facts == json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     assert "bytes" not in facts  # that is how `wavediff export --json` calls the size of all files
     stored = onnx.load(folder / SOUNDS).graph.initializer
@@ -165,7 +166,7 @@ def _sampled(vocoder: Vocoder, mel: torch.Tensor, noise: torch.Tensor) -> torch.
     from wavediff.exporting.contract import module_of
     from wavediff.exporting.real_stft import MatrixSTFT
 
-    module, _ = module_of(vocoder, "sampler", None, MatrixSTFT)
+    module, _ = module_of(vocoder, "sampler", vocoder.plan(1), MatrixSTFT)
     with torch.no_grad():
         return module(mel=mel, noise=noise[None])[0]
 
