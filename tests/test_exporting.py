@@ -25,6 +25,7 @@ from wavediff.exporting.contract import module_of
 from wavediff.exporting.modules import find_phase
 from wavediff.exporting.real_stft import FourierSTFT, MatrixSTFT, PairSTFT
 from wavediff.mel import FrameSTFT, MelSpec, griffin_lim
+from wavediff.mel.harmonics import Harmonics
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
 
@@ -229,8 +230,10 @@ def test_the_exported_transforms_are_the_packages(form: type[PairSTFT], spec: Me
         torch.testing.assert_close(stft.synthesis(spectrum), plain.synthesis(spectrum), rtol=0, atol=1e-5)
         magnitude = spectrum.abs().flip(0)
         for n_iter in (0, 3):
-            expected = griffin_lim.find_phase(magnitude, plain.analysis(waveform), plain, n_iter)
-            torch.testing.assert_close(find_phase(magnitude, waveform, stft, n_iter), expected, rtol=1e-3, atol=1e-3)
+            for finer in (None, Harmonics(spec)):
+                expected = griffin_lim.find_phase(magnitude, plain.analysis(waveform), plain, n_iter, finer)
+                found = find_phase(magnitude, waveform, stft, n_iter, finer)
+                torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.fixture

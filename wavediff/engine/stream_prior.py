@@ -77,7 +77,7 @@ class NearGuessStream:
 
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
         self._hop, self._ends, self._frames = prior.stft.hop_length, ends, 0
-        self._phase, self._synthesis = PhaseInBlocks(prior.stft), Synthesis(prior.stft, ends)
+        self._phase, self._synthesis = PhaseInBlocks(prior.stft, prior.harmonics), Synthesis(prior.stft, ends)
 
     def push(self, white: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
         """The guess that is settled."""
@@ -100,7 +100,14 @@ class GuessStream:
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
         self._shape, self._analysis = ShapeStream(prior, ends), Analysis(prior.stft, ends)
         self._magnitudes, self._given = Window(), 0
-        self._steps = [PhaseStep(prior.stft, index == 0, ends) for index in range(prior.config.phase_iterations)]
+        count = prior.config.phase_iterations
+        turn = count // 2 if prior.harmonics is not None else None
+        steps = [
+            PhaseStep(prior.stft, index == 0, ends, prior.harmonics if index == turn else None)
+            for index in range(count)
+        ]
+        last = count if turn is None else turn + 1
+        self._steps, self._later = steps[:last], steps[last:]  # those after the turn want other magnitudes
         self._synthesis = Synthesis(prior.stft, ends)
 
     def push(self, white: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
@@ -115,9 +122,19 @@ class GuessStream:
         signal: Tensor | None = None
         for step in self._steps:
             spectra, signal = step.push(spectra, self._magnitudes, signal, last)
-        done = self._steps[-1].given if self._steps else self._given
-        self._magnitudes.forget(done)
-        self._given -= done
-        for step in self._steps:
-            step.given -= done
+        if self._steps:
+            finer = self._steps[-1].finer
+            for step in self._later:
+                spectra, signal = step.push(spectra, finer, signal, last)
+            _forget(finer, self._later, finer.held)
+        self._given -= _forget(self._magnitudes, self._steps, self._given)
         return self._synthesis.push(spectra, last)
+
+
+def _forget(magnitudes: Window, steps: Sequence[PhaseStep], given: int) -> int:
+    """Let go of the magnitudes that all steps are done with, `given` without any step; how many these are."""
+    done = steps[-1].given if steps else given
+    magnitudes.forget(done)
+    for step in steps:
+        step.given -= done
+    return done

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from wavediff.mel.griffin_lim import STEP_BACK, with_magnitude
+from wavediff.mel.harmonics import Harmonics
 from wavediff.mel.lines import Context, DelayLine, Ends, Window, positions
 from wavediff.mel.stft import FrameSTFT, overlap_add, overlap_weight
 
@@ -126,12 +127,22 @@ class PhaseStep:
     """One iteration of `find_phase`: spectra of the magnitude wanted -> the same with a more consistent phase.
 
     From spectrum to spectrum without cutting the samples between into frames, which would delay them by one more.
+
+    Args:
+        stft: of the spectra.
+        first: whether no iteration was before it.
+        ends: of the items.
+        harmonics: what gives the magnitudes finer structure in this iteration.
     """
 
     STATE = ("_kept", "_blank", "_owed", "given")
 
-    def __init__(self, stft: FrameSTFT, first: bool, ends: Ends | None = None) -> None:
-        self.stft, self.first, self.ends = stft, first, ends
+    def __init__(
+        self, stft: FrameSTFT, first: bool, ends: Ends | None = None, harmonics: Harmonics | None = None
+    ) -> None:
+        self.stft, self.first, self.ends, self._harmonics = stft, first, ends, harmonics
+        self.finer = Window()
+        """Magnitudes for the iterations after one with `harmonics`."""
         self._overlap_add, self._before = OverlapAdd(stft, ends), DelayLine()
         self._kept: Tensor | None = None
         self._blank = self._owed = stft.before  # samples before the signal, and up to the end of what has arrived
@@ -167,7 +178,11 @@ class PhaseStep:
         if count == 0:
             return None, signal
         first, self.given = self.given, self.given + count
-        return with_magnitude(stft.spectra(joined), magnitudes.look(first, count)), signal
+        spectra, wanted = stft.spectra(joined), magnitudes.look(first, count)
+        if self._harmonics is not None:
+            wanted = self._harmonics(wanted, spectra, stft)
+            self.finer.push(wanted)
+        return with_magnitude(spectra, wanted), signal
 
     def _inside(self, samples: Tensor, last: bool) -> Tensor:
         """Zeros where the windows of the outermost frames reach beyond the signal."""

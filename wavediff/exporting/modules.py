@@ -13,6 +13,7 @@ from wavediff.errors import ConfigError
 from wavediff.exporting.real_stft import PairSTFT, exchange, fourier_matrix
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.mel.griffin_lim import STEP_BACK
+from wavediff.mel.harmonics import Harmonics
 from wavediff.mel.transform import compress
 from wavediff.models.denoiser import Bound, Denoiser
 
@@ -150,28 +151,45 @@ def _guess(bound: Bound, white: Tensor) -> Tensor:
     if prior is None or envelope is None or magnitude is None:
         raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or start_time to 1")
     stft: PairSTFT = prior.stft  # type: ignore[assignment]  # `exportable` saw to it
-    return find_phase(magnitude, prior.shape(white, envelope), stft, prior.config.phase_iterations)
+    return find_phase(magnitude, prior.shape(white, envelope), stft, prior.config.phase_iterations, prior.harmonics)
 
 
-def find_phase(magnitude: Tensor, start: Tensor, stft: PairSTFT, n_iter: int) -> Tensor:
-    """As `wavediff.mel.griffin_lim.find_phase`, which explains it: in real numbers, in a loop that can be exported."""
+def find_phase(
+    magnitude: Tensor, start: Tensor, stft: PairSTFT, n_iter: int, harmonics: Harmonics | None = None
+) -> Tensor:
+    """As `wavediff.mel.griffin_lim.find_phase`, which explains it: in real numbers, in loops that can be exported."""
     gain = stft.gain(magnitude.shape[1])
 
-    def with_magnitude(pairs: Tensor) -> Tensor:
+    def with_magnitude(pairs: Tensor, magnitude: Tensor) -> Tensor:
         # Not a sum with 1e-18: the ONNX exporter takes that for nothing, and 0 / 0 comes of silence.
         power = pairs.square().sum(stft.axis).clamp(min=1e-18)
         return pairs * (magnitude * power.rsqrt()).unsqueeze(stft.axis)
 
-    def goes_on(count: Tensor, pairs: Tensor, previous: Tensor) -> Tensor:
-        return count < n_iter
-
-    def iterate(count: Tensor, pairs: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(pairs: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
         signal = stft.added(pairs) * gain
-        return count + 1, with_magnitude(stft.pairs(signal - STEP_BACK * previous)), signal
+        return stft.pairs(signal - STEP_BACK * previous), signal
 
-    pairs = with_magnitude(stft.pairs(start))
-    if n_iter > 0:
-        # The first iteration has no momentum: nothing was before it.
-        counted = torch.zeros((), dtype=torch.int64), pairs, torch.zeros_like(start)
-        _, pairs, _ = torch.while_loop(goes_on, iterate, counted)
+    def iterated(pairs: Tensor, previous: Tensor, magnitude: Tensor, times: int) -> tuple[Tensor, Tensor]:
+        def goes_on(count: Tensor, pairs: Tensor, previous: Tensor) -> Tensor:
+            return count < times
+
+        def iterate(count: Tensor, pairs: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            pairs, signal = step(pairs, previous)
+            return count + 1, with_magnitude(pairs, magnitude), signal
+
+        if times == 0:
+            return pairs, previous
+        _, pairs, previous = torch.while_loop(goes_on, iterate, (torch.zeros((), dtype=torch.int64), pairs, previous))
+        return pairs, previous
+
+    # The first iteration has no momentum: nothing was before it.
+    pairs, previous = with_magnitude(stft.pairs(start), magnitude), torch.zeros_like(start)
+    if harmonics is None or n_iter == 0:
+        pairs, _ = iterated(pairs, previous, magnitude, n_iter)
+        return stft.added(pairs) * gain
+    half = n_iter // 2
+    pairs, previous = step(*iterated(pairs, previous, magnitude, half))
+    low = stft.frames_of(pairs * (harmonics.low if stft.axis == -2 else harmonics.low.unsqueeze(-1)))
+    magnitude = harmonics.carried(magnitude, low[..., : stft.n_fft], stft)
+    pairs, _ = iterated(with_magnitude(pairs, magnitude), previous, magnitude, n_iter - half - 1)
     return stft.added(pairs) * gain

@@ -34,12 +34,25 @@ class PairSTFT(FrameSTFT, abc.ABC):
         self.register_buffer("squared", F.pad(self.window.square(), (0, self.filling)), persistent=False)
 
     @abc.abstractmethod
-    def pairs(self, waveform: Tensor) -> Tensor:
-        """Waveform (B, frames * hop_length) -> pairs of its spectrum."""
+    def pairs_of(self, frames: Tensor) -> Tensor:
+        """Frames (B, frames, overlap * hop_length) -> pairs of their spectra, windowed."""
 
     @abc.abstractmethod
+    def frames_of(self, pairs: Tensor) -> Tensor:
+        """Pairs -> windowed frames (B, frames, overlap * hop_length)."""
+
+    def pairs(self, waveform: Tensor) -> Tensor:
+        """Waveform (B, frames * hop_length) -> pairs of its spectrum."""
+        return self.pairs_of(self._cut(waveform))
+
     def added(self, pairs: Tensor) -> Tensor:
         """Pairs -> windowed frames, added where they overlap: (B, frames * hop_length)."""
+        return self._add(self.frames_of(pairs))
+
+    def magnitudes(self, frames: Tensor) -> Tensor:
+        """As `FrameSTFT.magnitudes`."""
+        power = self.pairs_of(F.pad(frames, (0, self.filling))).square().sum(self.axis)
+        return power.clamp(min=1e-30).sqrt()
 
     def gain(self, frames: int) -> Tensor:
         """(1, frames * hop_length): what undoes the windows in `added`."""
@@ -76,15 +89,14 @@ class FourierSTFT(PairSTFT):
 
     axis = -1
 
-    def pairs(self, waveform: Tensor) -> Tensor:
-        """(B, frames * hop_length) -> (B, frames, bins, 2)"""
-        frames = self._cut(waveform)[..., : self.n_fft]
-        return torch.view_as_real(torch.fft.rfft(frames * self.window))
+    def pairs_of(self, frames: Tensor) -> Tensor:
+        """(B, frames, overlap * hop_length) -> (B, frames, bins, 2)"""
+        return torch.view_as_real(torch.fft.rfft(frames[..., : self.n_fft] * self.window))
 
-    def added(self, pairs: Tensor) -> Tensor:
-        """(B, frames, bins, 2) -> (B, frames * hop_length)"""
+    def frames_of(self, pairs: Tensor) -> Tensor:
+        """(B, frames, bins, 2) -> (B, frames, overlap * hop_length)"""
         frames = torch.fft.irfft(torch.view_as_complex(pairs), n=self.n_fft) * self.window
-        return self._add(F.pad(frames, (0, self.filling)))
+        return F.pad(frames, (0, self.filling))
 
 
 def fourier_matrix(window: Tensor) -> Tensor:
@@ -113,13 +125,13 @@ class MatrixSTFT(PairSTFT):
         share[0] = share[-1] = 1 / self.n_fft
         self.register_buffer("share", share, persistent=False)
 
-    def pairs(self, waveform: Tensor) -> Tensor:
-        """(B, frames * hop_length) -> (B, frames, 2, bins)"""
-        return (self._cut(waveform) @ self.matrix).unflatten(2, (2, self.n_fft // 2 + 1))
+    def pairs_of(self, frames: Tensor) -> Tensor:
+        """(B, frames, overlap * hop_length) -> (B, frames, 2, bins)"""
+        return (frames @ self.matrix).unflatten(2, (2, self.n_fft // 2 + 1))
 
-    def added(self, pairs: Tensor) -> Tensor:
-        """(B, frames, 2, bins) -> (B, frames * hop_length)"""
-        return self._add(F.linear((pairs * self.share).flatten(2), self.matrix))
+    def frames_of(self, pairs: Tensor) -> Tensor:
+        """(B, frames, 2, bins) -> (B, frames, overlap * hop_length)"""
+        return F.linear((pairs * self.share).flatten(2), self.matrix)
 
 
 def exchange(module: nn.Module, stft: PairSTFT) -> None:

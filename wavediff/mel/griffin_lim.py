@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.errors import require_torchaudio
+from wavediff.mel.harmonics import Harmonics
 from wavediff.mel.spec import MelSpec
 from wavediff.mel.stft import FrameSTFT
 from wavediff.mel.transform import analysis_window, pseudo_inverse
@@ -66,7 +67,9 @@ def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float
 
 
 @torch.no_grad()
-def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int) -> Tensor:
+def find_phase(
+    magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int, harmonics: Harmonics | None = None
+) -> Tensor:
     """A waveform of about this magnitude, found by fast Griffin-Lim from the phase of the spectrum `start`.
 
     Unlike `griffin_lim` on any device, for a whole batch at once, and an item's result depends on its own start
@@ -77,6 +80,7 @@ def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int) -
         start: (B, frames, n_fft // 2 + 1), complex.
         stft: in whose frames both are given.
         n_iter: 0 puts the magnitude on the phase of `start`.
+        harmonics: what gives the magnitude finer structure, half way.
 
     Returns:
         (B, frames * hop_length)
@@ -85,10 +89,13 @@ def find_phase(magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int) -
     """
     spectrum = with_magnitude(start, magnitude)
     previous: Tensor | None = None
-    for _ in range(n_iter):
+    for index in range(n_iter):
         signal = stft.synthesis(spectrum)
         step = signal if previous is None else torch.sub(signal, previous, alpha=STEP_BACK)
-        previous, spectrum = signal, with_magnitude(stft.analysis(step), magnitude)
+        previous, spectrum = signal, stft.analysis(step)
+        if harmonics is not None and index == n_iter // 2:
+            magnitude = harmonics(magnitude, spectrum, stft)
+        spectrum = with_magnitude(spectrum, magnitude)
     return stft.synthesis(spectrum)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.mel.griffin_lim import STEP_BACK, with_magnitude
+from wavediff.mel.harmonics import Harmonics
 from wavediff.mel.lines import DelayLine, Window
 from wavediff.mel.stft import FrameSTFT, overlap_add
 
@@ -27,15 +28,16 @@ def look_ahead(stft: FrameSTFT) -> int:
 
 
 @torch.no_grad()
-def phase_in_blocks(magnitude: Tensor, white: Tensor, stft: FrameSTFT) -> Tensor:
+def phase_in_blocks(magnitude: Tensor, white: Tensor, stft: FrameSTFT, harmonics: Harmonics | None = None) -> Tensor:
     """A waveform (B, frames * hop_length) of about this magnitude (B, frames, n_fft // 2 + 1).
 
     Args:
         magnitude: of every frame.
         white: noise (B, frames * hop_length), which decides the first phases.
         stft: in whose frames the magnitude is given.
+        harmonics: what gives the magnitude finer structure, half way through the iterations of a block.
     """
-    spectra = PhaseInBlocks(stft).push(magnitude, white.unflatten(1, (-1, stft.hop_length)), last=True)
+    spectra = PhaseInBlocks(stft, harmonics).push(magnitude, white.unflatten(1, (-1, stft.hop_length)), last=True)
     return stft.synthesis(magnitude.new_zeros(0) if spectra is None else spectra)
 
 
@@ -46,12 +48,13 @@ class PhaseInBlocks:
 
     Args:
         stft: in whose frames they are given.
+        harmonics: see `phase_in_blocks`.
     """
 
     STATE = ("_carried", "_signal", "_weight")
 
-    def __init__(self, stft: FrameSTFT) -> None:
-        self.stft, self._squares = stft, stft.window.square()
+    def __init__(self, stft: FrameSTFT, harmonics: Harmonics | None = None) -> None:
+        self.stft, self.harmonics, self._squares = stft, harmonics, stft.window.square()
         self._magnitude = Window()  # of the frames that are not settled
         self._noise = DelayLine()  # of those that were in no block yet
         self._carried: Tensor | None = None  # spectra of those that were in one
@@ -85,12 +88,15 @@ class PhaseInBlocks:
         X = self._first_phase(magnitude, before, weighed)
         gain = self._weights(magnitude, weighed).clamp(min=_LEAST_WEIGHT).reciprocal()
         previous: Tensor | None = None
-        for _ in range(ITERATIONS):
+        for index in range(ITERATIONS):
             signal = overlap_add(stft.frames(X), hop)
             signal[:, :reach] += before
             signal *= gain
             step = signal if previous is None else torch.sub(signal, previous, alpha=STEP_BACK)
-            previous, X = signal, with_magnitude(stft.spectra(step), magnitude)
+            previous, X = signal, stft.spectra(step)
+            if self.harmonics is not None and index == ITERATIONS // 2:
+                magnitude = self.harmonics(magnitude, X, stft)
+            X = with_magnitude(X, magnitude)
         done = X[:, :BLOCK]
         signal = overlap_add(stft.frames(done), hop)
         signal[:, :reach] += before

@@ -56,6 +56,10 @@ class FrameSTFT(nn.Module):
         """Of all whole windows from the first sample on: (B, N) -> (B, (N - n_fft) // hop_length + 1, bins)."""
         return torch.fft.rfft(signal.unfold(-1, self.n_fft, self.hop_length) * self.window)
 
+    def magnitudes(self, frames: Tensor) -> Tensor:
+        """Of frames (B, frames, n_fft) that are not windowed yet: (B, frames, n_fft // 2 + 1)."""
+        return torch.fft.rfft(frames * self.window).abs()
+
     def frames(self, spectrum: Tensor, out: Tensor | None = None) -> Tensor:
         """(B, frames, bins) -> windowed frames (B, frames, n_fft), to be added where they overlap."""
         return torch.mul(torch.fft.irfft(spectrum, n=self.n_fft), self.window, out=out)

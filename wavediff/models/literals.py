@@ -14,6 +14,7 @@ _LATER_FIELDS = {
     "default_length",
     "direct",
     "fold",
+    "harmonics",
     "n_fft",
     "plans",
     "pretransform",
