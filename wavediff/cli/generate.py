@@ -190,7 +190,9 @@ def _check(args: argparse.Namespace) -> int:
     if args.guidance is not None and args.label is None and not args.list_labels:
         raise SamplingError("--guidance: leads to a class; give --label, or leave --guidance out")
     if args.inpaint:
-        _span(args.span)
+        from wavediff.cli.finishing import span_in
+
+        span_in(args.span)
     if args.loop and (args.vary or args.inpaint or args.between):
         raise SamplingError("--loop makes loops from nothing; leave out --vary, --inpaint and --between")
     if args.seconds is not None and (_recording(args) or (args.between and not _are_seeds(args.between))):
@@ -245,6 +247,7 @@ def _folder(label: str | None) -> str:
 def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: Any) -> Any:
     """The sounds (B, N) of one batch."""
     from wavediff.audio import read_audio
+    from wavediff.cli.finishing import span_in
     from wavediff.pipelines.generator import DEFAULT_STRENGTH
 
     count, seeds = len(batch), [job.seed for job in batch]
@@ -263,8 +266,7 @@ def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: A
     if args.vary:
         return generator.vary(*read_audio(args.vary), strength, count, seed=seeds, **common)
     if args.inpaint:
-        span = _span(args.span)
-        return generator.inpaint(*read_audio(args.inpaint), *span, count, seed=seeds, **common)
+        return generator.inpaint(*read_audio(args.inpaint), *span_in(args.span), count, seed=seeds, **common)
     if args.between and _are_seeds(args.between):
         return generator.interpolate(*map(int, args.between), None, count, seconds=args.seconds, **common)
     if args.between:
@@ -272,11 +274,3 @@ def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: A
         ends = [read_audio(end, rate)[0] for end in args.between]
         return generator.interpolate(*ends, rate, count, strength=strength, seed=args.seed, **common)
     return generator.generate(count, args.seconds, loop=args.loop, seed=seeds, **common)
-
-
-def _span(text: str) -> tuple[float, float]:
-    try:
-        start, end = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise SamplingError(f"--span: {text!r} is not two times in seconds, such as 0.2,0.5") from error
-    return start, end
