@@ -133,7 +133,7 @@ def test_an_offset_goes_and_nothing_that_is_heard() -> None:
 
 def test_the_silence_around_a_sound_is_cut_off_by_its_level() -> None:
     for peak in (1.0, 0.01):  # levels count from the peak
-        sound = peak * torch.cat([torch.full((2000,), 4e-3), torch.ones(1000), torch.full((3000,), 5e-4)])
+        sound = peak * torch.cat([torch.full((2000,), 0.03), torch.ones(1000), torch.full((3000,), 5e-4)])
         cut = trim(sound, RATE)
         assert len(cut) == round(0.003 * RATE) + 1000 + round(0.02 * RATE)
         assert cut[[0, -1]].tolist() == [0, 0]

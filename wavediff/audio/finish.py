@@ -7,7 +7,7 @@ from wavediff.arguments import Values, as_waveform, real
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.errors import AudioError, require_torchaudio
 
-ONSET_LEVEL = 10 ** (-45 / 20)  # of the peak
+ONSET_LEVEL = 10 ** (-30 / 20)  # of the peak: what is fainter in front of it is heard as delay
 END_LEVEL = 10 ** (-60 / 20)
 PRE_ROLL_SECONDS = 0.003  # before the onset
 TAIL_SECONDS = 0.02  # after the end
@@ -39,7 +39,7 @@ def centred(waveform: Values, sample_rate: int, *, loop: bool = False) -> Tensor
 def trim(waveform: Values, sample_rate: int) -> Tensor:
     """(N,) without the silence around a sound.
 
-    It begins 3 ms before the first sample above -45 dB of the peak, or where the waveform does, and ends 20 ms after
+    It begins 3 ms before the first sample above -30 dB of the peak, or where the waveform does, and ends 20 ms after
     the last one above -60 dB of it, or where the waveform does. The edges are faded over these spans. Of silence 20 ms
     are left.
 
@@ -81,7 +81,8 @@ def ended(waveform: Values, sample_rate: int) -> Tensor:
     """
     waveform, sample_rate = as_waveform(waveform, dimensions=(1,)), check_sample_rate(sample_rate)
     width = min(max(round(CUT_SECONDS * sample_rate), 1), len(waveform))
-    power = waveform[len(waveform) % width :].unflatten(0, (-1, width)).double().square().mean(1)
+    whole = torch.nn.functional.pad(waveform, (-len(waveform) % width, 0))
+    power = whole.unflatten(0, (-1, width)).double().square().mean(1)
     if not power.max() or power[-1] <= END_LEVEL**2 * power.max():
         return waveform
     above = 10 * float((power[-1] / (END_LEVEL**2 * power.max())).log10())
