@@ -112,6 +112,8 @@ def _loops(args: argparse.Namespace, folder: Path, generator: Generator) -> None
     if args.loops:
         tried, kept = args.loops * len(generator.classes), sum(made.values())
         print(f"{tried} loops of all classes tried: {tried - kept} refused in one line; made: {made}")
+    if not args.sustained:
+        return
     rows, error = _make(args, folder / "loops", args.label, "--loop", "--seconds", "2", "--count", str(args.sustained))
     print(f"{len(rows)} loops of {args.label}: {error or 'none refused'}")
     if rows:
