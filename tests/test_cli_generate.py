@@ -16,7 +16,7 @@ from wavediff.audio import centred, ended, read_audio, read_info, resample, trim
 from wavediff.cli.candidates import Judge, drawn_from
 from wavediff.cli.jobs import Job
 from wavediff.cli.main import main
-from wavediff.errors import AudioError
+from wavediff.errors import AudioError, EndingError
 from wavediff.metrics.classifier import load_classifier
 
 
@@ -236,6 +236,39 @@ def test_a_silent_sound_is_drawn_again_and_the_others_are_not(
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["seed"] for row in rows] == [0, drawn_from(1, 2), 2]
     assert all(row["peak"] == pytest.approx(10 ** (-1 / 20), rel=1e-3) for row in rows)
+
+
+def test_a_loop_of_what_ends_is_drawn_again_and_the_others_are_not(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Sounds of two classes have the same seeds, so that places in the batch tell them apart."""
+    ending = {("glass", 1), ("wood", 0), ("wood", drawn_from(0, 1))}
+    draw = Generator.generate
+
+    def generator(self: Generator, *args: Any, seed: list[int], label: list[str], **options: Any) -> torch.Tensor:
+        places = [place for place, one in enumerate(zip(label, seed, strict=True)) if one in ending]
+        if places:
+            raise EndingError("loop: ends", places)
+        return draw(self, *args, seed=seed, label=label, **options | {"loop": False})
+
+    monkeypatch.setattr(Generator, "generate", generator)
+    options = ("--label", "glass,wood", "--count", "2", "--seconds", "0.1", "--loop", "--json")
+    assert generate(model, tmp_path / "a", *options) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["label"], row["seed"]) for row in rows] == [
+        ("glass", 0),
+        ("glass", drawn_from(1, 1)),
+        ("wood", drawn_from(0, 2)),
+        ("wood", 1),
+    ]
+    expected = draw(small_generator("latent"), 1, 0.1, "wood", seed=1, num_steps=2)[0]
+    expected = with_peak(centred(expected, RATE, loop=True))
+    assert (read_audio(rows[-1]["output"])[0] - expected).abs().max() < 1e-3
+    ending |= {("wood", drawn_from(0, attempt)) for attempt in range(4)}
+    assert generate(model, tmp_path / "b", *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--seed: 0 makes what ends by itself and is no loop, as do 3 seeds in its place, for wood" in line
+    assert not (tmp_path / "b").exists()
 
 
 def test_what_stays_silent_is_an_error_and_no_file(

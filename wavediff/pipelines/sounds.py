@@ -18,7 +18,7 @@ from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.noise import MAX_SEED, MixedNoise, Noise
 from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
 from wavediff.engine import accelerate
-from wavediff.errors import AudioError, ConfigError, SamplingError, did_you_mean
+from wavediff.errors import AudioError, ConfigError, EndingError, SamplingError, did_you_mean
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser, Guided
 from wavediff.models.sampling import check_seeds
@@ -36,6 +36,7 @@ RISE_SECONDS = 0.001  # at the start of a sound: an attack stays one, and does n
 FADE_SECONDS = 0.005  # at the end of a sound
 LOOP_OVERLAP_SECONDS = 0.05
 LOOP_CONTEXT_SECONDS = 0.7  # that the network sees beyond either end of a loop
+LASTING = "choose a class that goes on, such as engine"
 
 _OTHER_SEEDS = 0x2545F4914F6CDD1D  # any number below 2^63 that no two seeds of a person differ by
 
@@ -236,7 +237,7 @@ class SoundPipeline(Pipeline):
 
     @exact
     def _check_sustained(self, estimate: Estimate, options: Options, count: int) -> None:
-        """Raise SamplingError where a sound of these seeds ends within the usual length: 30 dB below its loudest."""
+        """Raise EndingError where a sound of these seeds ends within the usual length: 30 dB below its loudest."""
         noise, quiet = self._noise(options.seed, count), dataclasses.replace(options, on_step=None)
         x_T = noise.normal(self.signal_length(self._length(self.seconds)))
         signal = self._walk(estimate, x_T, self._plan(quiet), noise, quiet)
@@ -246,12 +247,11 @@ class SoundPipeline(Pipeline):
         else:
             power = self.autoencoder.mel(signal).exp().square().mean(1)  # (B, frames)
         last = power[:, -max(power.shape[1] // 4, 1) :].mean(1)
-        for seed, ends in zip(self._seeds(options.seed, count), last < 10 ** (-30 / 10) * power.amax(1), strict=True):
-            if ends:
-                raise SamplingError(
-                    f"loop: what seed {seed} makes ends by itself, there is nothing to loop; choose a class that "
-                    "goes on, such as engine"
-                )
+        places = (last < 10 ** (-30 / 10) * power.amax(1)).nonzero()[:, 0].tolist()
+        if places:
+            seed = self._seeds(options.seed, count)[places[0]]
+            message = f"loop: what seed {seed} makes ends by itself, there is nothing to loop; {LASTING}"
+            raise EndingError(message, places)
 
     @exact
     def _finish(
