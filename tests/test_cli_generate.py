@@ -271,6 +271,31 @@ def test_a_loop_of_what_ends_is_drawn_again_and_the_others_are_not(
     assert not (tmp_path / "b").exists()
 
 
+def test_a_loop_of_a_kind_that_ends_gives_way_to_the_next_kind_of_its_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    generator = small_generator("unet")
+    generator.config = dataclasses.replace(generator.config, labels=("engine/field", "engine/low", "wood"))
+    generator.save(tmp_path / "sounds.safetensors")
+    draw = Generator.generate
+
+    def generate_lasting(self: Generator, *args: Any, label: list[str], **options: Any) -> torch.Tensor:
+        if places := [place for place, one in enumerate(label) if one == "engine/field"]:
+            raise EndingError("loop: ends", places)
+        return draw(self, *args, label=label, **options | {"loop": False})
+
+    monkeypatch.setattr(Generator, "generate", generate_lasting)
+    options = ("--seconds", "0.1", "--loop", "--json")
+    asked = ("--label", "engine", "--count", "3")
+    assert generate(tmp_path / "sounds.safetensors", tmp_path / "a", *options, *asked) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["label"], Path(row["output"]).name) for row in rows] == [
+        ("engine/low", f"engine-low-00{seed}.wav") for seed in range(3)
+    ]
+    assert generate(tmp_path / "sounds.safetensors", tmp_path / "b", *options, "--label", "engine/field") == 2
+    assert "for engine/field" in capsys.readouterr().err
+
+
 def test_what_stays_silent_is_an_error_and_no_file(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

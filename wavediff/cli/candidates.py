@@ -21,7 +21,11 @@ def drawn_from(seed: int, attempt: int) -> int:
 
 
 def best_of(
-    draw: Callable[[list[Job]], Tensor], jobs: Sequence[Job], attempts: int, judge: "Judge | None"
+    draw: Callable[[list[Job]], Tensor],
+    jobs: Sequence[Job],
+    attempts: int,
+    judge: "Judge | None",
+    redrawn: Callable[[Job, int], Job] = lambda job, attempt: job,
 ) -> tuple[list[Tensor], list[Job]]:
     """Draw each sound `attempts` times, or until it can be used, and keep the one that is most of its class.
 
@@ -30,6 +34,7 @@ def best_of(
         jobs: what to draw; the label is that of the model.
         attempts: draws of each sound, at least 1.
         judge: chooses among several; may be None for one.
+        redrawn: (job, attempt from 1 on) -> the job in whose place it is drawn, apart from the seed.
 
     Returns:
         The sounds, and their jobs with the seeds that they were drawn from.
@@ -43,7 +48,8 @@ def best_of(
         places = [place for place, (score, _, _) in enumerate(kept) if attempt < attempts or score < 0]
         if not places:
             break
-        again = [jobs[place]._replace(seed=drawn_from(jobs[place].seed, attempt)) for place in places]
+        again = [redrawn(jobs[place], attempt) if attempt else jobs[place] for place in places]
+        again = [job._replace(seed=drawn_from(job.seed, attempt)) for job in again]
         for place, job, sound in zip(places, again, _lasting(draw, again), strict=True):
             ended = ended or sound is None
             if sound is None or sound.abs().max() < SILENT_PEAK:

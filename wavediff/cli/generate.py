@@ -99,6 +99,18 @@ def run(args: argparse.Namespace) -> None:
         for seed in range(args.seed, args.seed + count)
         for kind in (label if label is None else generator.kind(label, seed),)
     ]
+    asked = {job.target: label for job, label in zip(jobs, (name for name in names for _ in range(count)), strict=True)}
+
+    def redrawn(job: Job, attempt: int) -> Job:
+        """A loop of the next kind of its class: a kind that ends by itself does so from every seed."""
+        label = asked[job.target]
+        kind = generator.kind(label, job.seed + attempt) if args.loop and label is not None else job.label
+        target = job.target.with_name(f"{_name(args, kind or stem, job.seed)}.{args.format}")
+        if target in asked:
+            return job
+        check_output(target, overwrite=args.overwrite)
+        return Job(target, kind, job.seed)
+
     judge = _judge(args, [job.label for job in jobs], generator.sample_rate)
     for job in jobs:
         check_output(job.target, overwrite=args.overwrite)
@@ -118,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
             if args.between or args.inpaint:
                 sounds, made = list(draw(batch)), batch
             else:
-                sounds, made = best_of(draw, batch, args.best_of or 1, judge)
+                sounds, made = best_of(draw, batch, args.best_of or 1, judge, redrawn)
             elapsed += time.perf_counter() - start
             drawn += sum(len(sound) for sound in sounds) / generator.sample_rate
             for job, sound in zip(made, sounds, strict=True):
