@@ -28,6 +28,7 @@ from wavediff import Generator
 from wavediff.audio import centred, read_audio, with_peak
 from wavediff.audio.faults import find_faults
 from wavediff.cli.main import main as wavediff
+from wavediff.data.manifest import read_manifest
 from wavediff.errors import SamplingError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.metrics.clip_sets import labelled_clips
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--sustained", type=int, default=30, metavar="N", help="loops of --label (default 30)")
     parser.add_argument("--label", default="engine", help="class that goes on and on (default engine)")
     parser.add_argument("--fillings", type=int, default=40, metavar="N", help="at most (default 40)")
+    parser.add_argument("--kinds", action="store_true", help="fillings are of the kind that a manifest names")
     parser.add_argument("--num-steps", type=int, metavar="N", help="of sampling (default: the model's)")
     parser.add_argument("--seed", type=int, default=3000, help="of the first of each class (default 3000)")
     args = parser.parse_args()
@@ -62,7 +64,9 @@ def main() -> None:
             _sounds(args, Path(folder), [(label, read_audio(path, rate)[0]) for path, label in clips], rate)
         _loops(args, Path(folder), generator)
     if args.fillings:
-        _fillings(args, generator, clips)
+        kinds = [str(one.label) for manifest in args.manifest for one in read_manifest(manifest)] if args.kinds else ()
+        labels = kinds or [label for _, label in clips]
+        _fillings(args, generator, [(path, label) for (path, _), label in zip(clips, labels, strict=True)])
 
 
 def _make(args: argparse.Namespace, folder: Path, label: str, *options: str) -> tuple[list[dict[str, Any]], str]:
