@@ -310,6 +310,17 @@ def test_the_transition_of_a_loop_is_at_equal_power_and_continuous() -> None:
     assert (closed[:, 0] - sine[:, 2500]).abs().max() < 0.15  # goes on from where the end stops
 
 
+@pytest.mark.parametrize("kind", ["unet", "diffwave"])
+def test_a_sound_takes_fifteen_steps_and_a_filling_sixty_unless_told_or_trained_otherwise(kind: str) -> None:
+    generator, steps = small_generator(kind), []
+    on_step = lambda done, total: steps.append(total)  # noqa: E731
+    generator.generate(1, 0.1, on_step=on_step)
+    generator.vary(tone(), RATE, 0.5, on_step=on_step)
+    generator.inpaint(tone(), RATE, 0.1, 0.2, on_step=on_step)
+    generator.inpaint(tone(), RATE, 0.1, 0.2, num_steps=2, on_step=on_step)
+    assert list(dict.fromkeys(steps)) == ([15, 8, 60, 2] if kind == "unet" else [20, 10, 2])
+
+
 # Bad input
 
 

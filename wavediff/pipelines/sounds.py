@@ -26,7 +26,8 @@ from wavediff.pipelines.autoencoder import Autoencoder
 from wavediff.pipelines.circular import close_loop, wrap
 from wavediff.pipelines.pipeline import Pipeline, exact
 
-DEFAULT_STEPS = 60  # of models of continuous time; those of discrete steps take all of theirs
+DEFAULT_STEPS = 15  # of models of continuous time; those of discrete steps take all of theirs
+FILLING_STEPS = 60  # of fillings: more of them fit what is around them better
 DEFAULT_SAMPLER = "ddpm"  # fresh noise mends what earlier steps got wrong
 DEFAULT_GUIDANCE = 2.0
 MAX_SECONDS = 600.0
@@ -193,9 +194,9 @@ class SoundPipeline(Pipeline):
         """
         return self._plan(Options(num_steps, schedule, sampler))
 
-    def _plan(self, options: Options, start: float = 1.0) -> Plan:
+    def _plan(self, options: Options, start: float = 1.0, steps: int = DEFAULT_STEPS) -> Plan:
         trained = self.denoiser.schedule
-        default = max(math.ceil(start * (trained.trained_steps or DEFAULT_STEPS)), 1)
+        default = max(math.ceil(start * (trained.trained_steps or steps)), 1)
         return options.along(trained, default, DEFAULT_SAMPLER, start)
 
     @exact
