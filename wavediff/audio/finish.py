@@ -73,8 +73,8 @@ def ended(waveform: Values, sample_rate: int) -> Tensor:
     25 ms. It takes half of the sound at most. What has ended by itself stays as it is.
 
     >>> hum = torch.sin(torch.arange(16_000) / 4)
-    >>> round(ended(hum, 16_000)[-800:].abs().max().item(), 2)  # 50 ms before the end
-    0.07
+    >>> round(ended(hum, 16_000)[-2_400:].abs().max().item(), 1)  # 150 ms before the end
+    0.5
 
     Raises:
         AudioError: `waveform` is not (N,) of finite floats, or `sample_rate` no rate of audio.
