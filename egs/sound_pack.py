@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import wavediff
-from wavediff.audio import centred, trim, with_peak, write_audio
+from wavediff.audio import centred, ended, trim, with_peak, write_audio
 from wavediff.report import write_page
 
 
@@ -26,8 +26,9 @@ def main() -> None:
     for label in args.labels.split(",") if args.labels else generator.classes:
         sounds = generator.generate(args.count, label=label, seed=args.seed)  # (count, N)
         for number, sound in enumerate(sounds.cpu()):
-            # A model makes sounds of one length; what lies around a short one is silence.
-            sound = with_peak(trim(centred(sound, generator.sample_rate), generator.sample_rate))
+            # A model makes sounds of one length: what would go on fades out, what lies around a short one is silence.
+            sound = ended(centred(sound, generator.sample_rate), generator.sample_rate)
+            sound = with_peak(trim(sound, generator.sample_rate))
             path = args.output / label / f"{label}_{number:03}.wav"
             write_audio(path, sound, generator.sample_rate, overwrite=True)
             # The seed is all it takes to make the same sound again.

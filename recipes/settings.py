@@ -68,7 +68,7 @@ def generator_tasks(generator: wavediff.Generator) -> dict[str, Task]:
         "the default": generate(),
         "guidance=1": generate(guidance=1.0),
         "num_steps=30": generate(num_steps=30),
-        "num_steps=15": generate(num_steps=15),
+        "num_steps=60": generate(num_steps=60),
         f"count={TOGETHER}": generate(TOGETHER),
     }
 

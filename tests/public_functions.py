@@ -169,6 +169,9 @@ def of_audio(folder: Path) -> dict[str, Function]:
         "centred": Function(
             audio.centred, {"waveform": SOUND, "sample_rate": RATE}, {"waveform": "waveform", "sample_rate": "rate"}
         ),
+        "ended": Function(
+            audio.ended, {"waveform": SOUND, "sample_rate": RATE}, {"waveform": "waveform", "sample_rate": "rate"}
+        ),
         "trim": Function(
             audio.trim, {"waveform": SOUND, "sample_rate": RATE}, {"waveform": "waveform", "sample_rate": "rate"}
         ),

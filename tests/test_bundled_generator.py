@@ -65,7 +65,7 @@ def test_seeds_make_different_sounds_of_a_class(generator: Generator) -> None:
     pair = generator.generate(2, label="laser", seed=3)
     assert mr_stft(pair[0], pair[1], 22050) > 0.5
     alone = generator.generate(1, label="laser", seed=4)[0]
-    assert (alone - pair[1]).norm() < 0.02 * alone.norm()  # rounding, grown over sixty steps; small models are tighter
+    assert (alone - pair[1]).norm() < 0.02 * alone.norm()  # rounding, grown over the steps; small models are tighter
 
 
 def test_a_short_sound_ends_in_silence(generator: Generator) -> None:

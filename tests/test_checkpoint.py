@@ -4,12 +4,17 @@ import json
 import pickle
 import random
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import REPOSITORY
 from safetensors.torch import load_file, save_file
+from sounds import CONFIGS
+from torch import nn
 
 from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import Plan
@@ -17,6 +22,7 @@ from wavediff.errors import CheckpointError, ConfigError, OutputError
 from wavediff.mel import MelSpec
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.models.file import shapes_only
 
 CONFIG = ModelConfig(backbone=DiffWaveConfig(channels=4, layers=2, dilation_cycle=2), mel=MelSpec.preset("hifigan"))
 
@@ -330,3 +336,32 @@ def test_labels_and_sample_rates_must_fit_the_model() -> None:
         ModelConfig(mel=MelSpec.preset("hifigan"), sample_rate=24_000)
     with pytest.raises(ConfigError, match="sample_rate: 100 is not"):
         ModelConfig(sample_rate=100)  # else it would be trained, and its file refused
+
+
+@pytest.mark.parametrize("kind", [*CONFIGS, "speech"])
+def test_shapes_alone_are_those_of_the_model(kind: str) -> None:
+    config = CONFIG if kind == "speech" else CONFIGS[kind]
+    with shapes_only():
+        alone = build_denoiser(config).state_dict()
+    assert {tensor.device.type for tensor in alone.values()} == {"meta"}
+    whole = build_denoiser(config).state_dict()
+    assert [(name, x.shape) for name, x in alone.items()] == [(name, x.shape) for name, x in whole.items()]
+
+
+def test_what_has_a_device_of_its_own_keeps_its_values() -> None:
+    """Tables of the transforms are computed once and kept, whoever needs them first."""
+    with shapes_only():
+        table = 2 * torch.ones(2, device="cpu")
+        square, noise = torch.eye(2, device="cpu"), torch.randn(1000, device="cpu")
+        nn.init.constant_(table[:1], 5)
+    assert table.tolist() == [5, 2]
+    assert square.tolist() == [[1, 0], [0, 1]]
+    assert 0.8 < noise.std() < 1.2
+
+
+def test_loading_a_model_does_not_load_the_compiler_of_torch() -> None:
+    """It takes seconds. In a process of its own, since other tests compile."""
+    code = "import sys, wavediff; wavediff.Generator.from_pretrained(device='cpu'); wavediff.Vocoder.from_pretrained()"
+    code += "; print([name for name in ('torch._dynamo', 'sympy') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -12,11 +12,11 @@ import torch
 from sounds import LABELS, RATE, small_generator
 
 from wavediff import Generator
-from wavediff.audio import centred, read_audio, read_info, resample, trim, with_peak, write_audio
+from wavediff.audio import centred, ended, read_audio, read_info, resample, trim, with_peak, write_audio
 from wavediff.cli.candidates import Judge, drawn_from
 from wavediff.cli.jobs import Job
 from wavediff.cli.main import main
-from wavediff.errors import AudioError
+from wavediff.errors import AudioError, EndingError
 from wavediff.metrics.classifier import load_classifier
 
 
@@ -44,7 +44,7 @@ def test_each_class_gets_a_folder_and_each_sound_its_seed(
     first, other = (read_audio(names[index])[0] for index in (0, 1))
     assert (first - other).abs().max() > 1e-3
     expected = small_generator("latent").generate(2, 0.2, "glass", num_steps=2, seed=7)
-    expected = with_peak(centred(expected[0], RATE))  # to -1 dBFS
+    expected = with_peak(ended(centred(expected[0], RATE), RATE))  # to -1 dBFS
     assert (first - expected).abs().max() < 1e-4
 
 
@@ -133,7 +133,7 @@ def test_an_offset_goes_and_nothing_that_is_heard() -> None:
 
 def test_the_silence_around_a_sound_is_cut_off_by_its_level() -> None:
     for peak in (1.0, 0.01):  # levels count from the peak
-        sound = peak * torch.cat([torch.full((2000,), 4e-3), torch.ones(1000), torch.full((3000,), 5e-4)])
+        sound = peak * torch.cat([torch.full((2000,), 0.03), torch.ones(1000), torch.full((3000,), 5e-4)])
         cut = trim(sound, RATE)
         assert len(cut) == round(0.003 * RATE) + 1000 + round(0.02 * RATE)
         assert cut[[0, -1]].tolist() == [0, 0]
@@ -141,6 +141,35 @@ def test_the_silence_around_a_sound_is_cut_off_by_its_level() -> None:
     assert len(trim(torch.zeros(5000), RATE)) == round(0.02 * RATE)
     whole = torch.ones(1000)
     assert torch.equal(trim(whole, RATE)[:800], whole[:800])  # what begins at once is not faded in
+
+
+def test_what_would_be_cut_fades_out_and_what_has_ended_stays() -> None:
+    """The fade takes 5 ms for each dB above -60, as far as half of the sound."""
+    hum = torch.sin(2 * torch.pi * 500 * torch.arange(2 * RATE) / RATE)
+    for decibels, milliseconds in ((0, 300), (-40, 100), (-59, 5)):
+        sound = torch.cat([hum, 10 ** (decibels / 20) * hum])
+        done = ended(sound, RATE)
+        begins = len(sound) - milliseconds * RATE // 1000
+        assert torch.equal(done[:begins], sound[:begins])
+        assert done[-1].abs() < 1e-6
+        assert not torch.equal(done[begins + 2 : -1], sound[begins + 2 : -1])
+        middle = slice(begins + milliseconds * RATE // 2000 - 10, begins + milliseconds * RATE // 2000 + 10)
+        torch.testing.assert_close(done[middle].norm() / sound[middle].norm(), torch.tensor(0.5), atol=0.1, rtol=0)
+    for still in (torch.cat([hum, 10 ** (-61 / 20) * hum]), torch.cat([hum, 0 * hum]), torch.zeros(RATE)):
+        assert torch.equal(ended(still, RATE), still)
+    assert torch.equal(ended(hum[:100], RATE)[:50], hum[:50])
+
+
+def test_what_is_written_comes_to_an_end_unless_it_is_raw(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hum = 0.5 * torch.sin(2 * torch.pi * 500 * torch.arange(RATE) / RATE)
+    monkeypatch.setattr(Generator, "generate", lambda *args, **options: hum[None].clone())
+    for options, falls in (((), True), (("--seconds", "1"), True), (("--raw",), False), (("--loop",), False)):
+        assert generate(model, tmp_path, *options, "--overwrite") == 0
+        sound, _ = read_audio(tmp_path / "sound-000.wav")
+        last = sound[-RATE // 25 : -RATE // 50].square().mean() / sound[: RATE // 2].square().mean()
+        assert (last < 10 ** (-20 / 10)) == falls
 
 
 @pytest.mark.parametrize(
@@ -209,6 +238,64 @@ def test_a_silent_sound_is_drawn_again_and_the_others_are_not(
     assert all(row["peak"] == pytest.approx(10 ** (-1 / 20), rel=1e-3) for row in rows)
 
 
+def test_a_loop_of_what_ends_is_drawn_again_and_the_others_are_not(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Sounds of two classes have the same seeds, so that places in the batch tell them apart."""
+    ending = {("glass", 1), ("wood", 0), ("wood", drawn_from(0, 1))}
+    draw = Generator.generate
+
+    def generator(self: Generator, *args: Any, seed: list[int], label: list[str], **options: Any) -> torch.Tensor:
+        places = [place for place, one in enumerate(zip(label, seed, strict=True)) if one in ending]
+        if places:
+            raise EndingError("loop: ends", places)
+        return draw(self, *args, seed=seed, label=label, **options | {"loop": False})
+
+    monkeypatch.setattr(Generator, "generate", generator)
+    options = ("--label", "glass,wood", "--count", "2", "--seconds", "0.1", "--loop", "--json")
+    assert generate(model, tmp_path / "a", *options) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["label"], row["seed"]) for row in rows] == [
+        ("glass", 0),
+        ("glass", drawn_from(1, 1)),
+        ("wood", drawn_from(0, 2)),
+        ("wood", 1),
+    ]
+    expected = draw(small_generator("latent"), 1, 0.1, "wood", seed=1, num_steps=2)[0]
+    expected = with_peak(centred(expected, RATE, loop=True))
+    assert (read_audio(rows[-1]["output"])[0] - expected).abs().max() < 1e-3
+    ending |= {("wood", drawn_from(0, attempt)) for attempt in range(4)}
+    assert generate(model, tmp_path / "b", *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--seed: 0 makes what ends by itself and is no loop, as do 3 seeds in its place, for wood" in line
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_loop_of_a_kind_that_ends_gives_way_to_the_next_kind_of_its_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    generator = small_generator("unet")
+    generator.config = dataclasses.replace(generator.config, labels=("engine/field", "engine/low", "wood"))
+    generator.save(tmp_path / "sounds.safetensors")
+    draw = Generator.generate
+
+    def generate_lasting(self: Generator, *args: Any, label: list[str], **options: Any) -> torch.Tensor:
+        if places := [place for place, one in enumerate(label) if one == "engine/field"]:
+            raise EndingError("loop: ends", places)
+        return draw(self, *args, label=label, **options | {"loop": False})
+
+    monkeypatch.setattr(Generator, "generate", generate_lasting)
+    options = ("--seconds", "0.1", "--loop", "--json")
+    asked = ("--label", "engine", "--count", "3")
+    assert generate(tmp_path / "sounds.safetensors", tmp_path / "a", *options, *asked) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["label"], Path(row["output"]).name) for row in rows] == [
+        ("engine/low", f"engine-low-00{seed}.wav") for seed in range(3)
+    ]
+    assert generate(tmp_path / "sounds.safetensors", tmp_path / "b", *options, "--label", "engine/field") == 2
+    assert "for engine/field" in capsys.readouterr().err
+
+
 def test_what_stays_silent_is_an_error_and_no_file(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -253,7 +340,7 @@ def test_a_pack_has_names_of_the_trade_and_a_manifest_that_makes_it_again(model:
         assert (file.subtype, file.copyright, file.comment) == ("PCM_24", "CC0-1.0", "label glass, seed 8")
         samples = torch.from_numpy(file.read(dtype="float32"))
     again = small_generator("latent").generate(1, 0.2, glass["label"], seed=glass["seed"], num_steps=2)[0]
-    assert (samples - with_peak(centred(again, RATE))).abs().max() < 1e-5
+    assert (samples - with_peak(ended(centred(again, RATE), RATE))).abs().max() < 1e-5
     assert len(samples) == round(glass["seconds"] * RATE)
 
 

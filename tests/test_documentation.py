@@ -16,6 +16,7 @@ from conftest import REPOSITORY
 from wavediff.cli import MODEL_HELP
 from wavediff.cli.info import describe
 from wavediff.cli.main import SUBCOMMANDS, parser_of
+from wavediff.pipelines.sounds import DEFAULT_STEPS
 
 PAGES = sorted(
     path for pattern in ("*.md", "egs/*.md", "recipes/**/*.md", "wavediff/**/*.md") for path in REPOSITORY.glob(pattern)
@@ -54,6 +55,16 @@ def commands_in(page: Path) -> Iterator[list[str]]:
         for place, word in enumerate(words[:-1]):
             if Path(word).name in ("wavediff", "wavediff.cli.main") and words[place + 1] in SUBCOMMANDS:
                 yield words[place + 1 :]
+
+
+def test_pages_name_the_steps_that_are_the_default() -> None:
+    pages = {
+        "wavediff/models/weights/README.md": f"at the default {DEFAULT_STEPS} steps",
+        "recipes/sfx/README.md": f"| ddpm, {DEFAULT_STEPS} (default) |",
+        "wavediff/app/static/index.html": f'id="sound-steps" min="10" max="100" step="5" value="{DEFAULT_STEPS}"',
+    }
+    for page, words in pages.items():
+        assert words in (REPOSITORY / page).read_text(encoding="utf-8"), page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

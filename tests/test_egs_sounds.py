@@ -10,7 +10,7 @@ import torch
 from conftest import REPOSITORY
 from sounds import LABELS, RATE, small_generator
 
-from wavediff.audio import centred, read_audio, read_info, trim, with_peak, write_audio
+from wavediff.audio import centred, ended, read_audio, read_info, trim, with_peak, write_audio
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_the_sound_pack_has_a_page_and_an_index_that_tells_how_to_make_each_agai
     last = index[-1]
     written = read_audio(tmp_path / "out" / last["file"])[0]
     again = small_generator("latent").generate(label=last["label"], seed=last["seed"])[0]
-    again = with_peak(trim(centred(again, RATE), RATE))
+    again = with_peak(trim(ended(centred(again, RATE), RATE), RATE))
     assert (written - again[: len(written)]).abs().max() < 1e-3
     assert (tmp_path / "out" / "index.html").read_text().count("<audio") == 6
 

@@ -216,6 +216,32 @@ def test_a_pack_at_44_khz(model: Path, tmp_path: Path, extension: BandExtension)
     assert (tmp_path / "b" / sound["file"]).read_bytes() == (tmp_path / "a" / sound["file"]).read_bytes()
 
 
+@pytest.mark.parametrize("rate", [44_100, 48_000, 22_050])
+def test_around_a_filling_a_recording_keeps_its_own_octave(
+    model: Path, tmp_path: Path, rate: int, extension: BandExtension
+) -> None:
+    """Where it has one; of a recording of the generator's rate all of the octave is made."""
+    sound = 2.2 * noise(rate // 2 + 1, 3)
+    write_audio(tmp_path / "door.wav", sound, rate, subtype="FLOAT")
+    command = ["generate", "--checkpoint", str(model), "--num-steps", "2", "--quiet", "--inpaint"]
+    command += [str(tmp_path / "door.wav"), "--span", "0.2,0.3", "--sample-rate", "44100", "-o", str(tmp_path / "a")]
+    assert main(command) == 0
+    written, written_rate = read_audio(tmp_path / "a" / "door-000.wav")
+    assert written_rate == 44_100
+    if rate == RATE:
+        filled = Generator.from_pretrained(model, "cpu").inpaint(sound, rate, 0.2, 0.3, num_steps=2)[0]
+        assert (written - extension(filled, rate)).abs().max() < 1e-4
+        return
+    kept = resample(sound, rate, 44_100).clamp(-1, 1)
+    assert len(written) == len(kept)
+    assert (written[:8_820] - kept[:8_820]).abs().max() < 1e-4  # 16 bits
+    assert (written[13_230:] - kept[13_230:]).abs().max() < 1e-4
+    inside = slice(9_300, 12_800)
+    assert (written[inside] - kept[inside]).abs().max() > 0.01
+    power = torch.fft.rfft(written[inside]).abs().square()
+    assert power[len(power) // 2 :].sum() > 1e-4 * power.sum()  # the filling has an octave as well
+
+
 @pytest.mark.parametrize(("rate", "cure"), [("48000", "give 22050 or 44100"), ("0", "give 22050 or 44100")])
 def test_rates_that_cannot_be_had_are_refused(
     model: Path, tmp_path: Path, rate: str, cure: str, capsys: pytest.CaptureFixture[str]

@@ -310,6 +310,17 @@ def test_the_transition_of_a_loop_is_at_equal_power_and_continuous() -> None:
     assert (closed[:, 0] - sine[:, 2500]).abs().max() < 0.15  # goes on from where the end stops
 
 
+@pytest.mark.parametrize("kind", ["unet", "diffwave"])
+def test_a_sound_takes_fifteen_steps_and_a_filling_sixty_unless_told_or_trained_otherwise(kind: str) -> None:
+    generator, steps = small_generator(kind), []
+    on_step = lambda done, total: steps.append(total)  # noqa: E731
+    generator.generate(1, 0.1, on_step=on_step)
+    generator.vary(tone(), RATE, 0.5, on_step=on_step)
+    generator.inpaint(tone(), RATE, 0.1, 0.2, on_step=on_step)
+    generator.inpaint(tone(), RATE, 0.1, 0.2, num_steps=2, on_step=on_step)
+    assert list(dict.fromkeys(steps)) == ([15, 8, 60, 2] if kind == "unet" else [20, 10, 2])
+
+
 # Bad input
 
 
@@ -387,7 +398,20 @@ def test_a_filling_gets_the_level_of_what_is_around_it() -> None:
         assert torch.equal(filled[:, :1000], sound[:1000].expand(2, -1))
         assert torch.equal(filled[:, 2000:], sound[2000:].expand(2, -1))
         torch.testing.assert_close(filled[:, 1050:1950], left * sound[1050:1950].expand(2, -1))
-    assert fill(torch.zeros(4000), made, 3500, 4000, RATE)[0, 3900] == made[0, 3900]  # silence has no level to match
+    quiet = made / 5000
+    assert fill(torch.zeros(4000), quiet, 3500, 4000, RATE)[0, 3900] == quiet[0, 3900]  # silence has no level to match
+
+
+def test_a_filling_stays_within_full_scale_and_moves_nothing_else() -> None:
+    """A loud one, and one that is louder than its context tells; its shape stays."""
+    sound = 1.9 * tone(0.5)
+    for made in (3 * tone(0.5), torch.cat([0.1 * tone(0.125), tone(0.125), 0.1 * tone(0.25)])):
+        filled = fill(sound, made[None], 1000, 2000, RATE)[0]
+        assert filled.abs().max() <= 1
+        assert torch.equal(filled[:1000], sound[:1000])
+        assert torch.equal(filled[2000:], sound[2000:])
+        inside, shape = filled[1050:1950], made[1050:1950]
+        torch.testing.assert_close(inside / inside.norm(), shape / shape.norm())
 
 
 def test_what_ends_by_itself_is_no_loop() -> None:

@@ -11,7 +11,7 @@ import sys, tempfile, warnings
 import numpy as np
 import torch
 import wavediff
-from wavediff.audio import centred, read_audio, resample, trim, with_peak, write_audio
+from wavediff.audio import centred, ended, read_audio, resample, trim, with_peak, write_audio
 from wavediff.compat import HiFiGANVocoder
 from wavediff.mel import MelTransform, check_mel, convert, diagnose, pseudo_inverse
 from wavediff.metrics import evaluate_pair
@@ -46,6 +46,7 @@ def results(vocoder, generator, folder):
     yield check_mel(mel, "hifigan")
     yield trim(x, 22050)
     yield centred(x, 22050)
+    yield ended(x, 22050)
     yield with_peak(x)
     write_audio(f"{folder}/x.wav", x, 22050, overwrite=True)
     yield read_audio(f"{folder}/x.wav", 16000)[0]

@@ -44,6 +44,19 @@ class SamplingError(WavediffError):
     """A schedule, a number of steps or a sampling run that cannot give sound."""
 
 
+class EndingError(SamplingError):
+    """Sounds that are to be loops but end by themselves.
+
+    Args:
+        message: as `WavediffError` takes it.
+        places: which of the batch they are.
+    """
+
+    def __init__(self, message: str, places: Sequence[int]) -> None:
+        super().__init__(message)
+        self.places = tuple(places)
+
+
 class DataError(WavediffError):
     """A corpus, manifest or batch that cannot be trained on."""
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wavediff.arguments import as_path, as_place, real, whole
 from wavediff.audio.containers import READ, AudioInfo, opened
-from wavediff.audio.finish import centred, trim, with_peak
+from wavediff.audio.finish import centred, ended, trim, with_peak
 from wavediff.audio.resampling import check_sample_rate, resample
 from wavediff.audio.writing import SUBTYPES, AudioWriter, write_audio
 from wavediff.errors import AudioError
@@ -30,6 +30,7 @@ __all__ = [
     "AudioInfo",
     "AudioWriter",
     "centred",
+    "ended",
     "iter_audio_files",
     "iter_files",
     "read_audio",

@@ -7,10 +7,12 @@ from wavediff.arguments import Values, as_waveform, real
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.errors import AudioError, require_torchaudio
 
-ONSET_LEVEL = 10 ** (-45 / 20)  # of the peak
+ONSET_LEVEL = 10 ** (-30 / 20)  # of the peak: what is fainter in front of it is heard as delay
 END_LEVEL = 10 ** (-60 / 20)
 PRE_ROLL_SECONDS = 0.003  # before the onset
 TAIL_SECONDS = 0.02  # after the end
+CUT_SECONDS = 0.025  # that are listened to for whether a sound still goes on
+FADE_PER_DECIBEL = 0.005  # of what is cut above the level at which a sound ends [s]: 0.3 s at the peak
 PEAK_LEVEL = -1.0  # [dBFS]
 LOWEST = 10.0  # frequency of a sound [Hz]; half of what is heard
 
@@ -37,7 +39,7 @@ def centred(waveform: Values, sample_rate: int, *, loop: bool = False) -> Tensor
 def trim(waveform: Values, sample_rate: int) -> Tensor:
     """(N,) without the silence around a sound.
 
-    It begins 3 ms before the first sample above -45 dB of the peak, or where the waveform does, and ends 20 ms after
+    It begins 3 ms before the first sample above -30 dB of the peak, or where the waveform does, and ends 20 ms after
     the last one above -60 dB of it, or where the waveform does. The edges are faded over these spans. Of silence 20 ms
     are left.
 
@@ -61,6 +63,33 @@ def trim(waveform: Values, sample_rate: int) -> Tensor:
     fall = min(behind, len(sound))
     sound[:rise] *= torch.linspace(0, 1, rise, dtype=sound.dtype, device=sound.device)
     sound[len(sound) - fall :] *= torch.linspace(1, 0, fall, dtype=sound.dtype, device=sound.device)
+    return sound
+
+
+def ended(waveform: Values, sample_rate: int) -> Tensor:
+    """(N,) that comes to an end: what still goes on where it is cut fades out there.
+
+    The fade takes 5 ms for each dB that the last 25 ms lie above the end of a sound, which is 60 dB below its loudest
+    25 ms. It takes half of the sound at most. What has ended by itself stays as it is.
+
+    >>> hum = torch.sin(torch.arange(16_000) / 4)
+    >>> round(ended(hum, 16_000)[-2_400:].abs().max().item(), 1)  # 150 ms before the end
+    0.5
+
+    Raises:
+        AudioError: `waveform` is not (N,) of finite floats, or `sample_rate` no rate of audio.
+    """
+    waveform, sample_rate = as_waveform(waveform, dimensions=(1,)), check_sample_rate(sample_rate)
+    width = min(max(round(CUT_SECONDS * sample_rate), 1), len(waveform))
+    whole = torch.nn.functional.pad(waveform, (-len(waveform) % width, 0))
+    power = whole.unflatten(0, (-1, width)).double().square().mean(1)
+    if not power.max() or power[-1] <= END_LEVEL**2 * power.max():
+        return waveform
+    above = 10 * float((power[-1] / (END_LEVEL**2 * power.max())).log10())
+    fall = min(round(FADE_PER_DECIBEL * above * sample_rate), len(waveform) // 2)
+    sound = waveform.clone()
+    phase = torch.linspace(0, torch.pi / 2, fall, dtype=sound.dtype, device=sound.device)
+    sound[len(sound) - fall :] *= phase.cos().square()
     return sound
 
 

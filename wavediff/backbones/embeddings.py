@@ -63,9 +63,9 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer(
-            "frequency", torch.linspace(0, 4, TIME_FREQUENCIES, dtype=torch.float32).exp(), persistent=False
-        )
+        # On the CPU also where shapes alone are asked for: arithmetic on the meta device loads torch's compiler.
+        frequency = torch.linspace(0, 4, TIME_FREQUENCIES, dtype=torch.float32, device="cpu").exp()
+        self.register_buffer("frequency", frequency, persistent=False)
         self.layers = nn.Sequential(
             nn.Linear(2 * TIME_FREQUENCIES, TIME_FEATURES),
             nn.SiLU(),

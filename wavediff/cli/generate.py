@@ -99,6 +99,18 @@ def run(args: argparse.Namespace) -> None:
         for seed in range(args.seed, args.seed + count)
         for kind in (label if label is None else generator.kind(label, seed),)
     ]
+    asked = {job.target: label for job, label in zip(jobs, (name for name in names for _ in range(count)), strict=True)}
+
+    def redrawn(job: Job, attempt: int) -> Job:
+        """A loop of the next kind of its class: a kind that ends by itself does so from every seed."""
+        label = asked[job.target]
+        kind = generator.kind(label, job.seed + attempt) if args.loop and label is not None else job.label
+        target = job.target.with_name(f"{_name(args, kind or stem, job.seed)}.{args.format}")
+        if target in asked:
+            return job
+        check_output(target, overwrite=args.overwrite)
+        return Job(target, kind, job.seed)
+
     judge = _judge(args, [job.label for job in jobs], generator.sample_rate)
     for job in jobs:
         check_output(job.target, overwrite=args.overwrite)
@@ -118,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
             if args.between or args.inpaint:
                 sounds, made = list(draw(batch)), batch
             else:
-                sounds, made = best_of(draw, batch, args.best_of or 1, judge)
+                sounds, made = best_of(draw, batch, args.best_of or 1, judge, redrawn)
             elapsed += time.perf_counter() - start
             drawn += sum(len(sound) for sound in sounds) / generator.sample_rate
             for job, sound in zip(made, sounds, strict=True):
@@ -190,7 +202,9 @@ def _check(args: argparse.Namespace) -> int:
     if args.guidance is not None and args.label is None and not args.list_labels:
         raise SamplingError("--guidance: leads to a class; give --label, or leave --guidance out")
     if args.inpaint:
-        _span(args.span)
+        from wavediff.cli.finishing import span_in
+
+        span_in(args.span)
     if args.loop and (args.vary or args.inpaint or args.between):
         raise SamplingError("--loop makes loops from nothing; leave out --vary, --inpaint and --between")
     if args.seconds is not None and (_recording(args) or (args.between and not _are_seeds(args.between))):
@@ -245,6 +259,7 @@ def _folder(label: str | None) -> str:
 def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: Any) -> Any:
     """The sounds (B, N) of one batch."""
     from wavediff.audio import read_audio
+    from wavediff.cli.finishing import span_in
     from wavediff.pipelines.generator import DEFAULT_STRENGTH
 
     count, seeds = len(batch), [job.seed for job in batch]
@@ -263,8 +278,7 @@ def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: A
     if args.vary:
         return generator.vary(*read_audio(args.vary), strength, count, seed=seeds, **common)
     if args.inpaint:
-        span = _span(args.span)
-        return generator.inpaint(*read_audio(args.inpaint), *span, count, seed=seeds, **common)
+        return generator.inpaint(*read_audio(args.inpaint), *span_in(args.span), count, seed=seeds, **common)
     if args.between and _are_seeds(args.between):
         return generator.interpolate(*map(int, args.between), None, count, seconds=args.seconds, **common)
     if args.between:
@@ -272,11 +286,3 @@ def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: A
         ends = [read_audio(end, rate)[0] for end in args.between]
         return generator.interpolate(*ends, rate, count, strength=strength, seed=args.seed, **common)
     return generator.generate(count, args.seconds, loop=args.loop, seed=seeds, **common)
-
-
-def _span(text: str) -> tuple[float, float]:
-    try:
-        start, end = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise SamplingError(f"--span: {text!r} is not two times in seconds, such as 0.2,0.5") from error
-    return start, end

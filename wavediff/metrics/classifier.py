@@ -16,7 +16,7 @@ from wavediff.arguments import check_bounds
 from wavediff.errors import AudioError, ConfigError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.models import WEIGHTS
-from wavediff.models.file import check_weights, parse_config, read_model_file, write_model_file
+from wavediff.models.file import check_weights, parse_config, read_model_file, shapes_only, write_model_file
 
 BUNDLED = WEIGHTS / "sfx_classifier.safetensors"
 HOP_SECONDS = 0.0058  # of the mel's frames; windows are four times as long: clicks are short
@@ -230,7 +230,7 @@ def load_classifier(path: str | os.PathLike[str] | None = None) -> LoadedClassif
     path = BUNDLED if path is None else path
     contents = read_model_file(path, "classifier")
     config = parse_config(path, SoundClassifierConfig.from_dict, contents.config)
-    with torch.device("meta"):  # shapes only: a configuration larger than its weights claims no memory
+    with shapes_only():  # a configuration larger than its weights claims no memory
         expected = _without_counters(SoundClassifier(config).state_dict())
     check_weights(contents.weights, expected, path, _field_behind)
     with torch.device("cpu"):  # whatever the caller's default device

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser
-from wavediff.models.file import check_weights, parse_config, read_model_file, write_model_file
+from wavediff.models.file import check_weights, parse_config, read_model_file, shapes_only, write_model_file
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Checkpoint:
 
     def build(self) -> Denoiser:
         """The denoiser with these weights, in evaluation mode, float32, on the CPU."""
-        with torch.device("meta"):  # shapes only: a configuration larger than its weights claims no memory
+        with shapes_only():  # a configuration larger than its weights claims no memory
             expected = parse_config(self.path, build_denoiser, self.config).state_dict()
         check_weights(self.weights, expected, self.path, _field_behind)
         with torch.device("cpu"):  # whatever the caller's default device

@@ -4,18 +4,20 @@ Loading executes nothing: safetensors and literal JSON, sizes bounded before any
 shapes strict, every byte that matters under the hash.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.files import atomic_write
@@ -143,6 +145,28 @@ def parse_config(path: str | os.PathLike[str] | None, parse: Callable[[Any], Con
         raise CheckpointError(f"{path}: {error}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unreadable(path, error) from error
+
+
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """Modules that are built here have shapes but no values: no configuration claims memory."""
+    with torch.device("meta"), _Uninitialised():
+        yield
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out what draws weights: torch would load its compiler, for seconds, to find that there are no values."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.randn, torch.eye) and not kwargs:
+            return torch.empty(*args)
+        target = args[0] if args else kwargs.get("tensor")
+        if isinstance(target, Tensor) and target.is_meta:  # what has a device of its own has values, and may be kept
+            by_number = func is Tensor.mul and len(args) == 2 and not isinstance(args[1], Tensor)
+            if by_number or getattr(func, "__module__", None) == nn.init.__name__:
+                return target
+        return func(*args, **kwargs)
 
 
 def check_weights(

@@ -17,6 +17,7 @@ from wavediff.errors import CheckpointError, ConfigError
 from wavediff.mel import MelSpec
 from wavediff.models.checkpoint import Checkpoint
 from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.models.file import shapes_only
 from wavediff.models.layouts import LAYOUTS, Layout
 from wavediff.models.torch_load import load_restricted
 
@@ -172,7 +173,7 @@ def _linear(betas: Any) -> DiscreteSchedule:
 def _translate(path: Path, layout: Layout, config: ModelConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Foreign weights under our names, after a strict check of names and shapes."""
     layers = cast(DiffWaveConfig, config.backbone).layers
-    with torch.device("meta"):  # shapes only, so that no configuration can claim memory
+    with shapes_only():  # no configuration can claim memory
         ours = build_denoiser(config).state_dict()
     sources = {f"backbone.{module}": source for module, source in layout.sources(layers).items()}
     split = {name: (sources[name.rpartition(".")[0]], name.rpartition(".")[2]) for name in ours}

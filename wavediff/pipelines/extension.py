@@ -22,7 +22,7 @@ from wavediff.engine.gradients import without_gradients
 from wavediff.errors import AudioError, CheckpointError
 from wavediff.mel import FrameSTFT, MelSpec
 from wavediff.models import WEIGHTS
-from wavediff.models.file import check_weights, parse_config, read_model_file, write_model_file
+from wavediff.models.file import check_weights, parse_config, read_model_file, shapes_only, write_model_file
 from wavediff.models.literals import build
 from wavediff.pipelines.circular import close_loop, wrap
 from wavediff.pipelines.pipeline import pick_device
@@ -73,7 +73,7 @@ class BandExtension:
         path = BUNDLED if source is None else as_path(source, "source", CheckpointError)
         contents = read_model_file(path, "extension")
         config = parse_config(path, lambda data: build("extension", BandConfig, data), contents.config)
-        with torch.device("meta"):  # shapes only: a configuration larger than its weights claims no memory
+        with shapes_only():  # a configuration larger than its weights claims no memory
             expected = BandNet(config).state_dict()
         check_weights(contents.weights, expected, path, lambda name: "channels and layers")
         with torch.device("cpu"):  # whatever the caller's default device

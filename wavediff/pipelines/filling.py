@@ -2,9 +2,11 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from wavediff.arguments import real
 from wavediff.errors import SamplingError
+from wavediff.pipelines.sounds import within
 
 EDGE_SECONDS = 0.005  # over which the sound and the filling go over into each other
 CONTEXT_SECONDS = 0.25  # on either side, whose level decides that of the filling
@@ -42,18 +44,43 @@ def fill(waveform: Tensor, made: Tensor, first: int, last: int, sample_rate: int
         sample_rate: [Hz].
 
     Returns:
-        (B, N), outside the span the sound itself.
+        (B, N), outside the span the sound itself. A filling that would exceed 0.98 is scaled down to it.
     """
     context = round(CONTEXT_SECONDS * sample_rate)
     before, behind = slice(max(first - context, 0), first), slice(last, last + context)
     around = [torch.cat([signal[..., before], signal[..., behind]], dim=-1) for signal in (made, waveform)]
     ours, theirs = (signal.square().sum(-1, keepdim=True) for signal in around)
     gain = torch.where((ours > 0) & (theirs > 0), (theirs / ours).sqrt().clamp(1 / MAX_GAIN, MAX_GAIN), 1.0)
-    inside = torch.zeros_like(waveform)
-    ramp = min(round(EDGE_SECONDS * sample_rate), (last - first) // 2)
-    inside[first:last] = 1
+    return insert(waveform, within(gain * made[:, first:last]), first, sample_rate)
+
+
+def insert(waveform: Tensor, filling: Tensor, first: int, sample_rate: int) -> Tensor:
+    """A sound (N,) with fillings (B, n) in the place of its samples from `first` on, (B, N).
+
+    Inside the span, 5 ms at either edge go over from one to the other; there is none at an end of the sound.
+    """
+    length = filling.shape[-1]
+    last = first + length
+    inside = torch.ones(length, dtype=waveform.dtype, device=waveform.device)
+    ramp = min(round(EDGE_SECONDS * sample_rate), length // 2)
     if first > 0:
-        inside[first : first + ramp] = torch.linspace(0, 1, ramp, dtype=waveform.dtype, device=waveform.device)
+        inside[:ramp] = torch.linspace(0, 1, ramp, dtype=waveform.dtype, device=waveform.device)
     if last < len(waveform):
-        inside[last - ramp : last] = torch.linspace(1, 0, ramp, dtype=waveform.dtype, device=waveform.device)
-    return torch.lerp(waveform.expand_as(made), gain * made, inside)
+        inside[length - ramp :] = torch.linspace(1, 0, ramp, dtype=waveform.dtype, device=waveform.device)
+    filled = waveform.repeat(len(filling), 1)
+    filled[:, first:last] = torch.lerp(waveform[first:last].expand_as(filling), filling, inside)
+    return filled
+
+
+def carry_over(recording: Tensor, extended: Tensor, start: float, end: float, sample_rate: int) -> Tensor:
+    """A recording (N,) with the span of a filling from its copy (N',) of the same rate whose octave is new.
+
+    Outside the span the recording keeps its own octave.
+
+    Raises:
+        SamplingError: the span does not lie in the recording.
+    """
+    first, last = span_of(start, end, len(recording), sample_rate)
+    filling = extended[first:last]
+    filling = pad(filling, (0, last - first - len(filling)))  # resampling may leave out a last sample
+    return insert(recording, within(filling[None]), first, sample_rate)[0]

@@ -18,7 +18,15 @@ from wavediff.models.sampling import check_seeds
 from wavediff.pipelines.circular import Circular
 from wavediff.pipelines.filling import fill, span_of
 from wavediff.pipelines.pipeline import exact
-from wavediff.pipelines.sounds import LOOP_CONTEXT_SECONDS, Labels, Options, SoundPipeline, scale_of, within
+from wavediff.pipelines.sounds import (
+    FILLING_STEPS,
+    LOOP_CONTEXT_SECONDS,
+    Labels,
+    Options,
+    SoundPipeline,
+    scale_of,
+    within,
+)
 
 DEFAULT_STRENGTH = 0.5
 
@@ -68,7 +76,8 @@ class Generator(SoundPipeline):
                 ("laser/retro"), seeds that follow each other take one kind after the other.
             guidance: how strongly the class leads: 1 as trained, above 1 clearer and less varied. Default 2; only
                 with a label.
-            num_steps: estimates of the sound, at most: each is two network evaluations with guidance.
+            num_steps: estimates of the sound, at most: each is two network evaluations with guidance. Default 15 for a
+                model of continuous time.
             sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5"; "ddpm" by default.
             schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.
             seed: of the first sound; the others follow with seed + 1, seed + 2, ... Or one seed a sound. A sound
@@ -249,11 +258,12 @@ class Generator(SoundPipeline):
             sample_rate: its rate in Hz; another one than the model's is resampled.
             start, end: of the span [s].
             count: how many.
-            options: label, guidance, num_steps, sampler, schedule, seed, on_step as `generate` takes them.
+            options: label, guidance, num_steps, sampler, schedule, seed, on_step as `generate` takes them; num_steps
+                is 60 by default.
 
         Returns:
             (count, N') as long as the sound; inside the span, 5 ms at either edge go over from one to the other. The
-            filling has the level that fits the 0.25 s around it.
+            filling has the level that fits the 0.25 s around it, and no peak above 0.98.
 
         Raises:
             AudioError: the waveform is not one, or longer than 600 s.
@@ -272,8 +282,8 @@ class Generator(SoundPipeline):
         def estimate(x_t: Tensor, t: Tensor) -> Tensor:
             return torch.where(unknown, inner(x_t, t), known)
 
-        x_T = noise.normal(known.shape[1])
-        signal = self._walk(estimate, x_T, self._plan(chosen), noise, chosen)
+        x_T, plan = noise.normal(known.shape[1]), self._plan(chosen, steps=FILLING_STEPS)
+        signal = self._walk(estimate, x_T, plan, noise, chosen)
         filled = self._finish(signal, length, noise, fade=False)
         return fill(waveform, scale_of(waveform) * filled, first, last, self.sample_rate)
 

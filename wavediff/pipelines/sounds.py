@@ -18,7 +18,7 @@ from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.noise import MAX_SEED, MixedNoise, Noise
 from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
 from wavediff.engine import accelerate
-from wavediff.errors import AudioError, ConfigError, SamplingError, did_you_mean
+from wavediff.errors import AudioError, ConfigError, EndingError, SamplingError, did_you_mean
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser, Guided
 from wavediff.models.sampling import check_seeds
@@ -26,7 +26,8 @@ from wavediff.pipelines.autoencoder import Autoencoder
 from wavediff.pipelines.circular import close_loop, wrap
 from wavediff.pipelines.pipeline import Pipeline, exact
 
-DEFAULT_STEPS = 60  # of models of continuous time; those of discrete steps take all of theirs
+DEFAULT_STEPS = 15  # of models of continuous time; those of discrete steps take all of theirs
+FILLING_STEPS = 60  # of fillings: more of them fit what is around them better
 DEFAULT_SAMPLER = "ddpm"  # fresh noise mends what earlier steps got wrong
 DEFAULT_GUIDANCE = 2.0
 MAX_SECONDS = 600.0
@@ -36,6 +37,7 @@ RISE_SECONDS = 0.001  # at the start of a sound: an attack stays one, and does n
 FADE_SECONDS = 0.005  # at the end of a sound
 LOOP_OVERLAP_SECONDS = 0.05
 LOOP_CONTEXT_SECONDS = 0.7  # that the network sees beyond either end of a loop
+LASTING = "choose a class that goes on, such as engine"
 
 _OTHER_SEEDS = 0x2545F4914F6CDD1D  # any number below 2^63 that no two seeds of a person differ by
 
@@ -192,9 +194,9 @@ class SoundPipeline(Pipeline):
         """
         return self._plan(Options(num_steps, schedule, sampler))
 
-    def _plan(self, options: Options, start: float = 1.0) -> Plan:
+    def _plan(self, options: Options, start: float = 1.0, steps: int = DEFAULT_STEPS) -> Plan:
         trained = self.denoiser.schedule
-        default = max(math.ceil(start * (trained.trained_steps or DEFAULT_STEPS)), 1)
+        default = max(math.ceil(start * (trained.trained_steps or steps)), 1)
         return options.along(trained, default, DEFAULT_SAMPLER, start)
 
     @exact
@@ -236,7 +238,7 @@ class SoundPipeline(Pipeline):
 
     @exact
     def _check_sustained(self, estimate: Estimate, options: Options, count: int) -> None:
-        """Raise SamplingError where a sound of these seeds ends within the usual length: 30 dB below its loudest."""
+        """Raise EndingError where a sound of these seeds ends within the usual length: 30 dB below its loudest."""
         noise, quiet = self._noise(options.seed, count), dataclasses.replace(options, on_step=None)
         x_T = noise.normal(self.signal_length(self._length(self.seconds)))
         signal = self._walk(estimate, x_T, self._plan(quiet), noise, quiet)
@@ -246,12 +248,11 @@ class SoundPipeline(Pipeline):
         else:
             power = self.autoencoder.mel(signal).exp().square().mean(1)  # (B, frames)
         last = power[:, -max(power.shape[1] // 4, 1) :].mean(1)
-        for seed, ends in zip(self._seeds(options.seed, count), last < 10 ** (-30 / 10) * power.amax(1), strict=True):
-            if ends:
-                raise SamplingError(
-                    f"loop: what seed {seed} makes ends by itself, there is nothing to loop; choose a class that "
-                    "goes on, such as engine"
-                )
+        places = (last < 10 ** (-30 / 10) * power.amax(1)).nonzero()[:, 0].tolist()
+        if places:
+            seed = self._seeds(options.seed, count)[places[0]]
+            message = f"loop: what seed {seed} makes ends by itself, there is nothing to loop; {LASTING}"
+            raise EndingError(message, places)
 
     @exact
     def _finish(
