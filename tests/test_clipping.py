@@ -12,7 +12,9 @@ from sounds import small_generator
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavediff.app import Limits, Studio, make_app
+from wavediff.app.events import Studio
+from wavediff.app.queue import Limits
+from wavediff.app.service import make_app
 from wavediff.audio import AudioWriter, read_audio, write_audio
 from wavediff.cli.main import main
 from wavediff.errors import ClippingWarning

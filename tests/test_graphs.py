@@ -28,8 +28,8 @@ from wavediff.bulk.jobs import Job
 from wavediff.bulk.reading import Loaded
 from wavediff.diffusion import DiscreteSchedule, noise
 from wavediff.diffusion.discrete import _alphas
-from wavediff.engine import GraphedWalk, graphs
-from wavediff.engine.graphs import GraphedCall
+from wavediff.engine import GraphedWalk, graphed_walk
+from wavediff.engine.graphed_walk import GraphedCall
 from wavediff.errors import SamplingError
 from wavediff.mel.transform import _inversion
 
@@ -120,10 +120,10 @@ def test_the_graph_that_was_not_used_for_longest_goes_first() -> None:
     call = on_cpu(add, recorder)
     for length in (*range(1, 9), 1, 9, 1):  # 9 drives out 2, for 1 has been used since
         call(torch.ones(length), torch.ones(length))
-    assert len(recorder.captures) == len(call._graphs) + 1 == graphs.MAX_GRAPHS + 1 == 9
+    assert len(recorder.captures) == len(call._graphs) + 1 == graphed_walk.MAX_GRAPHS + 1 == 9
     call(torch.ones(2), torch.ones(2))
     assert recorder.captures[-1] == [(2,), (2,)]
-    assert len(call._graphs) == graphs.MAX_GRAPHS
+    assert len(call._graphs) == graphed_walk.MAX_GRAPHS
 
 
 def test_what_cannot_be_captured_runs_all_the_same_and_is_told_once() -> None:
@@ -304,7 +304,7 @@ def test_a_real_graph_gives_what_the_function_gives() -> None:
         torch.manual_seed(seed)
         x, weight = torch.randn(50, 20, device="cuda"), torch.randn(20, 30, device="cuda")
         torch.testing.assert_close(call(x, weight), torch.tanh(x @ weight).cumsum(0))
-    assert len(calls) == graphs.WARM_UPS + 1
+    assert len(calls) == graphed_walk.WARM_UPS + 1
 
 
 @cuda

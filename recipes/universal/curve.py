@@ -20,7 +20,7 @@ from wavediff.data.manifest import read_manifest
 from wavediff.diffusion import ItemNoise, Plan
 from wavediff.metrics import evaluate_pair, summarise
 from wavediff.models.sampling import begin, follow
-from wavediff.search import reference_plans
+from wavediff.search.budget import reference_plans
 
 METRICS = ("pesq", "stoi", "mr_stft", "log_mel_l1")
 

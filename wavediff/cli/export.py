@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wavediff.cli import MODEL_HELP
-from wavediff.cli.options import add_json, add_overwrite, add_quiet, add_sampling_options, parse_schedule
+from wavediff.cli.options import MODEL_HELP, add_options, add_sampling_options, parse_schedule
 from wavediff.errors import ConfigError
 
 FORMATS = {"model": ".safetensors", "onnx": ".onnx", "torch": ".pt2", "web": "a folder"}
@@ -38,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     runtime_help = "web: folder of the unpacked npm package onnxruntime-web (default: npm fetches it)"
     parser.add_argument("--runtime", type=Path, metavar="DIR", help=runtime_help)
     add_sampling_options(parser)
-    add_overwrite(parser)
-    add_quiet(parser)
-    add_json(parser)
+    add_options(parser, "overwrite", "quiet", "json")
 
 
 def run(args: argparse.Namespace) -> None:

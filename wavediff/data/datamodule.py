@@ -1,5 +1,6 @@
 """What a Lightning trainer draws its batches from."""
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,11 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from wavediff.arguments import check_bounds
 from wavediff.data.augment import Augment
 from wavediff.data.dataset import SegmentDataset
-from wavediff.data.decoded import DecodedCorpus
 from wavediff.data.manifest import Utterance, read_manifest
+from wavediff.data.packed import DecodedCorpus
 from wavediff.data.paired import DecodedMels, Mels, PairedMels, mels_of
 from wavediff.data.resuming import settle
 from wavediff.data.shards import open_decoded
@@ -90,19 +92,13 @@ class AudioDataModule(LightningDataModule):
         self.balance = balance
         self.level = level
         self.mel_spec = mel_spec
-        for name in ("sample_rate", "segment_length", "batch_size", "repeats", "valid_segment_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, must be 1 or more")
-        if not 0 <= start_share <= 1:
-            raise ConfigError(f"start_share is {start_share}, must lie in [0, 1]")
-        if not 0 <= balance <= 1:
-            raise ConfigError(f"balance is {balance}, must lie in [0, 1]")
+        counts = ("sample_rate", "segment_length", "batch_size", "repeats", "valid_segment_length")
+        check_bounds(self, "data", **dict.fromkeys(counts, (1, math.inf)), num_workers=(0, math.inf))
+        check_bounds(self, "data", start_share=(0.0, 1.0), balance=(0.0, 1.0))
         if balance and not labels:
             raise ConfigError(f"balance is {balance}, but the model has no classes; give it labels, or leave it 0")
-        if level is not None and not -100 <= level <= 0:
-            raise ConfigError(f"level is {level} dBFS, must lie in [-100, 0]")
-        if num_workers < 0:
-            raise ConfigError(f"num_workers is {num_workers}, must be 0 or more")
+        if level is not None:
+            check_bounds(self, "data", level=(-100.0, 0.0))
 
     def setup(self, stage: str | None = None) -> None:
         """Open the manifests; called by the trainer, in every process.

@@ -2,15 +2,14 @@
 
 import json
 import os
-from pathlib import Path
 
 import torch
 
 from wavediff.diffusion import Plan
-from wavediff.exporting.contract import What, check_suffix, contract, module_of
+from wavediff.exporting.contract import What, check_file, contract, module_of
 from wavediff.exporting.real_stft import FourierSTFT
 from wavediff.exporting.tracing import quiet, traced
-from wavediff.files import atomic_write, check_output
+from wavediff.files import atomic_write
 from wavediff.pipelines.vocoder import Vocoder
 
 FACTS = "wavediff.json"
@@ -38,8 +37,7 @@ def export_torch(
         ConfigError: the model takes labels, the plan has too many evaluations, or there is one for a step.
         OutputError: the name does not end in `.pt2`, the file exists or cannot be written.
     """
-    check_suffix(path, ".pt2")
-    check_output(Path(path), overwrite=overwrite)
+    check_file(path, ".pt2", overwrite=overwrite)
     module, plan = module_of(vocoder, what, plan, FourierSTFT)
     facts = contract(vocoder, module, plan)
     program = traced(module, vocoder.mel_spec)

@@ -12,8 +12,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
 from wavediff.backbones import Condition
-from wavediff.exporting.modules import Analysis, DenoiserStep, FewSteps
-from wavediff.exporting.sounds import SoundSteps
+from wavediff.exporting.modules import Analysis, DenoiserStep, FewSteps, SoundSteps
 from wavediff.mel import MelSpec
 
 MOST_ITEMS, MOST_FRAMES = 1 << 16, 1 << 24

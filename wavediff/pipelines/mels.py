@@ -11,7 +11,7 @@ from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.errors import ConfigError, MelError
 from wavediff.mel import MelSpec, MelTransform, can_convert, checked_mel
-from wavediff.mel.identify import dialect_of
+from wavediff.mel.check import dialect_of
 from wavediff.mel.spec import as_spec
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser

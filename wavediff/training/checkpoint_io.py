@@ -11,6 +11,7 @@ from torch import Tensor
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.files import atomic_write, sweep_temporaries
 from wavediff.models.config import ModelConfig
+from wavediff.models.file import below
 from wavediff.models.torch_load import load_restricted
 
 CONFIG_KEY = "wavediff_config"  # where a training checkpoint keeps its ModelConfig
@@ -62,8 +63,7 @@ def trained_model(path: str | os.PathLike[str]) -> tuple[ModelConfig, dict[str, 
     state = load_training_checkpoint(path)
     try:
         # WeightAveraging keeps the average under "state_dict" and the raw weights elsewhere.
-        prefix = "denoiser."
-        weights = {name.removeprefix(prefix): w for name, w in state["state_dict"].items() if name.startswith(prefix)}
+        weights = below(state["state_dict"], "denoiser.")
         config = ModelConfig.from_dict(state[CONFIG_KEY])
         return config, weights, {"steps": state["global_step"], "epochs": state["epoch"]}
     except (KeyError, AttributeError, ConfigError) as error:

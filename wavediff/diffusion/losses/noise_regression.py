@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.predictions import Prediction, training_target
-from wavediff.diffusion.schedules import Schedule, expand
+from wavediff.diffusion.schedules import Prediction, Schedule, expand, training_target
 
 
 class Loss(NamedTuple):

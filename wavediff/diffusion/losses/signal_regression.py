@@ -9,9 +9,8 @@ from torch import Tensor
 from wavediff.arguments import check_bounds
 from wavediff.diffusion.losses.noise_regression import Distance, Loss, Objective, Process, item_means
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.predictions import predict_noise
 from wavediff.diffusion.priors import MAX_PHASE_ITERATIONS
-from wavediff.diffusion.schedules import expand
+from wavediff.diffusion.schedules import expand, predict_noise
 from wavediff.errors import ConfigError
 
 LEAST_SIGMA = 0.02  # in the division that recovers the noise of a step

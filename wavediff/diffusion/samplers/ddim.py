@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from wavediff.diffusion.noise import Noise
-from wavediff.diffusion.predictions import predict_noise
 from wavediff.diffusion.samplers.sampler import Denoise, Sampler, steps_of
-from wavediff.diffusion.schedules import Schedule, expand
+from wavediff.diffusion.schedules import Schedule, expand, predict_noise
 from wavediff.errors import SamplingError
 
 
