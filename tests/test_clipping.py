@@ -19,7 +19,7 @@ from wavediff.audio import AudioWriter, read_audio, write_audio
 from wavediff.cli.main import main
 from wavediff.errors import ClippingWarning
 from wavediff.models import WEIGHTS
-from wavediff.pipelines.clipping import Clipping
+from wavediff.pipelines.mels import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
 pytestmark = pytest.mark.filterwarnings("always::wavediff.errors.ClippingWarning")

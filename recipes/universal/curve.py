@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import wavediff
 from wavediff.audio import read_audio
-from wavediff.cli.tables import number
+from wavediff.cli.progress import number
 from wavediff.data.manifest import read_manifest
 from wavediff.diffusion import ItemNoise, Plan
 from wavediff.metrics import evaluate_pair, summarise

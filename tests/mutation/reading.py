@@ -129,7 +129,7 @@ ARGUMENTS = [
         {"if warn and (padding := padded_frames(mel, spec)):": "test_a_mel_that_is_none_of_the_dialect"},
     ),
     Guards(
-        "pipelines/clipping.py",
+        "pipelines/mels.py",
         "test_clipping.py",
         {"if self.samples > _MOST * self.of:": "test_a_large_share_of_clipped_samples_names_the_likely_cause"},
     ),

@@ -230,7 +230,7 @@ TRAINING = [
         },
     ),
     Guards(
-        "training/checkpoint_io.py",
+        "training/guards.py",
         "test_training_faults.py",
         {
             "with atomic_write(path, overwrite=True) as temporary:": (

@@ -77,16 +77,6 @@ def _hifigan(n_mels: int, hop_length: int) -> torch.nn.Module:
     for module in generator.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
-
-    class Transposed(torch.nn.Module):
-        """(B, n_mels, frames) -> (B, N); the generator wants the frames first."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.generator = generator
-
-        def forward(self, mel: Tensor) -> Tensor:
-            speech: Tensor = self.generator(mel.transpose(1, 2))
-            return speech
-
-    return Transposed()
+    # It wants the frames first.
+    generator.register_forward_pre_hook(lambda _, inputs: (inputs[0].transpose(1, 2), *inputs[1:]))
+    return generator

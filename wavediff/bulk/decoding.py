@@ -19,7 +19,7 @@ from wavediff.diffusion import ItemNoise, SamplingOptions
 from wavediff.errors import ClippingWarning, ConfigError, OutputError, WavediffError
 from wavediff.mel import MelSpec, checked_mel
 from wavediff.models.sampling import check_seeds
-from wavediff.pipelines.clipping import Clipping
+from wavediff.pipelines.mels import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
 Outcome = dict[str, Any] | Fault

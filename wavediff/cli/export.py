@@ -80,7 +80,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _write_model(args: argparse.Namespace) -> dict[str, Any]:
     from wavediff.models.checkpoint import save_checkpoint
-    from wavediff.training.checkpoint_io import trained_model
+    from wavediff.training.guards import trained_model
 
     config, weights, facts = trained_model(args.checkpoint)
     save_checkpoint(args.output, config, weights, facts, half=args.half, overwrite=args.overwrite)
@@ -114,7 +114,7 @@ def _vocoder(path: Path | None) -> Any:
 
     if path is None or path.suffix.lower() != ".ckpt":
         return Vocoder.from_pretrained(path, "cpu")
-    from wavediff.training.checkpoint_io import trained_model  # loads the trainer, which takes seconds
+    from wavediff.training.guards import trained_model  # loads the trainer, which takes seconds
 
     config, weights, facts = trained_model(path)
     return Vocoder(config, Checkpoint(config, weights, facts, path).build(), facts)

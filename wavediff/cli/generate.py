@@ -9,8 +9,7 @@ from typing import Any
 from wavediff.cli import pack
 from wavediff.cli.candidates import Job
 from wavediff.cli.options import SAMPLER_HELP, add_options, parse_names
-from wavediff.cli.progress import Progress
-from wavediff.cli.tables import counted
+from wavediff.cli.progress import Progress, counted
 from wavediff.diffusion import SPACINGS
 from wavediff.errors import ConfigError, SamplingError, did_you_mean
 from wavediff.files import check_output

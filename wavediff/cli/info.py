@@ -171,7 +171,7 @@ def _describe_mel(path: Path) -> dict[str, Any]:
 
 
 def _describe_training(path: Path) -> dict[str, Any]:
-    from wavediff.training.checkpoint_io import CONFIG_KEY, load_training_checkpoint
+    from wavediff.training.guards import CONFIG_KEY, load_training_checkpoint
 
     state = load_training_checkpoint(path)
     if CONFIG_KEY not in state:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wavediff.cli.options import add_options
-from wavediff.cli.progress import track
-from wavediff.cli.tables import counted
+from wavediff.cli.progress import counted, track
 from wavediff.data.corpora import CORPORA
 from wavediff.data.manifest import SPLITS, Skipped, Utterance, check_skipped, scan, write_manifest, write_skipped
 from wavediff.data.packed import write_packed

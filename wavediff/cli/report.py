@@ -15,8 +15,7 @@ import json
 from pathlib import Path
 
 from wavediff.cli.options import add_options, parse_names
-from wavediff.cli.progress import Progress, say
-from wavediff.cli.tables import counted
+from wavediff.cli.progress import Progress, counted, say
 from wavediff.errors import ConfigError
 
 

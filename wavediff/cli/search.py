@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wavediff.cli.options import add_options, parse_names
-from wavediff.cli.progress import Progress
-from wavediff.cli.tables import number, table
+from wavediff.cli.progress import Progress, number, table
 from wavediff.errors import ConfigError, DataError
 from wavediff.files import atomic_write, check_output, write_text
 

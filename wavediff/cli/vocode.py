@@ -19,8 +19,7 @@ from wavediff.bulk.jobs import Fault, Job, plan_jobs
 from wavediff.bulk.processes import find_devices, vocode_in_processes
 from wavediff.bulk.reading import read_batches
 from wavediff.cli.options import add_options, add_sampling_options, sampling_options
-from wavediff.cli.progress import Progress, say
-from wavediff.cli.tables import counted
+from wavediff.cli.progress import Progress, counted, say
 from wavediff.errors import ConfigError, WavediffError
 from wavediff.mel import MelSpec, read_mel
 from wavediff.mel.check import dialect_of

@@ -23,7 +23,7 @@ from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Bound
 from wavediff.models.file import below
 from wavediff.pipelines.vocoder import Vocoder
-from wavediff.training.checkpoint_io import CONFIG_KEY
+from wavediff.training.guards import CONFIG_KEY
 
 LRScheduler = Literal["constant", "cosine"]
 VALIDATION_TIMES = (0.1, 0.3, 0.6, 1.0)  # noise levels the validation loss is reported at, as shares of T
