@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("--address: is that of a Ray cluster; pass --engine ray too, or leave it out")
     if args.workers is not None and ray:
         raise ConfigError("--workers: with --engine ray each worker reads its own files; leave it out")
-    jobs = _plan(args)
+    existing = {"overwrite": args.overwrite, "resume": args.resume}
+    jobs = plan_jobs(args.inputs, args.output, keep_folders=args.keep_folders, **existing)
     blueprint = Blueprint(args.checkpoint, _settings(args, jobs), args.precision, args.fused)
     alone = not ray and (args.devices or 1) == 1
     # Where others decode, this process has to know the model, and whether it can be sampled as is asked.
@@ -112,11 +113,6 @@ def run(args: argparse.Namespace) -> None:
         complain(report.faults)
         raise
     conclude(args, report, len(jobs), len(work.done), time.perf_counter() - start)
-
-
-def _plan(args: argparse.Namespace) -> list[Job]:
-    options = {name: getattr(args, name) for name in ("overwrite", "resume", "keep_folders")}
-    return plan_jobs(args.inputs, args.output, **options)
 
 
 def _settings(args: argparse.Namespace, jobs: list[Job]) -> Settings:

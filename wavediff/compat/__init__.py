@@ -6,9 +6,9 @@ file shows each in use.
 """
 
 from wavediff.compat.base import HostVocoder
-from wavediff.compat.coqui import CoquiVocoder
 from wavediff.compat.diffusers import AudioOutput, DiffusersGenerator, DiffusersVocoder
 from wavediff.compat.hosts import (
+    CoquiVocoder,
     ESPnetVocoder,
     F5TTSVocoder,
     HiFiGANVocoder,

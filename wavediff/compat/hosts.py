@@ -1,5 +1,6 @@
-"""Hosts with one or two calls: HiFi-GAN's scripts, NeMo, ESPnet, torchaudio, transformers, Vocos, F5-TTS."""
+"""Hosts with a few calls: Coqui TTS, HiFi-GAN's scripts, NeMo, ESPnet, torchaudio, transformers, Vocos, F5-TTS."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,10 @@ from torchaudio.pipelines import Tacotron2TTSBundle
 
 from wavediff.arguments import Values, as_waveform
 from wavediff.compat.base import HostVocoder
+from wavediff.errors import MelError
 from wavediff.mel import MelTransform
 from wavediff.mel.shape import as_mel
+from wavediff.pipelines.vocoder import Vocoder
 
 
 class HiFiGANVocoder(HostVocoder):
@@ -142,3 +145,51 @@ class F5TTSVocoder(VocosVocoder):
     """In the place of what F5-TTS's `load_vocoder` returns: decode(mel (B, n_mels, frames)) -> (B, N)."""
 
     dialect = "f5-tts"
+
+
+class CoquiVocoder(HostVocoder):
+    """In the place of `synthesizer.vocoder_model`: `CoquiVocoder().attach(synthesizer)`.
+
+    Coqui's models have audio settings of their own. LJ Speech's recipes are `mel_spec="coqui"`, the default here;
+    what leaves the settings alone is "coqui-default".
+    """
+
+    dialect = "coqui"
+
+    def inference(self, c: Values) -> Tensor:
+        """(1, n_mels, frames) -> (1, 1, N)"""
+        return self.speech(c)[:, None]
+
+    def forward(self, x: Values) -> Tensor:
+        """(B, n_mels, frames) -> (B, 1, N)"""
+        return self.inference(x)
+
+    def load_checkpoint(
+        self, config: Any, checkpoint_path: str | os.PathLike[str], eval: bool = False, cache: bool = False
+    ) -> None:
+        """Take another wavediff model file; its own configuration counts, not Coqui's.
+
+        Raises:
+            CheckpointError: it is not a sound model file.
+            MelError: it cannot take the host's mels.
+        """
+        self._take(Vocoder.from_pretrained(checkpoint_path, device=str(self.vocoder.device)))
+
+    def attach(self, synthesizer: Any) -> None:
+        """Let a `Synthesizer` speak with this vocoder.
+
+        Its mels then arrive in the dialect of its acoustic model: what it undoes of that model's normalisation, it
+        does again.
+
+        Raises:
+            MelError: its acoustic model has another sample rate; Coqui would stretch the mel.
+        """
+        ap = synthesizer.tts_model.ap
+        if ap.sample_rate != self.sample_rate:
+            raise MelError(
+                f"CoquiVocoder: the acoustic model speaks at {ap.sample_rate} Hz, this vocoder at {self.sample_rate}; "
+                "pass a vocoder trained at that rate"
+            )
+        synthesizer.vocoder_model, synthesizer.vocoder_ap = self, ap
+        synthesizer.vocoder_config = {"audio": {"sample_rate": self.sample_rate}}
+        synthesizer.output_sample_rate = self.sample_rate
