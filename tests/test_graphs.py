@@ -268,7 +268,7 @@ def test_a_graph_reads_nothing_that_may_go_away(
 @pytest.mark.parametrize("name", ["frames", "samples", "folded"])
 def test_a_graph_holds_no_wait_and_no_copy(name: str, gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which no capture permits; and `fused` makes one."""
-    monkeypatch.setattr("wavediff.engine.available", lambda device: False)  # Triton would look for a real GPU
+    monkeypatch.setattr("wavediff.engine.registry.available", lambda device: False)  # Triton would look for a real GPU
     held = []
 
     def capture(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
@@ -319,7 +319,7 @@ def test_a_function_that_waits_for_a_value_is_not_captured() -> None:
 def test_the_script_for_a_lent_gpu_runs(gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rehearsed: all but the kernels, which a machine without a GPU has not."""
     script, recorder = runpy.run_path(str(REPOSITORY / "recipes" / "gpu.py")), Recorder()
-    monkeypatch.setattr("wavediff.engine.available", lambda device: False)
+    monkeypatch.setattr("wavediff.engine.registry.available", lambda device: False)
     monkeypatch.setattr("wavediff.engine.graphed_walk.GraphedCall", functools.partial(GraphedCall, capture=recorder))
     monkeypatch.setitem(script["timings"].__globals__, "launches", lambda run, device: run() or 7)
     monkeypatch.setitem(script["timings"].__globals__, "ITEMS", 3)
