@@ -22,7 +22,7 @@ from wavediff.backbones import DiffWaveConfig
 from wavediff.bench.machine import launches
 from wavediff.bench.scaling import example_mel
 from wavediff.diffusion import DiscreteSchedule
-from wavediff.engine import graphs
+from wavediff.engine.graphed_walk import MAX_GRAPHS
 from wavediff.models.config import ModelConfig, build_denoiser
 
 GUESSED = 3e-2  # of the speech's rms: Griffin-Lim makes much of last bits
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0)
     args = parser.parse_args()
     end = time.monotonic() + 60 * args.minutes
-    print(torch.cuda.get_device_name(args.device), torch.__version__, f"{graphs.MAX_GRAPHS} graphs at most", flush=True)
+    print(torch.cuda.get_device_name(args.device), torch.__version__, f"{MAX_GRAPHS} graphs at most", flush=True)
     models = {"bundled": wavediff.Vocoder.from_pretrained(device=args.device), "BASE": base()}
     for name, vocoder in models.items():
         for line in checks(name, vocoder, args.device, GUESSED if name == "bundled" else 1e-4):

@@ -67,7 +67,9 @@ def main(folder: Path) -> None:
     }
     from services import ask, served
 
-    from wavediff.app import Limits, Studio, make_app
+    from wavediff.app.events import Studio
+    from wavediff.app.queue import Limits
+    from wavediff.app.service import make_app
 
     with served(make_app(Studio(Vocoder.from_pretrained(), Generator.from_pretrained(), Limits()))) as port:
         status, _, body = ask(port, "POST", "/api/generate", json.dumps({"seconds": 0.1, "steps": 1}))

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("starlette", reason="the web page's libraries are absent: pip install 'wavediff[serve]'")
 pytest.importorskip("uvicorn", reason="the web page's libraries are absent: pip install 'wavediff[serve]'")
 
-from wavediff.app import listen, make_server
+from wavediff.app.service import listen, make_server
 
 PATIENCE = 60.0  # [s]
 

@@ -18,8 +18,8 @@ from wavediff.mel import MelSpec
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.training import AdversarialModule
-from wavediff.training.checkpoint_io import load_training_checkpoint
 from wavediff.training.critics import CriticConfig, Critics, SpectrumCritic, save_critics
+from wavediff.training.guards import load_training_checkpoint
 
 SMALL = CriticConfig(windows=(256, 128), high_windows=(128,), high_from=1000.0, channels=4)
 

@@ -22,8 +22,9 @@ import torch
 from services import ask, error, events, raw, served, status_of, wait_for
 from sounds import LABELS, small_generator
 
-from wavediff.app import Limits, Studio, make_app
-from wavediff.app.queue import Job
+from wavediff.app.events import Studio
+from wavediff.app.queue import Job, Limits
+from wavediff.app.service import make_app
 from wavediff.audio import read_audio, write_audio
 from wavediff.cli.main import main
 from wavediff.errors import SamplingError

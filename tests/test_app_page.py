@@ -10,7 +10,9 @@ from browser import AXE, Browser, browser
 from services import served
 from sounds import LABELS, small_generator
 
-from wavediff.app import Limits, Studio, make_app
+from wavediff.app.events import Studio
+from wavediff.app.queue import Limits
+from wavediff.app.service import make_app
 from wavediff.models import WEIGHTS
 from wavediff.pipelines.vocoder import Vocoder
 

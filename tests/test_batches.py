@@ -162,7 +162,7 @@ def test_several_manifests_are_one_corpus_and_a_packed_one_stands_alone(
 @pytest.mark.parametrize("name", ["sample_rate", "segment_length", "batch_size", "repeats", "valid_segment_length"])
 def test_a_size_below_one_is_refused(name: str) -> None:
     sizes: dict[str, Any] = {"sample_rate": RATE, "segment_length": 300, "batch_size": 2} | {name: 0}
-    with pytest.raises(ConfigError, match=f"{name} is 0"):
+    with pytest.raises(ConfigError, match=f"{name}: 0 is not"):
         AudioDataModule("train", "valid", **sizes)
 
 

@@ -25,19 +25,9 @@ import wavediff.bulk.decoding
 import wavediff.bulk.reading
 from wavediff.audio import read_audio, write_audio
 from wavediff.backbones import DiffWaveConfig
-from wavediff.bulk import (
-    BatchDataset,
-    Fault,
-    Item,
-    Job,
-    Loaded,
-    make_batches,
-    measure,
-    plan_jobs,
-    read_batches,
-    remaining,
-    share,
-)
+from wavediff.bulk.batches import Item, make_batches, measure, remaining, share
+from wavediff.bulk.jobs import Fault, Job, plan_jobs
+from wavediff.bulk.reading import BatchDataset, Loaded, read_batches
 from wavediff.cli.main import main
 from wavediff.diffusion import SamplingOptions
 from wavediff.errors import DataError, OutputError
@@ -434,7 +424,7 @@ def test_no_reader_outlives_a_killed_run(inputs: Path) -> None:
 import os, signal, sys
 from pathlib import Path
 from test_bulk import batches_of
-from wavediff.bulk import read_batches
+from wavediff.bulk.reading import read_batches
 paths = [Path(sys.argv[1])] * 50
 batches = read_batches(batches_of(*paths), workers=1)
 next(batches)
@@ -520,7 +510,7 @@ def test_a_long_file_goes_through_in_pieces_to_the_same_samples(
     source = next(path.name for path in tmp_path.iterdir())
     assert vocode(source, "-o", "whole.wav", *options) == 0
     monkeypatch.setattr(wavediff.bulk.batches, "LONG_SECONDS", 0.1)
-    monkeypatch.setattr(wavediff.bulk.mel_pieces, "FRAMES", 37)
+    monkeypatch.setattr(wavediff.bulk.reading, "PIECE_FRAMES", 37)
     monkeypatch.setattr(Vocoder, "decode", None)
     assert vocode(source, "-o", "pieces.wav", *options) == 0
     whole, pieces = (read_audio(tmp_path / name)[0] for name in ("whole.wav", "pieces.wav"))
@@ -532,7 +522,7 @@ def test_a_fault_in_the_middle_of_a_long_file_leaves_no_half(
     vocode: Callable, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setattr(wavediff.bulk.batches, "LONG_SECONDS", 0.5)
-    monkeypatch.setattr(wavediff.bulk.mel_pieces, "FRAMES", 20)
+    monkeypatch.setattr(wavediff.bulk.reading, "PIECE_FRAMES", 20)
     mel = make_mel(100)
     mel[3, 70] = np.inf
     np.save(inputs / "long.npy", mel.numpy())

@@ -14,10 +14,10 @@ import pytest
 from test_bulk import contents, make_mel, make_vocoder
 from test_bulk_processes import finish, rows_of, start
 
-from wavediff.bulk import Blueprint, Settings, cluster
+from wavediff.bulk import cluster
 from wavediff.bulk.batches import Item
-from wavediff.bulk.jobs import Job
-from wavediff.bulk.reading import Fault
+from wavediff.bulk.decoding import Blueprint, Settings
+from wavediff.bulk.jobs import Fault, Job
 from wavediff.errors import ConfigError, MissingExtraError, OutputError
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wavediff import Generator
 from wavediff.audio import read_audio, trim
-from wavediff.audio.faults import find_faults
+from wavediff.audio.finish import find_faults
 from wavediff.metrics import mr_stft
 from wavediff.metrics.classifier import load_classifier
 from wavediff.models import WEIGHTS

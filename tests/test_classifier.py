@@ -26,7 +26,7 @@ from wavediff.metrics.classifier import (
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.models.config import ModelConfig
 from wavediff.training.classification import ClassifierModule, ClipVariation
-from wavediff.training.labels import labels_of
+from wavediff.training.module import labels_of
 
 CONFIG = SoundClassifierConfig(22050, ("a", "b", "c"), width=8, channels=4, n_mels=32)
 BUNDLED_MODELS = {"vocoder": BUNDLED.with_name("vocoder.safetensors"), "classifier": BUNDLED}

@@ -58,7 +58,7 @@ def training_checkpoint(vocoder: Vocoder, tmp_path: Path, monkeypatch: pytest.Mo
     """One that trained_model reads as the vocoder."""
     weights = vocoder.denoiser.state_dict()
     facts = {"steps": 7}
-    monkeypatch.setattr("wavediff.training.checkpoint_io.trained_model", lambda path: (CONFIG, weights, facts))
+    monkeypatch.setattr("wavediff.training.guards.trained_model", lambda path: (CONFIG, weights, facts))
     return str(tmp_path / "last.ckpt")
 
 

@@ -13,8 +13,7 @@ from sounds import LABELS, RATE, small_generator
 
 from wavediff import Generator
 from wavediff.audio import centred, ended, read_audio, read_info, resample, trim, with_peak, write_audio
-from wavediff.cli.candidates import Judge, drawn_from
-from wavediff.cli.jobs import Job
+from wavediff.cli.candidates import Job, Judge, drawn_from
 from wavediff.cli.main import main
 from wavediff.errors import AudioError, EndingError
 from wavediff.metrics.classifier import load_classifier

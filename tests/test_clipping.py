@@ -12,12 +12,14 @@ from sounds import small_generator
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavediff.app import Limits, Studio, make_app
+from wavediff.app.events import Studio
+from wavediff.app.queue import Limits
+from wavediff.app.service import make_app
 from wavediff.audio import AudioWriter, read_audio, write_audio
 from wavediff.cli.main import main
 from wavediff.errors import ClippingWarning
 from wavediff.models import WEIGHTS
-from wavediff.pipelines.clipping import Clipping
+from wavediff.pipelines.mels import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
 pytestmark = pytest.mark.filterwarnings("always::wavediff.errors.ClippingWarning")

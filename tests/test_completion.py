@@ -13,10 +13,10 @@ from wavediff.cli.main import SUBCOMMANDS, main
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("bash") is None:
         pytest.skip("no bash")
-    from wavediff.cli.completion import script
+    from wavediff.cli.main import completion
 
     path = tmp_path_factory.mktemp("completion") / "wavediff"
-    path.write_text(script("bash"), encoding="utf-8")
+    path.write_text(completion("bash"), encoding="utf-8")
     return path
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from wavediff.errors import DataError
 from wavediff.metrics import frechet_distance, kernel_distance, nearest_distances, overlap, pairwise_diversity
-from wavediff.metrics.copies import best_matches, coarse_spectrogram
+from wavediff.metrics.clip_sets import best_matches, coarse_spectrogram
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -156,7 +156,7 @@ def test_correlation_is_that_of_numpy_at_the_best_delay() -> None:
 
 
 def test_an_excerpt_from_the_start_is_found_and_itself_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wavediff.metrics.copies.BLOCK", 2)
+    monkeypatch.setattr("wavediff.metrics.clip_sets.BLOCK", 2)
     long = spectrogram(40, 3)
     others = [spectrogram(10, seed) for seed in range(4, 8)]
     match = best_matches([long[:, :10], others[3]], [*others, long])

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from wavediff.cli import MODEL_HELP
 from wavediff.cli.info import describe
 from wavediff.cli.main import SUBCOMMANDS, parser_of
+from wavediff.cli.options import MODEL_HELP
 from wavediff.pipelines.sounds import DEFAULT_STEPS
 
 PAGES = sorted(

@@ -21,7 +21,7 @@ from wavediff.cli.demo import CLIP
 from wavediff.data.manifest import Utterance, write_manifest
 from wavediff.files import TEMPORARY_SUFFIX, atomic_write, sweep_temporaries
 from wavediff.mel import MelSpec, write_mel
-from wavediff.training.checkpoint_io import AtomicCheckpointIO
+from wavediff.training.guards import AtomicCheckpointIO
 
 CACHES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "HF_HOME")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wavediff.audio import read_audio, write_audio
-from wavediff.audio.faults import FAULTS, find_faults
+from wavediff.audio.finish import FAULTS, find_faults
 from wavediff.cli.main import main
 from wavediff.data.corpora.classes import ClassFolders
 from wavediff.data.manifest import Utterance, write_manifest

@@ -239,7 +239,7 @@ def test_the_exported_transforms_are_the_packages(form: type[PairSTFT], spec: Me
 @pytest.fixture
 def nothing_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that what is refused is refused before the work."""
-    for module in ("onnx_file", "torch_file"):
+    for module in ("onnx_file", "tracing"):
         monkeypatch.setattr(f"wavediff.exporting.{module}.traced", lambda *_: pytest.fail("traced"))
 
 

@@ -28,8 +28,8 @@ from wavediff.bulk.jobs import Job
 from wavediff.bulk.reading import Loaded
 from wavediff.diffusion import DiscreteSchedule, noise
 from wavediff.diffusion.discrete import _alphas
-from wavediff.engine import GraphedWalk, graphs
-from wavediff.engine.graphs import GraphedCall
+from wavediff.engine import GraphedWalk, graphed_walk
+from wavediff.engine.graphed_walk import GraphedCall
 from wavediff.errors import SamplingError
 from wavediff.mel.transform import _inversion
 
@@ -120,10 +120,10 @@ def test_the_graph_that_was_not_used_for_longest_goes_first() -> None:
     call = on_cpu(add, recorder)
     for length in (*range(1, 9), 1, 9, 1):  # 9 drives out 2, for 1 has been used since
         call(torch.ones(length), torch.ones(length))
-    assert len(recorder.captures) == len(call._graphs) + 1 == graphs.MAX_GRAPHS + 1 == 9
+    assert len(recorder.captures) == len(call._graphs) + 1 == graphed_walk.MAX_GRAPHS + 1 == 9
     call(torch.ones(2), torch.ones(2))
     assert recorder.captures[-1] == [(2,), (2,)]
-    assert len(call._graphs) == graphs.MAX_GRAPHS
+    assert len(call._graphs) == graphed_walk.MAX_GRAPHS
 
 
 def test_what_cannot_be_captured_runs_all_the_same_and_is_told_once() -> None:
@@ -268,7 +268,7 @@ def test_a_graph_reads_nothing_that_may_go_away(
 @pytest.mark.parametrize("name", ["frames", "samples", "folded"])
 def test_a_graph_holds_no_wait_and_no_copy(name: str, gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which no capture permits; and `fused` makes one."""
-    monkeypatch.setattr("wavediff.engine.available", lambda device: False)  # Triton would look for a real GPU
+    monkeypatch.setattr("wavediff.engine.registry.available", lambda device: False)  # Triton would look for a real GPU
     held = []
 
     def capture(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
@@ -304,7 +304,7 @@ def test_a_real_graph_gives_what_the_function_gives() -> None:
         torch.manual_seed(seed)
         x, weight = torch.randn(50, 20, device="cuda"), torch.randn(20, 30, device="cuda")
         torch.testing.assert_close(call(x, weight), torch.tanh(x @ weight).cumsum(0))
-    assert len(calls) == graphs.WARM_UPS + 1
+    assert len(calls) == graphed_walk.WARM_UPS + 1
 
 
 @cuda
@@ -319,7 +319,7 @@ def test_a_function_that_waits_for_a_value_is_not_captured() -> None:
 def test_the_script_for_a_lent_gpu_runs(gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rehearsed: all but the kernels, which a machine without a GPU has not."""
     script, recorder = runpy.run_path(str(REPOSITORY / "recipes" / "gpu.py")), Recorder()
-    monkeypatch.setattr("wavediff.engine.available", lambda device: False)
+    monkeypatch.setattr("wavediff.engine.registry.available", lambda device: False)
     monkeypatch.setattr("wavediff.engine.graphed_walk.GraphedCall", functools.partial(GraphedCall, capture=recorder))
     monkeypatch.setitem(script["timings"].__globals__, "launches", lambda run, device: run() or 7)
     monkeypatch.setitem(script["timings"].__globals__, "ITEMS", 3)

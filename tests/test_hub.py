@@ -15,8 +15,7 @@ import torch
 import wavediff
 from wavediff.cli.main import main
 from wavediff.errors import CheckpointError, ConfigError, MissingExtraError, OutputError
-from wavediff.models.hub import is_hub_id
-from wavediff.pipelines.card import model_card
+from wavediff.models.hub import is_hub_id, model_card
 from wavediff.pipelines.pipeline import Pipeline
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")

@@ -7,7 +7,7 @@ import pytest
 from test_prepare import write_clip
 
 from wavediff.audio import iter_audio_files
-from wavediff.bulk import plan_jobs
+from wavediff.bulk.jobs import plan_jobs
 from wavediff.data.corpora.classes import ClassFolders
 from wavediff.data.corpora.folder import Folder
 from wavediff.data.corpora.libritts import LibriTTS

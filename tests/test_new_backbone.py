@@ -23,7 +23,7 @@ from wavediff.exporting import export_torch
 from wavediff.mel import MelSpec
 from wavediff.mel.lines import DelayLine
 from wavediff.models.config import BACKBONES, ModelConfig, build_denoiser
-from wavediff.search import search
+from wavediff.search.curve import search
 from wavediff.training import VocoderModule
 
 SPEC = MelSpec.preset("hifigan")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wavediff import Generator, Vocoder
-from wavediff.engine.graphs import GraphedCall
+from wavediff.engine.graphed_walk import GraphedCall
 
 SHORT = {"num_steps": 1, "seconds": 0.05, "label": "glass"}
 

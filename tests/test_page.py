@@ -16,7 +16,7 @@ import torch
 from browser import browser
 from matplotlib.image import imread
 
-from wavediff.audio.faults import find_faults
+from wavediff.audio.finish import find_faults
 from wavediff.cli.main import main
 from wavediff.errors import AudioError, OutputError
 from wavediff.report import page as page_module

@@ -15,7 +15,7 @@ from wavediff.data.manifest import read_manifest, write_manifest
 from wavediff.diffusion import CosineSchedule, PriorConfig, SignalRegression
 from wavediff.mel import write_mel
 from wavediff.training import VocoderModule
-from wavediff.training.checkpoint_io import load_training_checkpoint
+from wavediff.training.guards import load_training_checkpoint
 
 
 @pytest.fixture(scope="module")

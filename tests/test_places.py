@@ -20,7 +20,8 @@ from test_bulk import OPTIONS, contents, make_inputs, make_mel, make_vocoder
 from test_bulk_processes import finish, rows_of, start
 
 from wavediff.audio import read_audio, read_info, write_audio
-from wavediff.bulk import Blueprint, Settings, cluster
+from wavediff.bulk import cluster
+from wavediff.bulk.decoding import Blueprint, Settings
 from wavediff.cli.main import main
 from wavediff.errors import AudioError, ConfigError, MelError, MissingExtraError, OutputError
 from wavediff.files import atomic_write

@@ -14,8 +14,7 @@ from wavediff.cli.main import main
 from wavediff.data.corpora import CORPORA
 from wavediff.data.corpora.folder import Folder
 from wavediff.data.corpora.ljspeech import LJSpeech
-from wavediff.data.manifest import read_manifest
-from wavediff.data.scan import Clip, scan
+from wavediff.data.manifest import Clip, read_manifest, scan
 from wavediff.errors import AudioError, DataError
 
 

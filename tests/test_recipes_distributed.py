@@ -24,7 +24,7 @@ from wavediff.data.manifest import read_manifest
 from wavediff.data.packed import write_packed
 from wavediff.data.shards import write_shards
 from wavediff.models.checkpoint import load_checkpoint
-from wavediff.training.checkpoint_io import load_training_checkpoint
+from wavediff.training.guards import load_training_checkpoint
 
 COMMAND = [sys.executable, "-m", "wavediff.cli.main"]
 CPU = ["--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]

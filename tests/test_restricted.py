@@ -12,7 +12,7 @@ from foreign_files import author_state, lmnt_state, refused, saved
 
 from wavediff.errors import CheckpointError
 from wavediff.models.torch_load import load_restricted
-from wavediff.training.checkpoint_io import load_training_checkpoint
+from wavediff.training.guards import load_training_checkpoint
 
 
 class Hostile:

@@ -19,8 +19,9 @@ from wavediff.mel import MelSpec
 from wavediff.metrics import evaluate_pair
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
-from wavediff.search import Budget, Found, Journal, Judge, cut_clips, reference_plans, search, search_budget
-from wavediff.search.judge import relative_cost
+from wavediff.search.budget import Budget, Found, reference_plans, search_budget
+from wavediff.search.curve import search
+from wavediff.search.judge import Journal, Judge, cut_clips, relative_cost
 from wavediff.search.space import noise_of
 
 SPEC = MelSpec.preset("hifigan")

@@ -20,12 +20,10 @@ HARMLESS = {"urllib.parse", "http.cookies"}  # of text
 MAY_USE_THE_NETWORK = {
     "places.py": "lists, reads and writes what is named s3://",
     "models/hub.py": "fetches and pushes models that are named user/model",
-    "data/corpora/ljspeech.py": "--download",
-    "data/corpora/sc09.py": "--download",
+    "data/corpora/sharing.py": "--download",
     "cli/serve.py": "opens a browser on request",
     "app/guard.py": "answers what it refuses",
-    "app/service.py": "answers requests",
-    "app/serving.py": "listens",
+    "app/service.py": "listens, and answers requests",
 }
 MAY_START_PROGRAMS = {
     "exporting/web_folder.py": "npm, which fetches the runtime of a page, unless --runtime names a folder"

@@ -229,7 +229,7 @@ def test_a_decode_launches_little_whatever_the_number_of_items_and_waits_after_t
             assert [line.split(":")[0] for line in gpu.waits] == [
                 "pipelines/vocoder.py",
                 "diffusion/walk.py",
-                "pipelines/clipping.py",
+                "pipelines/mels.py",
             ]
             assert (gpu.waits.total(), gpu.copies.total()) == (3, 0)
     assert found[0] == found[1] <= LAUNCHES[name]

@@ -27,7 +27,7 @@ from wavediff.data.paired import DecodedMels, PairedMels
 from wavediff.data.shards import ShardedAudio, write_shards
 from wavediff.errors import ConfigError, DataError, MissingExtraError, OutputError
 from wavediff.mel import MelSpec
-from wavediff.training.labels import labels_of
+from wavediff.training.module import labels_of
 
 pytestmark = [
     pytest.mark.slow,

@@ -14,8 +14,7 @@ from wavediff.data.corpora import CORPORA
 from wavediff.data.corpora.classes import ClassFolders
 from wavediff.data.corpora.fsdd import FSDD
 from wavediff.data.corpora.sc09 import DIGITS, SC09
-from wavediff.data.manifest import read_manifest
-from wavediff.data.scan import Clip
+from wavediff.data.manifest import Clip, read_manifest
 from wavediff.errors import AudioError, DataError
 
 SPLITS = ("train", "valid", "test")

@@ -9,10 +9,9 @@ import soundfile
 
 from wavediff.cli.main import main
 from wavediff.data.corpora.libritts import LibriTTS
-from wavediff.data.corpora.speakers import split_speakers
+from wavediff.data.corpora.sharing import split_speakers
 from wavediff.data.corpora.vctk import VCTK
-from wavediff.data.manifest import read_manifest
-from wavediff.data.scan import Clip
+from wavediff.data.manifest import Clip, read_manifest
 from wavediff.errors import DataError
 
 

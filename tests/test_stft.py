@@ -11,8 +11,7 @@ from torch import Tensor
 from wavediff.audio import read_audio
 from wavediff.errors import ConfigError
 from wavediff.mel import PRESETS, FrameSTFT, MelSpec, MelTransform, SpectralEnvelope, pseudo_inverse
-from wavediff.mel.griffin_lim import find_phase
-from wavediff.mel.phase_in_blocks import PhaseInBlocks, look_ahead, phase_in_blocks
+from wavediff.mel.griffin_lim import PhaseInBlocks, find_phase, look_ahead, phase_in_blocks
 
 SPEC = MelSpec()
 

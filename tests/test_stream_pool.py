@@ -12,7 +12,7 @@ from torch import Tensor
 from wavediff import StreamPool, Vocoder
 from wavediff.engine.streaming import StreamedVocoder
 from wavediff.errors import ConfigError, MelError, SamplingError
-from wavediff.mel.phase_in_blocks import BLOCK
+from wavediff.mel.griffin_lim import BLOCK
 
 KINDS: dict[str, Callable[[], Vocoder]] = {
     "guessed phase": lambda: vocoder("spectral", 20),

@@ -16,7 +16,7 @@ from wavediff.backbones import DiffWaveConfig
 from wavediff.cli.main import main
 from wavediff.errors import CheckpointError, OutputError
 from wavediff.models.checkpoint import load_checkpoint
-from wavediff.training.checkpoint_io import AtomicCheckpointIO, load_training_checkpoint
+from wavediff.training.guards import AtomicCheckpointIO, load_training_checkpoint
 
 pytestmark = pytest.mark.slow
 

@@ -21,8 +21,15 @@ from wavediff.diffusion.losses import Loss
 from wavediff.errors import TrainingError
 from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training import AudioLogger, VocoderModule
-from wavediff.training.checkpoint_io import load_training_checkpoint
-from wavediff.training.guards import LOCK, MAX_BAD_STEPS, keep_previous, memory_ran_out, occupied, state_to_resume
+from wavediff.training.guards import (
+    LOCK,
+    MAX_BAD_STEPS,
+    keep_previous,
+    load_training_checkpoint,
+    memory_ran_out,
+    occupied,
+    state_to_resume,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*num_workers")
 
@@ -108,7 +115,7 @@ KILLED = """
 import os, random, signal, sys, time
 import torch
 torch.set_num_threads(1)
-from wavediff.training.checkpoint_io import AtomicCheckpointIO, load_training_checkpoint
+from wavediff.training.guards import AtomicCheckpointIO, load_training_checkpoint
 path, rounds = sys.argv[1], int(sys.argv[2])
 writer, state, newest = AtomicCheckpointIO(), torch.arange(300_000), 0
 writer.save_checkpoint({"step": 0, "state": state}, path)

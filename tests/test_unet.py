@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.backbones import Condition, DiffWave, DiffWaveConfig, UNet, UNetConfig
-from wavediff.backbones.conditioning import VARIATION_FEATURES
-from wavediff.backbones.folding import fold, unfold
+from wavediff.backbones.conditioning import VARIATION_FEATURES, fold, unfold
 from wavediff.backbones.unet import ChannelNorm, Downsample, ResidualBlock, SelfAttention, Upsample
 from wavediff.engine import accelerate
 from wavediff.errors import ConfigError

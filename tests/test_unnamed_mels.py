@@ -13,7 +13,7 @@ from wavediff.cli.demo import CLIP
 from wavediff.cli.main import main
 from wavediff.errors import MelError
 from wavediff.mel import MelSpec, MelTransform
-from wavediff.mel.identify import check_unnamed, dialect_of
+from wavediff.mel.check import check_unnamed, dialect_of
 
 OTHERS = ("espnet", "parallel-wavegan-24k", "speecht5", "coqui-default")
 

@@ -28,7 +28,7 @@ from wavediff.diffusion import (
     SignalRegression,
 )
 from wavediff.diffusion.losses import Distance, Loss
-from wavediff.diffusion.losses.noise_regression import Process
+from wavediff.diffusion.losses.regression import Process
 from wavediff.errors import ConfigError, MelError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.models.checkpoint import load_checkpoint

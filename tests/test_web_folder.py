@@ -24,7 +24,7 @@ from wavediff.cli.main import main
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig
 from wavediff.errors import ConfigError, OutputError
 from wavediff.exporting import export_web
-from wavediff.exporting.sounds import SoundSteps
+from wavediff.exporting.modules import SoundSteps
 from wavediff.exporting.web_folder import RUNTIME_FILES, SOUNDS
 from wavediff.mel import MelSpec
 from wavediff.models.config import ModelConfig

@@ -8,7 +8,7 @@ from test_prepare import write_clip, write_ljspeech
 
 from wavediff.data.corpora.ljspeech import LJSpeech
 from wavediff.data.corpora.sc09 import DIGITS, SC09
-from wavediff.data.corpora.speakers import transcript
+from wavediff.data.corpora.sharing import transcript
 from wavediff.data.manifest import read_manifest
 from wavediff.metrics.recordings import read_ids
 

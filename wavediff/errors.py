@@ -80,9 +80,6 @@ class InstallationError(WavediffError):
 class MissingExtraError(WavediffError):
     """An optional dependency that is not installed."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}: pip install 'wavediff[{extra}]'")
-
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Of a name that is wrong: " (did you mean ...?)" where a known one is much like it, else nothing."""
@@ -105,8 +102,18 @@ def require_torchaudio() -> None:
         raise InstallationError(f"{pair} ({error.__cause__ or error}); {cure}") from error
 
 
-def require_packages(packages: Sequence[str], extra: str, purpose: str) -> None:
-    """Raise MissingExtraError where one of an extra's packages is not installed; none is imported."""
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(" and ".join(missing), extra, purpose)
+def require_packages(packages: Sequence[str], extra: str | None, purpose: str, install: str = "") -> None:
+    """Look for packages; none is imported.
+
+    Args:
+        packages: that are needed, by the names that they are imported by.
+        extra: of wavediff that installs them; None where none does.
+        purpose: that needs them, for the message.
+        install: what pip is told then.
+
+    Raises:
+        MissingExtraError: one is not installed.
+    """
+    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+        command = install or f"'wavediff[{extra}]'"
+        raise MissingExtraError(f"{purpose} needs {' and '.join(missing)}: pip install {command}")

@@ -70,6 +70,12 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
         _live.discard(temporary.name)
 
 
+def write_text(path: str | os.PathLike[str], text: str, *, overwrite: bool = False) -> None:
+    """Write a text in UTF-8 as `atomic_write` does, with its errors."""
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def check_output(path: Place, *, overwrite: bool) -> None:
     """What `atomic_write` asks of `path`, for those who must know before the work and not after it.
 

@@ -27,7 +27,9 @@ def page(target: Path) -> None:
     from test_app_page import DESKTOP, FINISHED, Page
 
     from wavediff import Generator, Vocoder
-    from wavediff.app import Limits, Studio, make_app
+    from wavediff.app.events import Studio
+    from wavediff.app.queue import Limits
+    from wavediff.app.service import make_app
 
     studio = Studio(Vocoder.from_pretrained(), Generator.from_pretrained(), Limits())
     with tempfile.TemporaryDirectory() as folder, served(make_app(studio)) as port, browser(Path(folder)) as window:

@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 import wavediff
 from wavediff.audio import read_audio
-from wavediff.cli.tables import number
+from wavediff.cli.progress import number
 from wavediff.data.manifest import read_manifest
 from wavediff.diffusion import ItemNoise, Plan
 from wavediff.metrics import evaluate_pair, summarise
 from wavediff.models.sampling import begin, follow
-from wavediff.search import reference_plans
+from wavediff.search.budget import reference_plans
 
 METRICS = ("pesq", "stoi", "mr_stft", "log_mel_l1")
 

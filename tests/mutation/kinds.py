@@ -6,7 +6,7 @@ _UTF8 = 'encoding="utf-8"'
 
 KINDS = [
     Guards(
-        "engine/gradients.py",
+        "engine/precision.py",
         "test_outputs.py",
         {"torch.inference_mode(False), torch.no_grad()": ("test_outputs_are_ordinary", "torch.inference_mode()")},
     ),
@@ -31,9 +31,7 @@ KINDS = [
     *(
         Guards(file, "test_windows_text.py", {'encoding="utf-8-sig"': (test, _UTF8)})
         for file, test in {
-            "data/corpora/ljspeech.py": "test_metadata_with_a_mark",
-            "data/corpora/sc09.py": "test_the_lists_of_speech_commands",
-            "data/corpora/speakers.py": "test_a_mark_is_no_part_of_a_transcript",
+            "data/corpora/sharing.py": "test_a_mark_is_no_part_of_a_transcript",
             "data/manifest.py": "test_a_manifest_may_have_a_mark",
             "metrics/recordings.py": "test_a_list_of_stems",
         }.items()
@@ -44,7 +42,7 @@ KINDS = [
         {'torch.device("cpu"), _default_float32(), ': ("test_defaults_of_torch", "")},
     ),
     Guards(
-        "models/checkpoint.py",
+        "models/file.py",
         "test_global_state.py",
         {'with torch.device("cpu"):': ("test_defaults_of_torch", "if True:")},
     ),
@@ -82,7 +80,7 @@ KINDS = [
         {"if not counts:": ("test_a_folder_of_other_formats", "if True:")},
     ),
     Guards(
-        "engine/company.py",
+        "pipelines/stream_pool.py",
         "test_stream_pool.py",
         {
             "return value[index : index + 1]": ("test_streams_of_unlike_progress", "return value[:1]"),

@@ -119,7 +119,7 @@ ARGUMENTS = [
         },
     ),
     Guards(
-        "mel/identify/limits.py",
+        "mel/dialects.py",
         "test_clipping.py",
         {"alike &= level > quiet + MARGIN": ("test_what_is_silent_or_beyond_its_length_is_no_padding", "pass")},
     ),
@@ -129,7 +129,7 @@ ARGUMENTS = [
         {"if warn and (padding := padded_frames(mel, spec)):": "test_a_mel_that_is_none_of_the_dialect"},
     ),
     Guards(
-        "pipelines/clipping.py",
+        "pipelines/mels.py",
         "test_clipping.py",
         {"if self.samples > _MOST * self.of:": "test_a_large_share_of_clipped_samples_names_the_likely_cause"},
     ),
@@ -176,7 +176,7 @@ MEL = [
         },
     ),
     Guards(
-        "mel/identify/limits.py",
+        "mel/dialects.py",
         "test_mel_faults.py",
         {"if float(level.min()) < math.log(lowest(spec)) - MARGIN:": "test_a_lower_floor_is_noticed"},
     ),
@@ -266,11 +266,11 @@ MODELS = [
             'if not plain or tensor.device.type != "cpu" or tensor.layout != torch.strided:': (
                 "test_unfit_weights_are_refused"
             ),
-            "bad = [name for name, tensor in translated.items() if not tensor.isfinite().all()]": (
+            "check_finite(translated, path)": ("test_unfit_weights_are_refused", ""),
+            "check_weights(weights, {theirs: tensor for theirs, (tensor, _) in expected.items()}, path, behind)": (
                 "test_unfit_weights_are_refused",
-                "bad: list[str] = []",
+                "",
             ),
-            "if given != shape:": "test_unfit_weights_are_refused",
         },
     ),
 ]

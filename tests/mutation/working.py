@@ -66,7 +66,7 @@ CORPORA = [
         },
     ),
     Guards(
-        "data/decoded.py",
+        "data/packed.py",
         "test_shards.py",
         {"if labels is not None and not whole:": "test_clips_carry_their_labels_and_a_corpus_without"},
     ),
@@ -230,7 +230,7 @@ TRAINING = [
         },
     ),
     Guards(
-        "training/checkpoint_io.py",
+        "training/guards.py",
         "test_training_faults.py",
         {
             "with atomic_write(path, overwrite=True) as temporary:": (
@@ -273,7 +273,7 @@ SAMPLING = [
         },
     ),
     Guards(
-        "cli/finishing.py",
+        "cli/candidates.py",
         "test_extension.py",
         {
             "(drawn_at, args.sample_rate) == (extension.source_rate, extension.sample_rate)": (

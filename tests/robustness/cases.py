@@ -27,7 +27,7 @@ from wavediff.models.checkpoint import load_checkpoint
 from wavediff.models.file import digest
 from wavediff.models.importing import import_checkpoint
 from wavediff.models.torch_load import load_restricted
-from wavediff.training.checkpoint_io import trained_model
+from wavediff.training.guards import trained_model
 
 
 def one_line(error: WavediffError, name: str) -> str:

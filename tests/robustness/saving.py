@@ -15,7 +15,7 @@ from wavediff.data.manifest import Utterance, read_manifest, write_manifest
 from wavediff.mel import read_mel, write_mel
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.models.config import build_denoiser
-from wavediff.training.checkpoint_io import AtomicCheckpointIO, load_training_checkpoint
+from wavediff.training.guards import AtomicCheckpointIO, load_training_checkpoint
 
 RATE = 16_000
 AUDIO_SAMPLES = 400_000

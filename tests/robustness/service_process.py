@@ -15,7 +15,9 @@ from services import PATIENCE, ask
 from sounds import small_generator
 from workers import CONTEXT, quieten
 
-from wavediff.app import Limits, Studio, listen, make_app, make_server
+from wavediff.app.events import Studio
+from wavediff.app.queue import Limits
+from wavediff.app.service import listen, make_app, make_server
 from wavediff.models.config import build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
 

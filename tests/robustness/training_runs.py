@@ -17,7 +17,7 @@ from workers import CONTEXT, quieten
 from wavediff.audio import write_audio
 from wavediff.cli.main import main
 from wavediff.data.manifest import Utterance, write_manifest
-from wavediff.training.checkpoint_io import load_training_checkpoint
+from wavediff.training.guards import load_training_checkpoint
 
 RATE, SECONDS = 22_050, 0.3
 CLIPS, BATCH = 24, 3  # so that an epoch has eight steps

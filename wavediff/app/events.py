@@ -16,8 +16,8 @@ from wavediff.audio.resampling import resample
 from wavediff.errors import AudioError, MelError
 from wavediff.mel import PRESETS, MelSpec, can_convert, checked_mel, read_mel, read_mel_info
 from wavediff.models import WEIGHTS
-from wavediff.pipelines.clipping import Clipping
 from wavediff.pipelines.generator import DEFAULT_STRENGTH, Generator
+from wavediff.pipelines.mels import Clipping
 from wavediff.pipelines.sounds import DEFAULT_STEPS
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.report.clips import encode_sound

@@ -24,8 +24,8 @@ def vocode_options(query: Mapping[str, str]) -> dict[str, Any]:
         raise RequestError(400, f"mel_spec: no dialect is called that; choose from {', '.join(PRESETS)}")
     numbers = {name: _parsed(name, query.get(name)) for name in ("steps", "seed")}
     return {
-        "num_steps": _whole("steps", numbers["steps"], 1, MAX_STEPS),
-        "seed": _whole("seed", numbers["seed"], 0, MAX_SEED) or 0,
+        "num_steps": _value(numbers, "steps", int, 1, MAX_STEPS),
+        "seed": _value(numbers, "seed", int, 0, MAX_SEED) or 0,
         "mel_spec": mel_spec,
     }
 
@@ -44,15 +44,15 @@ def generate_options(given: Mapping[str, Any], labels: Sequence[str], max_second
         raise RequestError(400, f"label: no class is called that; choose from {', '.join(labels) or 'none'}")
     return {
         "label": label,
-        "seconds": _number("seconds", given.get("seconds"), 0.05, max_seconds),
-        "num_steps": _whole("steps", given.get("steps"), 1, MAX_STEPS),
-        "guidance": _number("guidance", given.get("guidance"), 0.0, MAX_GUIDANCE),
-        "seed": _whole("seed", given.get("seed"), 0, MAX_SEED) or 0,
-        "loop": _flag("loop", given.get("loop")),
-        "vary": _whole("vary", given.get("vary"), 0, MAX_SEED),
-        "strength": _number("strength", given.get("strength"), 0.0, 1.0),
-        "fill_from": _number("fill_from", given.get("fill_from"), 0.0, max_seconds),
-        "fill_seed": _whole("fill_seed", given.get("fill_seed"), 0, MAX_SEED) or 0,
+        "seconds": _value(given, "seconds", float, 0.05, max_seconds),
+        "num_steps": _value(given, "steps", int, 1, MAX_STEPS),
+        "guidance": _value(given, "guidance", float, 0.0, MAX_GUIDANCE),
+        "seed": _value(given, "seed", int, 0, MAX_SEED) or 0,
+        "loop": bool(_value(given, "loop", bool)),
+        "vary": _value(given, "vary", int, 0, MAX_SEED),
+        "strength": _value(given, "strength", float, 0.0, 1.0),
+        "fill_from": _value(given, "fill_from", float, 0.0, max_seconds),
+        "fill_seed": _value(given, "fill_seed", int, 0, MAX_SEED) or 0,
     }
 
 
@@ -91,23 +91,13 @@ def _parsed(name: str, text: str | None) -> int | None:
     return int(text)
 
 
-def _whole(name: str, value: Any, least: int, most: int) -> int | None:
+def _value(given: Mapping[str, Any], name: str, kind: type, least: float = 0, most: float = 1) -> Any:
+    """A truth value, whole number or number that is asked for, within its bounds; None where nothing is said of it."""
+    value = given.get(name)
     if value is None:
         return None
-    if type(value) is not int or not least <= value <= most:
-        raise RequestError(400, f"{name}: {repr(value)[:50]} is not a whole number from {least} to {most}")
-    return value
-
-
-def _flag(name: str, value: Any) -> bool:
-    if value is not None and type(value) is not bool:
-        raise RequestError(400, f"{name}: {repr(value)[:50]} is neither true nor false")
-    return bool(value)
-
-
-def _number(name: str, value: Any, least: float, most: float) -> float | None:
-    if value is None:
-        return None
-    if type(value) not in (int, float) or not least <= value <= most:  # which NaN is not either
-        raise RequestError(400, f"{name}: {repr(value)[:50]} is not a number from {least:g} to {most:g}")
-    return float(value)
+    if type(value) not in ((int, float) if kind is float else (kind,)) or not least <= value <= most:  # nor NaN
+        bounds = f"whole number from {least} to {most}" if kind is int else f"number from {least:g} to {most:g}"
+        what = "neither true nor false" if kind is bool else f"not a {bounds}"
+        raise RequestError(400, f"{name}: {repr(value)[:50]} is {what}")
+    return kind(value)

@@ -1,4 +1,4 @@
-"""The service: one page, its few files, and two ways to make sound.
+"""The service: one page, its few files, and two ways to make sound; and the port where it is reached.
 
 `POST /api/vocode` takes a file as its body, `POST /api/generate` a JSON object; both answer with events, one JSON
 object a line as they come, or with `Accept: application/json` with all of them at the end. What goes wrong before the
@@ -7,21 +7,26 @@ first event is an HTTP status with `{"error": ...}`, later an event "error".
 
 import asyncio
 import contextlib
+import ipaddress
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from wavediff.app.events import Studio
 from wavediff.app.guard import Guard, refuse
 from wavediff.app.queue import Event, Job, Limits, RequestError, Worker
 from wavediff.app.requests import generate_options, parse_object, vocode_options
+from wavediff.errors import ConfigError
 from wavediff.report.markup import THEME
 
 STATIC = Path(__file__).resolve().parent / "static"
@@ -180,3 +185,50 @@ async def _unknown(request: Request, error: Exception) -> Response:
 
 async def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=400)  # nobody reads it
+
+
+DRAIN_SECONDS = 30  # after SIGTERM or Ctrl-C, for requests that are being served
+MAX_CONNECTIONS = 256
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a service at that address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes any that is free.
+
+    Raises:
+        ConfigError: the address is not this machine's, or in use.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"--host {host} --port {port}: cannot be listened at ({reason}); choose another") from error
+
+
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """What serves an application: `run(sockets=[listener])`, until SIGTERM, Ctrl-C or `should_exit`; requests that are
+    being served by then are finished."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        h11_max_incomplete_event_size=16_384,
+    )
+    return uvicorn.Server(config)

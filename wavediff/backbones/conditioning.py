@@ -116,3 +116,14 @@ def check_condition(cond: Condition, n_mels: int | None, n_classes: int) -> None
         there = cond.label.device.type != "cpu"
         if cond.label.numel() and not there and not 0 <= int(cond.label.min()) <= int(cond.label.max()) <= n_classes:
             raise ConfigError(f"cond.label: {cond.label.tolist()} must lie in 0 to {n_classes}, which is no class")
+
+
+def fold(signal: Tensor, channels: int) -> Tensor:
+    """(B, N) -> (B, channels, ceil(N / channels)); zeros fill the last frame."""
+    signal = F.pad(signal, (0, -signal.shape[1] % channels))
+    return signal.unflatten(1, (-1, channels)).transpose(1, 2)
+
+
+def unfold(frames: Tensor, length: int | None = None) -> Tensor:
+    """(B, channels, L) -> (B, length), by default all L * channels values; undoes `fold`."""
+    return frames.transpose(1, 2).flatten(1)[:, :length]

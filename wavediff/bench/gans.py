@@ -13,11 +13,10 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from wavediff.bench.side_by_side import Timing, alternate
-from wavediff.errors import MissingExtraError
+from wavediff.errors import require_packages
 from wavediff.pipelines.vocoder import Vocoder
 
 STEPS = (1, 2, 4, 6)
-PACKAGES = {"vocos": "vocos", "hifigan-v1": "transformers"}
 
 
 def time_beside_gans(
@@ -54,20 +53,18 @@ def _generate(generator: torch.nn.Module, mel: Tensor) -> Tensor:
 
 
 def _vocos(n_mels: int, hop_length: int) -> torch.nn.Module:
-    try:
-        from vocos.heads import ISTFTHead
-        from vocos.models import VocosBackbone
-    except ImportError as error:
-        raise GeneratorMissingError("vocos") from error
+    require_packages(["vocos"], None, "--against gans", install="vocos")
+    from vocos.heads import ISTFTHead
+    from vocos.models import VocosBackbone
+
     backbone = VocosBackbone(input_channels=n_mels, dim=512, intermediate_dim=1536, num_layers=8)
     return torch.nn.Sequential(backbone, ISTFTHead(dim=512, n_fft=4 * hop_length, hop_length=hop_length))
 
 
 def _hifigan(n_mels: int, hop_length: int) -> torch.nn.Module:
-    try:
-        from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
-    except ImportError as error:
-        raise GeneratorMissingError("hifigan-v1") from error
+    require_packages(["transformers"], None, "--against gans", install="transformers")
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
     config = SpeechT5HifiGanConfig(  # the paper's appendix A, V1
         model_in_dim=n_mels,
         upsample_initial_channel=512,
@@ -80,23 +77,6 @@ def _hifigan(n_mels: int, hop_length: int) -> torch.nn.Module:
     for module in generator.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
-
-    class Transposed(torch.nn.Module):
-        """(B, n_mels, frames) -> (B, N); the generator wants the frames first."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.generator = generator
-
-        def forward(self, mel: Tensor) -> Tensor:
-            speech: Tensor = self.generator(mel.transpose(1, 2))
-            return speech
-
-    return Transposed()
-
-
-class GeneratorMissingError(MissingExtraError):
-    """A package that no extra names, since nothing but this comparison uses it."""
-
-    def __init__(self, name: str) -> None:
-        Exception.__init__(self, f"--against gans needs {name}: pip install {PACKAGES[name]}")
+    # It wants the frames first.
+    generator.register_forward_pre_hook(lambda _, inputs: (inputs[0].transpose(1, 2), *inputs[1:]))
+    return generator

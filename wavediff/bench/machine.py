@@ -1,7 +1,8 @@
 """What a machine can do at most, and what a call takes of it."""
 
 import gc
-from collections.abc import Callable, Iterable
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +17,17 @@ def copy_rate(device: torch.device, repeats: int = 3) -> float:
     source = torch.randn(_COPIED, device=device)  # zeros may lie in one page
     target = torch.empty_like(source)
     return 2 * 4 * _COPIED / fastest(lambda: target.copy_(source), device, repeats)
+
+
+def spread(seconds: Sequence[float], audio_seconds: float) -> dict[str, float]:
+    """What repeats took, for JSON and tables; `rtf` is seconds of compute per second of audio."""
+    median = statistics.median(seconds)
+    return {
+        "median_seconds": median,
+        "fastest_seconds": min(seconds),
+        "slowest_seconds": max(seconds),
+        "rtf": median / audio_seconds,
+    }
 
 
 def operations(run: Callable[[], object]) -> int:

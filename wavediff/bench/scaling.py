@@ -2,7 +2,6 @@
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,8 +9,8 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.bench.machine import copy_rate, launches, operations, peak_memory
-from wavediff.engine.precision import gemm_rate
+from wavediff.bench.machine import copy_rate, launches, operations, peak_memory, spread
+from wavediff.engine.precision import gemm_rate, timed
 from wavediff.pipelines.stream_pool import StreamPool
 from wavediff.pipelines.vocoder import Vocoder
 
@@ -72,13 +71,9 @@ def _row(vocoder: Vocoder, mel: Tensor, repeats: int) -> dict[str, Any]:
     samples = len(mel) * mel.shape[-1] * vocoder.hop_length
     vocoder.decode(mel[..., :PIECE])  # warm
     peak = peak_memory(lambda: vocoder.decode(mel), vocoder.device)
-    seconds = [_timed(vocoder, lambda: vocoder.decode(mel)) for _ in range(repeats)]
-    median = statistics.median(seconds)
+    seconds = [timed(lambda: vocoder.decode(mel), vocoder.device) for _ in range(repeats)]
     return {
-        "median_seconds": median,
-        "fastest_seconds": min(seconds),
-        "slowest_seconds": max(seconds),
-        "rtf": median * vocoder.sample_rate / samples,
+        **spread(seconds, samples / vocoder.sample_rate),
         "launches": launches(lambda: vocoder.decode(mel), vocoder.device),
         "peak_bytes_besides_speech": None if peak is None else max(peak - 4 * samples, 0),
     }
@@ -95,7 +90,7 @@ def _latency(vocoder: Vocoder, repeats: int) -> dict[str, Any]:
             return next(vocoder.stream(chunks, low_latency=low))
 
         first()
-        seconds = [_timed(vocoder, first) for _ in range(repeats)]
+        seconds = [timed(first, vocoder.device) for _ in range(repeats)]
         rows[name] = {
             "compute_seconds_to_first_chunk": statistics.median(seconds),
             "late_milliseconds": vocoder.delay(low_latency=low),
@@ -116,8 +111,8 @@ def _streams(vocoder: Vocoder, count: int, repeats: int) -> dict[str, Any]:
         alone.push({one: frames})
     pairs = [
         (
-            _timed(vocoder, lambda: together.push(dict.fromkeys(streams, frames))),
-            _timed(vocoder, lambda: alone.push({one: frames})),
+            timed(lambda: together.push(dict.fromkeys(streams, frames)), vocoder.device),
+            timed(lambda: alone.push({one: frames}), vocoder.device),
         )
         for _ in range(repeats)
     ]
@@ -140,7 +135,7 @@ def _roofline(vocoder: Vocoder) -> dict[str, Any]:
         evaluations = vocoder.plan().evaluations
         fast = vocoder.bind(mel)
         pairs = [
-            (_timed(vocoder, lambda: fast.predict(x_t, t)), _timed(vocoder, lambda: vocoder.decode(mel)))
+            (timed(lambda: fast.predict(x_t, t), vocoder.device), timed(lambda: vocoder.decode(mel), vocoder.device))
             for _ in range(6)
         ][1:]
     network, whole = (statistics.median(column) for column in zip(*pairs, strict=True))
@@ -152,11 +147,3 @@ def _roofline(vocoder: Vocoder) -> dict[str, Any]:
         "share_of_gemm_rate_network": work / network / rate,
         "share_of_gemm_rate_whole": work * evaluations / whole / rate,
     }
-
-
-def _timed(vocoder: Vocoder, run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    if vocoder.device.type == "cuda":
-        torch.cuda.synchronize(vocoder.device)
-    return time.perf_counter() - start

@@ -4,7 +4,6 @@ import functools
 import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.bench.machine import launches, peak_memory
+from wavediff.bench.machine import launches, peak_memory, spread
 from wavediff.diffusion import ItemNoise, NoiseRegression
-from wavediff.engine.precision import slow_in_bfloat16
-from wavediff.errors import MissingExtraError
+from wavediff.engine.precision import slow_in_bfloat16, timed
+from wavediff.errors import require_packages
 from wavediff.mel import MelTransform
 from wavediff.models.importing import import_checkpoint
 from wavediff.pipelines.pipeline import pick_device
@@ -53,10 +52,7 @@ class Timing:
         """For JSON and tables; `rtf` is seconds of compute per second of audio."""
         return {
             "name": self.name,
-            "median_seconds": self.median,
-            "fastest_seconds": min(self.seconds),
-            "slowest_seconds": max(self.seconds),
-            "rtf": self.median / self.audio_seconds,
+            **spread(self.seconds, self.audio_seconds),
             "peak_bytes": self.peak_bytes,
             "launches": self.launches,
         }
@@ -72,12 +68,9 @@ def alternate(
     """Time the contenders in turns after one untimed turn each, so that drift of the machine hits all alike."""
 
     def once(run: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        seconds = timed(run, device)
         on_repeat()
-        return time.perf_counter() - start
+        return seconds
 
     peaks = [peak_memory(lambda run=run: once(run), device) for run in contenders.values()]  # type: ignore[misc]
     launched = [launches(run, device) for run in contenders.values()]
@@ -102,11 +95,11 @@ class Comparison:
     """
 
     def __init__(self, device: str = "auto", channels: int = 64, layers: int = 30) -> None:
-        try:
-            from diffwave.model import DiffWave
-            from diffwave.params import AttrDict, params
-        except ImportError as error:
-            raise ReferenceMissingError from error
+        # Its own requirements are outdated, so no extra can hold it.
+        require_packages(["diffwave"], None, "--against diffwave", install="--no-deps diffwave==0.1.7")
+        from diffwave.model import DiffWave
+        from diffwave.params import AttrDict, params
+
         self.device = pick_device(device)
         self.bfloat16 = not slow_in_bfloat16(self.device)
         torch.manual_seed(0)
@@ -198,13 +191,6 @@ class Comparison:
             optimizer.step()
 
         return step
-
-
-class ReferenceMissingError(MissingExtraError):
-    """The `diffwave` package is absent; its own requirements are outdated, so no extra can hold it."""
-
-    def __init__(self) -> None:
-        Exception.__init__(self, "--against diffwave needs that package: pip install --no-deps diffwave==0.1.7")
 
 
 def machine(device: torch.device) -> str:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from wavediff.audio import AudioWriter, write_audio
 from wavediff.bulk.batches import Item
-from wavediff.bulk.mel_pieces import mel_file_pieces, recording_pieces
-from wavediff.bulk.reading import Fault, Loaded
+from wavediff.bulk.jobs import Fault
+from wavediff.bulk.reading import Loaded, mel_file_pieces, recording_pieces
 from wavediff.diffusion import ItemNoise, SamplingOptions
 from wavediff.errors import ClippingWarning, ConfigError, OutputError, WavediffError
 from wavediff.mel import MelSpec, checked_mel
 from wavediff.models.sampling import check_seeds
-from wavediff.pipelines.clipping import Clipping
+from wavediff.pipelines.mels import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
 Outcome = dict[str, Any] | Fault

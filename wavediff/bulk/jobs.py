@@ -32,6 +32,14 @@ class Job:
         return self.source.suffix.lower() in MEL_SUFFIXES
 
 
+@dataclass(frozen=True)
+class Fault:
+    """A file that could not be vocoded; `reason` names it, the cause and the cure."""
+
+    job: Job
+    reason: str
+
+
 def plan_jobs(
     inputs: Iterable[Place], output: Place, *, overwrite: bool = False, resume: bool = False, keep_folders: bool = False
 ) -> list[Job]:

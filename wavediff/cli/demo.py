@@ -5,7 +5,7 @@ import json
 import time
 from pathlib import Path
 
-from wavediff.cli.options import add_checkpoint, add_device, add_json, add_overwrite, add_quiet, add_seed
+from wavediff.cli.options import add_options
 from wavediff.cli.progress import Progress
 from wavediff.files import check_output
 from wavediff.models import WEIGHTS
@@ -17,12 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder (default: demo)")
     parser.add_argument("--clip", type=Path, default=CLIP, help="a recording of your own instead of the bundled one")
-    add_checkpoint(parser)
-    add_seed(parser, "decides the noise")
-    add_device(parser)
-    add_overwrite(parser)
-    add_quiet(parser)
-    add_json(parser)
+    add_options(parser, "checkpoint", "device", "overwrite", "quiet", "json", seed="decides the noise")
 
 
 def run(args: argparse.Namespace) -> None:

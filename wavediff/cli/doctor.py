@@ -4,21 +4,21 @@ import argparse
 import dataclasses
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wavediff.cli.options import add_checkpoint, add_json
+from wavediff.cli.options import add_options
 
 if TYPE_CHECKING:
-    from wavediff.mel import Advice, Diagnosis, MelSpec
+    from wavediff.mel import Advice, MelSpec
     from wavediff.pipelines.vocoder import Vocoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("mel", type=Path, metavar="MEL", help="a mel spectrogram (.npy, .safetensors)")
-    add_checkpoint(parser)
-    add_json(parser)
+    add_options(parser, "checkpoint", "json")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -79,7 +79,12 @@ def examine(
         "highest": float(mel.max()),
         "said": None if said is None else said.name,
         "looks_like": str(seen),
-        **_facts(seen),
+        "dialects": list(seen.dialects),
+        "also_possible": list(seen.others),
+        "certainty": round(seen.certainty, 3),
+        "form": seen.form,
+        "transposed": seen.transposed,
+        "unlike_speech": seen.unlike,
         "model_dialect": wanted.name,
         **{name: value for name, value in dataclasses.asdict(advice).items() if name != "options"},
         "command": _command(path, advice, checkpoint),
@@ -102,17 +107,6 @@ def _retuned(advice: "Advice", vocoder: "Vocoder") -> "Advice":
     )
 
 
-def _facts(seen: "Diagnosis") -> dict[str, Any]:
-    return {
-        "dialects": list(seen.dialects),
-        "also_possible": list(seen.others),
-        "certainty": round(seen.certainty, 3),
-        "form": seen.form,
-        "transposed": seen.transposed,
-        "unlike_speech": seen.unlike,
-    }
-
-
 def _as_said(said: "MelSpec", wanted: "MelSpec") -> "Advice":
     """A file that says its dialect is converted by that, whatever it looks like."""
     from wavediff.mel import Advice, can_convert
@@ -132,13 +126,7 @@ def _command(path: Path, advice: "Advice", checkpoint: Path | None) -> str | Non
     if advice.options is None:
         return None
     model = [] if checkpoint is None else ["--checkpoint", os.fspath(checkpoint)]
-    return " ".join(["wavediff vocode", _quoted(path), "-o speech.wav", *map(_quoted, model), *advice.options.split()])
-
-
-def _quoted(text: str | Path) -> str:
-    import shlex
-
-    return shlex.quote(os.fspath(text))
+    return shlex.join(["wavediff", "vocode", os.fspath(path), "-o", "speech.wav", *model, *advice.options.split()])
 
 
 def _certainty(facts: dict[str, Any]) -> str:

@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wavediff.cli import MODEL_HELP
-from wavediff.cli.options import add_json, add_overwrite, add_quiet, add_sampling_options, parse_schedule
+from wavediff.cli.options import MODEL_HELP, add_options, add_sampling_options, parse_schedule
 from wavediff.errors import ConfigError
 
 FORMATS = {"model": ".safetensors", "onnx": ".onnx", "torch": ".pt2", "web": "a folder"}
@@ -38,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     runtime_help = "web: folder of the unpacked npm package onnxruntime-web (default: npm fetches it)"
     parser.add_argument("--runtime", type=Path, metavar="DIR", help=runtime_help)
     add_sampling_options(parser)
-    add_overwrite(parser)
-    add_quiet(parser)
-    add_json(parser)
+    add_options(parser, "overwrite", "quiet", "json")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -83,7 +80,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _write_model(args: argparse.Namespace) -> dict[str, Any]:
     from wavediff.models.checkpoint import save_checkpoint
-    from wavediff.training.checkpoint_io import trained_model
+    from wavediff.training.guards import trained_model
 
     config, weights, facts = trained_model(args.checkpoint)
     save_checkpoint(args.output, config, weights, facts, half=args.half, overwrite=args.overwrite)
@@ -117,7 +114,7 @@ def _vocoder(path: Path | None) -> Any:
 
     if path is None or path.suffix.lower() != ".ckpt":
         return Vocoder.from_pretrained(path, "cpu")
-    from wavediff.training.checkpoint_io import trained_model  # loads the trainer, which takes seconds
+    from wavediff.training.guards import trained_model  # loads the trainer, which takes seconds
 
     config, weights, facts = trained_model(path)
     return Vocoder(config, Checkpoint(config, weights, facts, path).build(), facts)

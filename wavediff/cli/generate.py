@@ -7,18 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from wavediff.cli import pack
-from wavediff.cli.jobs import Job
-from wavediff.cli.options import (
-    SAMPLER_HELP,
-    add_checkpoint,
-    add_device,
-    add_json,
-    add_overwrite,
-    add_quiet,
-    add_seed,
-)
-from wavediff.cli.progress import Progress
-from wavediff.cli.tables import counted
+from wavediff.cli.candidates import Job
+from wavediff.cli.options import SAMPLER_HELP, add_options, parse_names
+from wavediff.cli.progress import Progress, counted
 from wavediff.diffusion import SPACINGS
 from wavediff.errors import ConfigError, SamplingError, did_you_mean
 from wavediff.files import check_output
@@ -35,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pack_help = "a pack into this folder, all classes by default: 24 bit, UCS names, loop points, manifest.json"
     parser.add_argument("--pack", type=Path, metavar="DIR", help=pack_help)
     parser.add_argument("--licence", metavar="NAME", help="that you give the sounds of a pack (default CC0-1.0)")
-    add_checkpoint(parser, "the bundled generator")
+    add_options(parser, checkpoint="the bundled generator")
     parser.add_argument("--count", type=int, metavar="N", help="sounds of each class (default 1, of --between 5)")
     seconds_help = "length of each (default: the model's own, with the silence around it cut off)"
     parser.add_argument("--seconds", type=float, metavar="S", help=seconds_help)
@@ -48,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-steps", type=int, metavar="N", help="steps of sampling (default: the model's)")
     parser.add_argument("--sampler", metavar="NAME", help=SAMPLER_HELP)
     parser.add_argument("--schedule", choices=list(SPACINGS), help="for experts: where the steps lie")
-    add_seed(parser, "of the first sound, others follow")
+    add_options(parser, seed="of the first sound, others follow")
     parser.add_argument("--loop", action="store_true", help="sounds whose end goes over into their beginning")
     source = parser.add_mutually_exclusive_group()
     vary_help = "variations of this recording, or of the sound that this seed makes"
@@ -64,16 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rate_help = "22050 or 44100, where all above 10 kHz is made anew from what lies below (default: the model's)"
     parser.add_argument("--sample-rate", type=int, metavar="HZ", help=rate_help)
     parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav", help="of the files (default wav)")
-    add_device(parser)
-    add_overwrite(parser)
-    add_quiet(parser)
-    add_json(parser, "one JSON object a sound")
+    add_options(parser, "device", "overwrite", "quiet", json="one JSON object a sound")
 
 
 def run(args: argparse.Namespace) -> None:
     """Plan the files, draw the sounds, write each as it is done."""
-    from wavediff.cli.candidates import best_of
-    from wavediff.cli.finishing import Finish
+    from wavediff.cli.candidates import Finish, best_of
     from wavediff.pipelines.generator import Generator
 
     if args.pack:
@@ -202,7 +189,7 @@ def _check(args: argparse.Namespace) -> int:
     if args.guidance is not None and args.label is None and not args.list_labels:
         raise SamplingError("--guidance: leads to a class; give --label, or leave --guidance out")
     if args.inpaint:
-        from wavediff.cli.finishing import span_in
+        from wavediff.cli.candidates import span_in
 
         span_in(args.span)
     if args.loop and (args.vary or args.inpaint or args.between):
@@ -237,7 +224,7 @@ def _batch_size(args: argparse.Namespace, seconds: float) -> int:
 def _labels(text: str | None, known: tuple[str, ...]) -> list[str | None]:
     if text is None:
         return [None]
-    labels = [name.strip() for name in text.split(",") if name.strip()]
+    labels = parse_names(text)
     unknown = [name for name in labels if name not in known]
     if unknown or not labels:
         what = f"this model's classes are {', '.join(known)}" if known else "this model knows no classes; leave it out"
@@ -259,7 +246,7 @@ def _folder(label: str | None) -> str:
 def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: Any) -> Any:
     """The sounds (B, N) of one batch."""
     from wavediff.audio import read_audio
-    from wavediff.cli.finishing import span_in
+    from wavediff.cli.candidates import span_in
     from wavediff.pipelines.generator import DEFAULT_STRENGTH
 
     count, seeds = len(batch), [job.seed for job in batch]

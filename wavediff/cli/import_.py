@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from wavediff.cli.options import add_json, add_overwrite, add_quiet
+from wavediff.cli.options import add_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--beta-max", type=float, metavar="B", help="last beta of training, where the file does not tell"
     )
-    add_overwrite(parser)
-    add_quiet(parser)
-    add_json(parser)
+    add_options(parser, "overwrite", "quiet", "json")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from wavediff.cli.options import add_json
+from wavediff.cli.options import add_options
 from wavediff.errors import CheckpointError, WavediffError
 from wavediff.version import __version__
 
@@ -33,7 +33,7 @@ EXTRAS = {  # what each is imported as
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="model, checkpoint, mel or audio")
-    add_json(parser)
+    add_options(parser, "json")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -107,25 +107,15 @@ def _describe_model(path: Path) -> dict[str, Any]:
     from wavediff.models.checkpoint import load_checkpoint
     from wavediff.models.file import kind_of
 
-    kind = kind_of(path)
-    if kind == "classifier":
-        return _describe_classifier(path)
-    if kind == "critics":
-        return _describe_critics(path)
-    if kind == "extension":
-        return _describe_extension(path)
+    others = {"classifier": _describe_classifier, "critics": _describe_critics, "extension": _describe_extension}
+    if (kind := kind_of(path)) in others:
+        return others[kind](path)
     checkpoint = load_checkpoint(path)
     config = checkpoint.config.to_dict()
     mel = checkpoint.config.mel
     return {
-        "kind": "model",
-        "path": str(path),
-        "parameters": sum(tensor.numel() for tensor in checkpoint.weights.values()),
-        "bytes": path.stat().st_size,
-        "backbone": config["backbone"],
-        "schedule": config["schedule"],
-        "prediction": config["prediction"],
-        "prior": config["prior"],
+        **_sized("model", path, checkpoint.weights.values()),
+        **{name: config[name] for name in ("backbone", "schedule", "prediction", "prior")},
         "mel": "none" if mel is None else mel.describe(),
         "sample_rate": config["sample_rate"],
         "labels": config["labels"],
@@ -181,7 +171,7 @@ def _describe_mel(path: Path) -> dict[str, Any]:
 
 
 def _describe_training(path: Path) -> dict[str, Any]:
-    from wavediff.training.checkpoint_io import CONFIG_KEY, load_training_checkpoint
+    from wavediff.training.guards import CONFIG_KEY, load_training_checkpoint
 
     state = load_training_checkpoint(path)
     if CONFIG_KEY not in state:

@@ -12,12 +12,13 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from wavediff.cli.parser import Parser
+from wavediff.cli.parser import Parser, actions_of
 from wavediff.cli.progress import say
-from wavediff.errors import WavediffError, did_you_mean
+from wavediff.errors import ConfigError, WavediffError, did_you_mean
 from wavediff.version import __version__
 
 
@@ -29,57 +30,47 @@ class Subcommand(NamedTuple):
     example: str
 
 
+# Group -> name -> what the help says, and the words of an example behind the name.
+_GROUPS = {
+    "make sound": {
+        "demo": ("vocode a bundled clip: hear and see what wavediff does", ""),
+        "vocode": ("turn recordings or mel spectrograms into speech", "recording.wav -o speech.wav"),
+        "generate": (
+            "make sound effects from nothing, by class or from a recording",
+            "--label glass --count 5 -o out/",
+        ),
+        "serve": ("open a web page to vocode, look and listen", "--open"),
+    },
+    "train": {
+        "prepare": ("scan a corpus and write its manifests", "folder recordings/ -o data/mine"),
+        "train": ("train a model from a YAML recipe", "--config recipes/ljspeech/fast.yaml"),
+        "search": (
+            "find a vocoder's best few steps, on held-out speech",
+            "model.safetensors data/mine/valid.jsonl -o search/",
+        ),
+        "export": (
+            "write a trained model as a model file, ONNX or a program of torch",
+            "--format onnx -o vocoder.onnx",
+        ),
+        "import": ("turn a foreign checkpoint into a model file", "weights.pt -o model.safetensors"),
+    },
+    "judge": {
+        "evaluate": ("compare speech with its reference: a table of metrics", "recordings/ out/"),
+        "report": ("turn a folder of sounds into one web page to listen to", "out/ -o page.html"),
+        "bench": (
+            "measure speed, beside the reference implementation, GANs or by itself",
+            "--against itself --lengths 1 10",
+        ),
+    },
+    "inspect": {
+        "doctor": ("say which dialect a mel is, and how to decode it", "mel.npy"),
+        "info": ("say what is in a model, audio or mel file; without one, what is installed", "recording.wav"),
+    },
+}
 SUBCOMMANDS = {
-    "demo": Subcommand("make sound", "vocode a bundled clip: hear and see what wavediff does", "wavediff demo"),
-    "vocode": Subcommand(
-        "make sound",
-        "turn recordings or mel spectrograms into speech",
-        "wavediff vocode recording.wav -o speech.wav",
-    ),
-    "generate": Subcommand(
-        "make sound",
-        "make sound effects from nothing, by class or from a recording",
-        "wavediff generate --label glass --count 5 -o out/",
-    ),
-    "serve": Subcommand("make sound", "open a web page to vocode, look and listen", "wavediff serve --open"),
-    "prepare": Subcommand(
-        "train",
-        "scan a corpus and write its manifests",
-        "wavediff prepare folder recordings/ -o data/mine",
-    ),
-    "train": Subcommand(
-        "train", "train a model from a YAML recipe", "wavediff train --config recipes/ljspeech/fast.yaml"
-    ),
-    "search": Subcommand(
-        "train",
-        "find a vocoder's best few steps, on held-out speech",
-        "wavediff search model.safetensors data/mine/valid.jsonl -o search/",
-    ),
-    "export": Subcommand(
-        "train",
-        "write a trained model as a model file, ONNX or a program of torch",
-        "wavediff export --format onnx -o vocoder.onnx",
-    ),
-    "import": Subcommand(
-        "train", "turn a foreign checkpoint into a model file", "wavediff import weights.pt -o model.safetensors"
-    ),
-    "evaluate": Subcommand(
-        "judge", "compare speech with its reference: a table of metrics", "wavediff evaluate recordings/ out/"
-    ),
-    "report": Subcommand(
-        "judge", "turn a folder of sounds into one web page to listen to", "wavediff report out/ -o page.html"
-    ),
-    "bench": Subcommand(
-        "judge",
-        "measure speed, beside the reference implementation, GANs or by itself",
-        "wavediff bench --against itself --lengths 1 10",
-    ),
-    "doctor": Subcommand("inspect", "say which dialect a mel is, and how to decode it", "wavediff doctor mel.npy"),
-    "info": Subcommand(
-        "inspect",
-        "say what is in a model, audio or mel file; without one, what is installed",
-        "wavediff info recording.wav",
-    ),
+    name: Subcommand(group, help_, f"wavediff {name} {words}".rstrip())
+    for group, commands in _GROUPS.items()
+    for name, (help_, words) in commands.items()
 }
 
 
@@ -112,6 +103,33 @@ def parser_of(name: str) -> Parser:
     parser = Parser(prog=f"wavediff {name}", description=module.__doc__, example=SUBCOMMANDS[name].example)
     module.add_arguments(parser)
     return parser
+
+
+def completion(shell: str = "") -> str:
+    """The script that completes commands, options, choices and files.
+
+    Args:
+        shell: bash, zsh, tcsh or another that shtab knows.
+
+    Raises:
+        ConfigError: shtab does not know the shell.
+    """
+    import shtab
+
+    known: list[str] = list(shtab.SUPPORTED_SHELLS)
+    if shell not in known:
+        what = f"is no shell with completion here{did_you_mean(shell, known)}" if shell else "missing"
+        raise ConfigError(f"{shell or 'SHELL'}: {what}; choose from {', '.join(known)}")
+    whole = Parser(prog="wavediff", description="Diffusion models that make sound.")
+    whole.add_argument("--version", action="store_true", help="print the version")
+    commands = whole.add_subparsers()
+    for name, subcommand in SUBCOMMANDS.items():
+        module_of(name).add_arguments(commands.add_parser(name, help=subcommand.help))
+    for action in actions_of(whole):
+        if action.type is Path:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
+    text: str = shtab.complete(whole, shell)
+    return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -147,9 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(name: str, argv: list[str]) -> None:
     if name == "--completion":
-        from wavediff.cli.completion import script
-
-        print(script(*argv[:1]))
+        print(completion(*argv[:1]))
         return
     module, parser = module_of(name), parser_of(name)
     if hasattr(module, "main"):  # train: LightningCLI parses its own arguments

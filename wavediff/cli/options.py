@@ -2,43 +2,38 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from wavediff.cli import MODEL_HELP
 from wavediff.diffusion import PUBLISHED, SAMPLERS, SPACINGS, SamplingOptions
 
+MODEL_HELP = "model file, folder, or user/model on the Hugging Face Hub"
+"""What `--checkpoint` takes wherever `from_pretrained` loads it."""
 SAMPLER_HELP = f"for experts: {', '.join(SAMPLERS)}, with options as in ddim:eta=0.5"
 
-
-def add_checkpoint(parser: argparse._ActionsContainer, default: str = "the bundled model") -> None:
-    """`--checkpoint`, as `from_pretrained` takes it."""
-    parser.add_argument("--checkpoint", type=Path, metavar="MODEL", help=f"{MODEL_HELP} (default: {default})")
-
-
-def add_device(parser: argparse._ActionsContainer) -> None:
-    """`--device`, as `from_pretrained` takes it."""
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
-
-
-def add_seed(parser: argparse._ActionsContainer, what: str) -> None:
-    """`--seed`."""
-    parser.add_argument("--seed", type=int, default=0, metavar="K", help=f"{what} (default 0)")
+# What a command may say of its own stands in the place of {}.
+_COMMON: dict[str, dict[str, Any]] = {
+    "checkpoint": {"type": Path, "metavar": "MODEL", "help": f"{MODEL_HELP} (default: {{}})"},
+    "device": {"default": "auto", "metavar": "NAME", "help": "auto (default), cpu, cuda, cuda:N or mps"},
+    "seed": {"type": int, "default": 0, "metavar": "K", "help": "{} (default 0)"},
+    "overwrite": {"action": "store_true", "help": "replace what an earlier run wrote"},
+    "quiet": {"action": "store_true", "help": "no progress and no closing words; results, errors and warnings stay"},
+    "json": {"action": "store_true", "help": "print {} on standard output, for programs"},
+}
+_USUALLY = {"checkpoint": "the bundled model", "json": "one JSON object"}
 
 
-def add_quiet(parser: argparse._ActionsContainer) -> None:
-    """`--quiet`."""
-    parser.add_argument(
-        "--quiet", action="store_true", help="no progress and no closing words; results, errors and warnings stay"
-    )
+def add_options(parser: argparse._ActionsContainer, *names: str, **words: str) -> None:
+    """Options that several commands have, by their names in `_COMMON`.
 
-
-def add_json(parser: argparse._ActionsContainer, what: str = "one JSON object") -> None:
-    """`--json`."""
-    parser.add_argument("--json", action="store_true", help=f"print {what} on standard output, for programs")
-
-
-def add_overwrite(parser: argparse._ActionsContainer) -> None:
-    """`--overwrite`."""
-    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote")
+    Args:
+        parser: of the command.
+        names: of those that need no words of the command.
+        words: name -> what the command says of the option, such as what its seed decides.
+    """
+    for name in (*names, *words):
+        option = _COMMON[name]
+        help_ = option["help"].format(words.get(name) or _USUALLY.get(name))
+        parser.add_argument(f"--{name}", **option | {"help": help_})
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +42,11 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     schedule_help = f"for experts: {', '.join([*SPACINGS, *PUBLISHED])}, full, or ascending betas: 0.0001,0.01,0.2"
     parser.add_argument("--schedule", metavar="NAME", help=schedule_help)
     parser.add_argument("--sampler", metavar="NAME", help=SAMPLER_HELP)
+
+
+def parse_names(text: str) -> list[str]:
+    """The names in a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def parse_schedule(text: str | None) -> str | list[float] | None:

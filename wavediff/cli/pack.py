@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wavediff.cli.jobs import Job
-from wavediff.files import atomic_write, check_output
+from wavediff.cli.candidates import Job
+from wavediff.files import check_output, write_text
 from wavediff.version import __version__
 
 MANIFEST = "manifest.json"
@@ -67,5 +67,4 @@ def write_manifest(folder: Path, model: str, licence: str, rows: Sequence[dict[s
     for sound in sounds:
         del sound["output"]
     head = {"made_by": f"wavediff {__version__}", "model": model, "licence": licence, "sounds": sounds}
-    with atomic_write(folder / MANIFEST, overwrite=overwrite) as temporary:
-        temporary.write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / MANIFEST, json.dumps(head, indent=1) + "\n", overwrite=overwrite)

@@ -3,7 +3,7 @@
 import argparse
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,8 +39,8 @@ class Parser(argparse.ArgumentParser):
             given = next((word for word in found[1].split() if word.startswith("-")), None)
             if given is None:
                 return f"{found[1]}: is too much; quote a name that holds spaces ({see} the rest)"
-            name = given.partition("=")[0]
-            return f"{name}: is no option of this command{did_you_mean(name, _options(self))}; {see} all"
+            name, known = given.partition("=")[0], [o for action in actions_of(self) for o in action.option_strings]
+            return f"{name}: is no option of this command{did_you_mean(name, known)}; {see} all"
         if found := re.match(r"the following arguments are required: (.*)", message):
             example = f"for example: {self.example}" if self.example else see
             return f"{found[1]}: missing; {example}"
@@ -71,10 +71,10 @@ class _Formatter(argparse.HelpFormatter):
         )
 
 
-def _options(parser: argparse.ArgumentParser) -> list[str]:
-    """Of a parser and of those below it, such as `prepare CORPUS`."""
-    found = list(parser._option_string_actions)
+def actions_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """The arguments of a parser and of those below it, such as `prepare CORPUS`."""
     for action in parser._actions:
+        yield action
         if isinstance(action, argparse._SubParsersAction):
-            found += [option for below in action.choices.values() for option in _options(below)]
-    return found
+            for below in action.choices.values():
+                yield from actions_of(below)

@@ -11,14 +11,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from wavediff.cli.options import add_json, add_overwrite, add_quiet
-from wavediff.cli.progress import track
-from wavediff.cli.tables import counted
+from wavediff.cli.options import add_options
+from wavediff.cli.progress import counted, track
 from wavediff.data.corpora import CORPORA
-from wavediff.data.manifest import Skipped, Utterance, write_manifest, write_skipped
+from wavediff.data.manifest import SPLITS, Skipped, Utterance, check_skipped, scan, write_manifest, write_skipped
 from wavediff.data.packed import write_packed
 from wavediff.data.paired import pair, stated_spec
-from wavediff.data.scan import SPLITS, check_skipped, scan
 from wavediff.data.shards import write_shards
 from wavediff.errors import DataError
 from wavediff.files import check_output
@@ -53,9 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         subparser.add_argument(
             "--mel-spec", metavar="PRESET", help="their dialect (default: the one that they say; .npy says none)"
         )
-        add_overwrite(subparser)
-        add_quiet(subparser)
-        add_json(subparser)
+        add_options(subparser, "overwrite", "quiet", "json")
 
 
 def run(args: argparse.Namespace) -> None:

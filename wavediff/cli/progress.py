@@ -1,4 +1,4 @@
-"""How far a command is: one policy for all of them.
+"""What commands print: how far they are by one policy for all of them, lines, and tables.
 
 On a terminal a bar with an estimate; elsewhere a line every half minute, so that a log stays short; nothing with
 `--quiet`. Work that succeeds ends at 100 %.
@@ -146,3 +146,19 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute:02}:{second:02}"
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 file", "2 files"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """So many significant digits; a dash where there is no figure."""
+    return "-" if value is None else f"{value:.{digits}g}"
+
+
+def table(rows: list[list[str]]) -> str:
+    """Columns padded to their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

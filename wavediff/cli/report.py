@@ -12,12 +12,10 @@ out the answers as JSON and CSV.
 import argparse
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
-from wavediff.cli.options import add_json, add_overwrite, add_quiet
-from wavediff.cli.progress import Progress
-from wavediff.cli.tables import counted
+from wavediff.cli.options import add_options, parse_names
+from wavediff.cli.progress import Progress, counted, say
 from wavediff.errors import ConfigError
 
 
@@ -34,15 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", type=Path, metavar="DIR2", help=reference_help)
     parser.add_argument(
         "--metrics",
-        type=lambda text: [name.strip() for name in text.split(",") if name.strip()],
+        type=parse_names,
         metavar="NAME,...",
         help="with --compare: those of wavediff evaluate to show (default: the quick ones that are installed)",
     )
     limit_help = "show at most N sounds of each folder, at equal distances in the order of names (default: all)"
     parser.add_argument("--max-per-group", type=int, metavar="N", help=limit_help)
-    add_overwrite(parser)
-    add_quiet(parser)
-    add_json(parser)
+    add_options(parser, "overwrite", "quiet", "json")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -51,32 +47,18 @@ def run(args: argparse.Namespace) -> None:
 
     if args.metrics is not None and not args.compare:
         raise ConfigError("--metrics: are for systems; add --compare, or leave it out")
+    options = {"title": args.title, "overwrite": args.overwrite}
     with Progress("report", None, "sounds", quiet=args.quiet) as progress:
+        options["on_sound"] = progress.to
         if args.compare:
-            contents = write_comparison(
-                args.output,
-                args.directory,
-                title=args.title,
-                reference=None if args.reference is None else str(args.reference),
-                metrics=args.metrics,
-                max_clips=args.max_per_group,
-                overwrite=args.overwrite,
-                on_sound=progress.to,
-            )
+            reference = None if args.reference is None else str(args.reference)
+            options |= {"reference": reference, "metrics": args.metrics, "max_clips": args.max_per_group}
+            contents = write_comparison(args.output, args.directory, **options)
         else:
-            contents = write_page(
-                args.output,
-                args.directory,
-                title=args.title,
-                reference=args.reference,
-                max_per_group=args.max_per_group,
-                overwrite=args.overwrite,
-                on_sound=progress.to,
-            )
-    for reason in contents.skipped:
-        print(f"wavediff report: skipped: {' '.join(reason.split())}", file=sys.stderr)
-    for note in contents.notes:
-        print(f"wavediff report: {' '.join(note.split())}", file=sys.stderr)
+            options |= {"reference": args.reference, "max_per_group": args.max_per_group}
+            contents = write_page(args.output, args.directory, **options)
+    for said in (*(f"skipped: {reason}" for reason in contents.skipped), *contents.notes):
+        say(f"wavediff report: {' '.join(said.split())}")
     if args.json:
         print(json.dumps({"output": str(args.output)} | dataclasses.asdict(contents)))
     elif not args.quiet:

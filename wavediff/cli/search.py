@@ -13,11 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wavediff.cli.options import add_device, add_json, add_overwrite, add_quiet, add_seed
-from wavediff.cli.progress import Progress
-from wavediff.cli.tables import number, table
+from wavediff.cli.options import add_options, parse_names
+from wavediff.cli.progress import Progress, number, table
 from wavediff.errors import ConfigError, DataError
-from wavediff.files import atomic_write, check_output
+from wavediff.files import atomic_write, check_output, write_text
 
 BUDGETS = "1,2,3,4,6,8,12"
 
@@ -31,19 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--budgets", default=BUDGETS, metavar="N,...", help=f"evaluations (default: {BUDGETS})")
     metric_help = "what to judge by (default: mr_stft); of several, the mean relative gain; an unknown name lists them"
-    parser.add_argument("--metric", default="mr_stft", metavar="NAME,...", help=metric_help)
+    parser.add_argument("--metric", type=parse_names, default="mr_stft", metavar="NAME,...", help=metric_help)
     parser.add_argument("--minutes", type=float, default=25.0, metavar="M", help="time limit (default 25)")
     parser.add_argument("--trials", type=int, default=100, metavar="N", help="plans a budget, at most (default 100)")
     clips_help = "to search on, as many again confirm (default 6)"
     parser.add_argument("--clips", type=int, default=6, metavar="N", help=clips_help)
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="length of a clip (default 3)")
     parser.add_argument("--draws", type=int, default=2, metavar="N", help="noises of each clip (default 2)")
-    add_seed(parser, "of the noise")
-    add_device(parser)
+    add_options(parser, "device", seed="of the noise")
     parser.add_argument("--update", action="store_true", help="also store the plans in CHECKPOINT itself")
-    add_overwrite(parser)
-    add_quiet(parser)
-    add_json(parser, "the curve as JSON")
+    add_options(parser, "overwrite", "quiet", json="the curve as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -52,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     from wavediff.models.checkpoint import load_checkpoint
     from wavediff.models.hub import MODEL_FILE
     from wavediff.pipelines.vocoder import Vocoder
-    from wavediff.search import draw_curve, search
+    from wavediff.search.curve import draw_curve, search
 
     path = WEIGHTS / Vocoder.bundled if str(args.checkpoint) == "bundled" else args.checkpoint
     path = path / MODEL_FILE if path.is_dir() else path
@@ -79,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
             diary,
             _weights_hash(checkpoint.weights),
             budgets=budgets,
-            metrics=[name.strip() for name in args.metric.split(",") if name.strip()],
+            metrics=args.metric,
             clips=args.clips,
             seconds=args.seconds,
             draws=args.draws,
@@ -90,8 +86,7 @@ def run(args: argparse.Namespace) -> None:
             on_trial=on_trial,
         )
     text = json.dumps(curve.to_dict(), indent=2, allow_nan=False)
-    with atomic_write(folder / "curve.json", overwrite=True) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(folder / "curve.json", text + "\n", overwrite=True)
     with atomic_write(folder / "curve.png", overwrite=True) as temporary:
         draw_curve(curve, temporary)
     config = dataclasses.replace(checkpoint.config, plans=curve.plans)

@@ -8,7 +8,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from wavediff.cli.options import add_checkpoint, add_device
+from wavediff.cli.options import add_options
 from wavediff.errors import ConfigError, require_packages
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
@@ -18,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes any that is free")
-    add_checkpoint(parser, "the bundled vocoder")
+    add_options(parser, checkpoint="the bundled vocoder")
     parser.add_argument(
         "--generator", type=Path, metavar="MODEL", help="as --checkpoint, for sounds (default: the bundled generator)"
     )
-    add_device(parser)
+    add_options(parser, "device")
     shown_help = "what clients must show (default: none on the loopback address, else a new one; or $WAVEDIFF_TOKEN)"
     parser.add_argument("--token", help=shown_help)
     limits = parser.add_argument_group("limits of a request")
@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Serve until interrupted."""
     require_packages(("starlette", "uvicorn"), "serve", "wavediff serve")
-    from wavediff.app import Limits, Studio, is_loopback, listen, make_app, make_server
+    from wavediff.app.events import Studio
+    from wavediff.app.queue import Limits
+    from wavediff.app.service import is_loopback, listen, make_app, make_server
     from wavediff.pipelines.generator import Generator
     from wavediff.pipelines.vocoder import Vocoder
 

@@ -21,7 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from wavediff.cli.options import add_json, add_quiet
+from wavediff.cli.options import add_options
 from wavediff.cli.progress import say
 from wavediff.cli.train_errors import configuration_error
 from wavediff.cli.train_progress import TrainingProgress
@@ -69,8 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, metavar=metavar, help=help_)
     parser.add_argument("--resume", action="store_true", help="go on where the run in that folder stopped")
     parser.add_argument("--print_config", action="store_true", help="print the whole configuration, and stop")
-    add_quiet(parser)
-    add_json(parser)
+    add_options(parser, "quiet", "json")
     parser.add_argument("--help-all", action="store_true", help="all options, several hundred lines of them")
 
 

@@ -5,29 +5,26 @@ Inputs and output lie in folders or in object storage (s3://bucket/folder, endpo
 
 import argparse
 import contextlib
+import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from wavediff.cli.options import (
-    add_checkpoint,
-    add_device,
-    add_json,
-    add_overwrite,
-    add_quiet,
-    add_sampling_options,
-    add_seed,
-    sampling_options,
-)
-from wavediff.errors import ConfigError
+from wavediff.bulk.batches import Batch, Work, find_work
+from wavediff.bulk.cluster import connect, vocode_on_cluster
+from wavediff.bulk.decoding import Blueprint, Outcome, Settings
+from wavediff.bulk.jobs import Fault, Job, plan_jobs
+from wavediff.bulk.processes import find_devices, vocode_in_processes
+from wavediff.bulk.reading import read_batches
+from wavediff.cli.options import add_options, add_sampling_options, sampling_options
+from wavediff.cli.progress import Progress, counted, say
+from wavediff.errors import ConfigError, WavediffError
+from wavediff.mel import MelSpec, read_mel
+from wavediff.mel.check import dialect_of
+from wavediff.pipelines.vocoder import Vocoder
 from wavediff.places import place
-
-if TYPE_CHECKING:
-    from wavediff.bulk import Batch, Job, Outcome, Settings, Work
-    from wavediff.mel import MelSpec
-    from wavediff.pipelines.vocoder import Vocoder
 
 GPU_BATCH, GPU_SECONDS = 32, 240.0  # files, and their audio
 CPU_BATCH, CPU_SECONDS = 16, 4.0  # a CPU is kept busy by one file, unless it is very short
@@ -40,10 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output_help = "a .wav, .flac or .ogg file, or a folder, here or in object storage"
     parser.add_argument("inputs", nargs="+", type=place, metavar="INPUT", help=inputs_help)
     parser.add_argument("-o", "--output", type=place, required=True, help=output_help)
-    add_checkpoint(parser)
+    add_options(parser, "checkpoint")
     add_sampling_options(parser)
-    add_seed(parser, "decides the noise of each file")
-    add_device(parser)
+    add_options(parser, "device", seed="decides the noise of each file")
     precision_help = "of DiffWave's layers: float32 (default), or bfloat16: half the time where the CPU has it"
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=precision_help)
     parser.add_argument("--fused", action="store_true", help="on a GPU: Triton kernels and CUDA graphs")
@@ -52,10 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lenient", action="store_true", help="take what is left of cut or damaged audio")
     parser.add_argument("--keep-folders", action="store_true", help="mirror the folders below each input folder")
     existing = parser.add_mutually_exclusive_group()
-    add_overwrite(existing)
+    add_options(existing, "overwrite")
     existing.add_argument("--resume", action="store_true", help="go on with a run that stopped: skip existing outputs")
-    add_quiet(parser)
-    add_json(parser, "one JSON object a file")
+    add_options(parser, "quiet", json="one JSON object a file")
     many = parser.add_argument_group("many files")
     size_help = f"files decoded together (default: {GPU_BATCH} on a GPU, {CPU_BATCH} on a CPU)"
     many.add_argument("--batch-size", type=int, metavar="N", help=size_help)
@@ -74,10 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Vocode each input; those that cannot be are reported, the others are not lost."""
-    from wavediff.bulk import Blueprint, Fault, find_devices, read_batches, vocode_in_processes
-    from wavediff.bulk.cluster import connect, vocode_on_cluster
-    from wavediff.cli.vocode_report import Report, complain, conclude, seconds_done
-
     for name, least in (("batch_size", 1), ("workers", 0), ("devices", 1)):
         if (value := getattr(args, name)) is not None and value < least:
             raise ConfigError(f"--{name.replace('_', '-')}: {value} is below {least}")
@@ -88,7 +79,8 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("--address: is that of a Ray cluster; pass --engine ray too, or leave it out")
     if args.workers is not None and ray:
         raise ConfigError("--workers: with --engine ray each worker reads its own files; leave it out")
-    jobs = _plan(args)
+    existing = {"overwrite": args.overwrite, "resume": args.resume}
+    jobs = plan_jobs(args.inputs, args.output, keep_folders=args.keep_folders, **existing)
     blueprint = Blueprint(args.checkpoint, _settings(args, jobs), args.precision, args.fused)
     alone = not ray and (args.devices or 1) == 1
     # Where others decode, this process has to know the model, and whether it can be sampled as is asked.
@@ -123,17 +115,7 @@ def run(args: argparse.Namespace) -> None:
     conclude(args, report, len(jobs), len(work.done), time.perf_counter() - start)
 
 
-def _plan(args: argparse.Namespace) -> "list[Job]":
-    from wavediff.bulk import plan_jobs
-
-    options = {name: getattr(args, name) for name in ("overwrite", "resume", "keep_folders")}
-    return plan_jobs(args.inputs, args.output, **options)
-
-
-def _settings(args: argparse.Namespace, jobs: "list[Job]") -> "Settings":
-    from wavediff.bulk import Settings
-    from wavediff.mel import MelSpec
-
+def _settings(args: argparse.Namespace, jobs: list[Job]) -> Settings:
     mel_spec: MelSpec | None = None
     if args.mel_spec == "auto":
         mel_spec = _likeliest(jobs)
@@ -142,11 +124,8 @@ def _settings(args: argparse.Namespace, jobs: "list[Job]") -> "Settings":
     return Settings(sampling_options(args), mel_spec, args.lenient, args.overwrite)
 
 
-def _likeliest(jobs: "list[Job]") -> "MelSpec":
+def _likeliest(jobs: list[Job]) -> MelSpec:
     """What the first mel says of itself, or looks like."""
-    from wavediff.mel import read_mel
-    from wavediff.mel.identify import dialect_of
-
     path = next((job.source for job in jobs if job.is_mel), None)
     if path is None:
         raise ConfigError("--mel-spec auto: there is no mel among the inputs; leave it out")
@@ -154,9 +133,7 @@ def _likeliest(jobs: "list[Job]") -> "MelSpec":
     return said or dialect_of(mel, source=str(path))
 
 
-def _find_work(args: argparse.Namespace, jobs: "list[Job]", vocoder: "Vocoder", device: str, processes: int) -> "Work":
-    from wavediff.bulk import find_work
-
+def _find_work(args: argparse.Namespace, jobs: list[Job], vocoder: Vocoder, device: str, processes: int) -> Work:
     size, seconds = (
         (CPU_BATCH, CPU_SECONDS) if device == "cpu" and args.batch_size is None else (GPU_BATCH, GPU_SECONDS)
     )
@@ -171,7 +148,7 @@ def _find_work(args: argparse.Namespace, jobs: "list[Job]", vocoder: "Vocoder", 
     )
 
 
-def _workers(args: argparse.Namespace, batches: "list[Batch]", sharing: int) -> int:
+def _workers(args: argparse.Namespace, batches: list[Batch], sharing: int) -> int:
     """Processes that read ahead; `sharing` runs share the cores of this machine."""
     if args.workers is not None:
         workers: int = args.workers
@@ -180,3 +157,80 @@ def _workers(args: argparse.Namespace, batches: "list[Batch]", sharing: int) -> 
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(4, max(1, cores // (2 * sharing)))
+
+
+class Report:
+    """What became of the files.
+
+    Args:
+        args: quiet, json.
+        alone: whether there is one file, so that its fault is the command's.
+    """
+
+    def __init__(self, args: argparse.Namespace, *, alone: bool = False) -> None:
+        self.quiet, self.json, self.alone = args.quiet, args.json, alone
+        self.out = sys.stdout  # of now
+        self.files, self.seconds = 0, 0.0
+        self.faults: list[str] = []
+
+    def begin(self, work: Work) -> None:
+        """Account for the files that will not be decoded."""
+        for job in work.done:
+            self._print_json({"input": str(job.source), "output": str(job.target), "skipped": True})
+        for fault in work.faults:
+            self.tell(fault)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Account for a file; of a fault more is said at the end."""
+        if isinstance(outcome, Fault):
+            self.faults.append(outcome.reason)
+            if not self.alone:
+                paths = {"input": str(outcome.job.source), "output": str(outcome.job.target)}
+                self._print_json(paths | {"error": outcome.reason})
+            return
+        self.files, self.seconds = self.files + 1, self.seconds + outcome["seconds"]
+        self._print_json(outcome)
+        if not self.json and not self.quiet:
+            line = f"{outcome['output']}: {outcome['seconds']:.2f} s of speech, real-time factor {outcome['rtf']:.2f}"
+            say(line, self.out)
+
+    def _print_json(self, row: dict[str, Any]) -> None:
+        if self.json:
+            print(json.dumps(row), file=self.out, flush=True)
+
+
+def complain(faults: Sequence[str]) -> None:
+    """A line on standard error for each."""
+    for fault in faults:
+        say(f"wavediff vocode: {' '.join(fault.split())}")
+
+
+def conclude(args: argparse.Namespace, report: Report, jobs: int, skipped: int, elapsed: float) -> None:
+    """The end of a run.
+
+    Args:
+        args: quiet, json.
+        report: of all its files.
+        jobs: how many files there were.
+        skipped: of which so many were there already.
+        elapsed: seconds.
+
+    Raises:
+        WavediffError: a file could not be vocoded.
+    """
+    files, seconds, faults = report.files, report.seconds, report.faults
+    if faults and jobs == 1:
+        raise WavediffError(faults[0])
+    if jobs > 1 and not args.quiet and not args.json:
+        speed = f" ({seconds / elapsed:.1f} times as fast as it plays)" if files else ""
+        there = f", {skipped} were there already" if skipped else ""
+        print(f"{counted(files, 'file')}, {seconds:.1f} s of speech in {elapsed:.1f} s{speed}{there}", flush=True)
+    complain(faults)
+    if faults:
+        raise WavediffError(f"{len(faults)} of {jobs} inputs could not be vocoded, for the reasons above")
+
+
+def seconds_done(batches: Sequence[Batch], *, quiet: bool) -> Progress:
+    """The progress in seconds of audio."""
+    total = sum(item.seconds for batch in batches for item in batch if not item.done)
+    return Progress("vocode", total, "s of speech", quiet=quiet, digits=1)

@@ -6,15 +6,18 @@ file shows each in use.
 """
 
 from wavediff.compat.base import HostVocoder
-from wavediff.compat.coqui import CoquiVocoder
 from wavediff.compat.diffusers import AudioOutput, DiffusersGenerator, DiffusersVocoder
-from wavediff.compat.espnet import ESPnetVocoder
-from wavediff.compat.hifigan import HiFiGANVocoder
-from wavediff.compat.nemo import NeMoVocoder
+from wavediff.compat.hosts import (
+    CoquiVocoder,
+    ESPnetVocoder,
+    F5TTSVocoder,
+    HiFiGANVocoder,
+    NeMoVocoder,
+    TorchaudioVocoder,
+    TransformersVocoder,
+    VocosVocoder,
+)
 from wavediff.compat.speechbrain import SpeechBrainHiFiGAN, SpeechBrainVocoder
-from wavediff.compat.torchaudio import TorchaudioVocoder
-from wavediff.compat.transformers import TransformersVocoder
-from wavediff.compat.vocos import F5TTSVocoder, VocosVocoder
 
 __all__ = [
     "AudioOutput",

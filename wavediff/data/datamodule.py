@@ -1,8 +1,10 @@
 """What a Lightning trainer draws its batches from."""
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from wavediff.arguments import check_bounds
 from wavediff.data.augment import Augment
 from wavediff.data.dataset import SegmentDataset
-from wavediff.data.decoded import DecodedCorpus
 from wavediff.data.manifest import Utterance, read_manifest
+from wavediff.data.packed import DecodedCorpus
 from wavediff.data.paired import DecodedMels, Mels, PairedMels, mels_of
 from wavediff.data.resuming import settle
 from wavediff.data.shards import open_decoded
@@ -25,6 +28,7 @@ WORKER_TIMEOUT = 120
 """Seconds without a batch after which the worker processes are taken to hang."""
 
 
+@dataclass(eq=False, repr=False)
 class AudioDataModule(LightningDataModule):
     """Batches of segments: dicts of waveform (B, segment_length), length (B,), seed (B,), index (B,), label (B,), and
     mel (B, n_mels, frames) where the manifests name mels or the shards hold them.
@@ -54,55 +58,32 @@ class AudioDataModule(LightningDataModule):
         mel_spec: dialect that the mels named by the manifests must be of; None for a model that takes none.
     """
 
-    def __init__(
-        self,
-        train_manifest: str | list[str],
-        valid_manifest: str | list[str],
-        sample_rate: int,
-        segment_length: int,
-        batch_size: int,
-        num_workers: int = 0,
-        seed: int = 0,
-        valid_segment_length: int | None = None,
-        repeats: int = 1,
-        pin_memory: bool = False,
-        augment: Augment = Augment(),  # noqa: B008  frozen
-        labels: tuple[str, ...] = (),
-        start_share: float = 0.0,
-        balance: float = 0.0,
-        level: float | None = None,
-        mel_spec: MelSpec | None = None,
-    ) -> None:
+    train_manifest: str | list[str]
+    valid_manifest: str | list[str]
+    sample_rate: int
+    segment_length: int
+    batch_size: int
+    num_workers: int = 0
+    seed: int = 0
+    valid_segment_length: int | None = None
+    repeats: int = 1
+    pin_memory: bool = False
+    augment: Augment = Augment()  # noqa: RUF009  frozen
+    labels: tuple[str, ...] = ()
+    start_share: float = 0.0
+    balance: float = 0.0
+    level: float | None = None
+    mel_spec: MelSpec | None = None
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.train_manifest = train_manifest
-        self.valid_manifest = valid_manifest
-        self.sample_rate = sample_rate
-        self.segment_length = segment_length
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.seed = seed
-        self.valid_segment_length = segment_length if valid_segment_length is None else valid_segment_length
-        self.repeats = repeats
-        self.pin_memory = pin_memory
-        self.augment = augment
-        self.labels = labels
-        self.start_share = start_share
-        self.balance = balance
-        self.level = level
-        self.mel_spec = mel_spec
-        for name in ("sample_rate", "segment_length", "batch_size", "repeats", "valid_segment_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, must be 1 or more")
-        if not 0 <= start_share <= 1:
-            raise ConfigError(f"start_share is {start_share}, must lie in [0, 1]")
-        if not 0 <= balance <= 1:
-            raise ConfigError(f"balance is {balance}, must lie in [0, 1]")
-        if balance and not labels:
-            raise ConfigError(f"balance is {balance}, but the model has no classes; give it labels, or leave it 0")
-        if level is not None and not -100 <= level <= 0:
-            raise ConfigError(f"level is {level} dBFS, must lie in [-100, 0]")
-        if num_workers < 0:
-            raise ConfigError(f"num_workers is {num_workers}, must be 0 or more")
+        counts = ("sample_rate", "segment_length", "batch_size", "repeats")
+        check_bounds(self, "data", **dict.fromkeys(counts, (1, math.inf)), num_workers=(0, math.inf))
+        check_bounds(self, "data", start_share=(0.0, 1.0), balance=(0.0, 1.0))
+        if self.balance and not self.labels:
+            raise ConfigError(f"balance is {self.balance}, but the model has no classes; give it labels, or leave it 0")
+        optional = {"valid_segment_length": (1, math.inf), "level": (-100.0, 0.0)}
+        check_bounds(self, "data", **{name: optional[name] for name in optional if getattr(self, name) is not None})
 
     def setup(self, stage: str | None = None) -> None:
         """Open the manifests; called by the trainer, in every process.
@@ -119,8 +100,9 @@ class AudioDataModule(LightningDataModule):
         self.train_dataset = SegmentDataset(
             train, self.sample_rate, self.segment_length, self.seed, augment=self.augment, mels=train_mels, **common
         )
+        length = self.valid_segment_length or self.segment_length
         self.valid_dataset = SegmentDataset(
-            valid, self.sample_rate, self.valid_segment_length, self.seed, random=False, mels=valid_mels, **common
+            valid, self.sample_rate, length, self.seed, random=False, mels=valid_mels, **common
         )
 
     def _mels(self, *sources: Sequence[Utterance] | DecodedCorpus) -> list[Mels | None]:

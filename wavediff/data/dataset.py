@@ -6,6 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,9 @@ from torch.utils.data import Dataset
 
 from wavediff.audio import read_audio, resample
 from wavediff.data.augment import Augment, Variation
-from wavediff.data.decoded import DecodedCorpus
-from wavediff.data.manifest import Utterance, class_of
+from wavediff.data.manifest import MAX_SKIPPED_SHARE, Utterance, class_of
+from wavediff.data.packed import DecodedCorpus
 from wavediff.data.paired import Mels
-from wavediff.data.scan import MAX_SKIPPED_SHARE
 from wavediff.data.shuffling import derive_seed
 from wavediff.errors import AudioError, ConfigError, DataError, MelError
 
@@ -27,6 +27,7 @@ _FILTER_SECONDS = 0.02
 """Audio read on both sides of a segment that is resampled, so that its edges equal those of the whole file."""
 
 
+@dataclass(eq=False, repr=False)
 class SegmentDataset(Dataset[dict[str, Any]]):
     """One segment of each utterance, read from disk when asked for; only the segment is decoded.
 
@@ -67,42 +68,32 @@ class SegmentDataset(Dataset[dict[str, Any]]):
             not whole frames.
     """
 
-    def __init__(
-        self,
-        source: Sequence[Utterance] | DecodedCorpus,
-        sample_rate: int,
-        segment_length: int,
-        seed: int = 0,
-        random: bool = True,
-        skipped_path: str | os.PathLike[str] | None = None,
-        augment: Augment = Augment(),  # noqa: B008  frozen
-        labels: Sequence[str] = (),
-        start_share: float = 0.0,
-        mels: Mels | None = None,
-        level: float | None = None,
-    ) -> None:
+    source: Sequence[Utterance] | DecodedCorpus
+    sample_rate: int
+    segment_length: int
+    seed: int = 0
+    random: bool = True
+    skipped_path: str | os.PathLike[str] | None = None
+    augment: Augment = Augment()  # noqa: RUF009  frozen
+    labels: Sequence[str] = ()
+    start_share: float = 0.0
+    mels: Mels | None = None
+    level: float | None = None
+
+    def __post_init__(self) -> None:
+        source, mels = self.source, self.mels
         if len(source) == 0:
             raise DataError("the data set holds no utterance; prepare the corpus again")
-        if isinstance(source, DecodedCorpus) and source.sample_rate != sample_rate:
+        if isinstance(source, DecodedCorpus) and source.sample_rate != self.sample_rate:
             raise DataError(
-                f"{source.path}: holds {source.sample_rate} Hz, {sample_rate} Hz are needed; "
-                f"prepare it again with --sample-rate {sample_rate}"
+                f"{source.path}: holds {source.sample_rate} Hz, {self.sample_rate} Hz are needed; "
+                f"prepare it again with --sample-rate {self.sample_rate}"
             )
         if mels is not None:
-            _check_paired(mels, sample_rate, segment_length, augment, level)
-        self.source = source
-        self.sample_rate = sample_rate
-        self.segment_length = segment_length
-        self.seed = seed
-        self.random = random
-        self.skipped_path = skipped_path
-        self.augment = augment
-        self.start_share = start_share
-        self.mels = mels
+            _check_paired(mels, self.sample_rate, self.segment_length, self.augment, self.level)
         self.grid = mels.spec.hop_length if mels is not None else 1  # where segments may begin [samples]
-        self.level = level
         self._gains: dict[int, float] = {}
-        self.label_indices = _label_indices(source, labels) if labels else None
+        self.label_indices = _label_indices(source, self.labels) if self.labels else None
         # In shared memory: what one worker process finds broken, all know of.
         self._broken = torch.zeros(len(source), dtype=torch.bool).share_memory_()
 

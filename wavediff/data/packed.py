@@ -1,4 +1,4 @@
-"""A corpus in one file: decoded, resampled, 16-bit, memory-mapped; training from it needs no audio decoder.
+"""Corpora that were decoded beforehand, which need no audio decoder in training; here in one file, memory-mapped.
 
 The file is safetensors with two tensors: `samples`, int16 (num_samples,), every utterance after the last, and
 `offsets`, int64 (num_utterances + 1,), where each begins; and where every utterance has a label, a third, `labels`,
@@ -10,19 +10,83 @@ import json
 import os
 import struct
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wavediff.audio import read_audio
-from wavediff.data.decoded import SCALE, DecodedCorpus, check_labels, quantised
 from wavediff.data.manifest import Skipped, Utterance
 from wavediff.errors import AudioError, DataError
 from wavediff.files import atomic_write
+from wavediff.mel import MelSpec
+
+SCALE = 32768.0
+"""A stored sample is the waveform times this, so 16-bit recordings that are not resampled come back bit for bit."""
+
+
+class DecodedCorpus(ABC):
+    """Utterances of one sample rate, of which any part can be read.
+
+    Attributes:
+        path: file, folder or address.
+        sample_rate: of every utterance [Hz].
+        labels: class of each utterance; None where they have none.
+        mel_spec: dialect of the mels that it holds beside the samples; None where it holds none.
+    """
+
+    path: Path | str
+    sample_rate: int
+    labels: list[str] | None = None
+    mel_spec: MelSpec | None = None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many utterances there are."""
+
+    @abstractmethod
+    def frames(self, index: int) -> int:
+        """The length of one utterance [samples]."""
+
+    @abstractmethod
+    def read(self, index: int, start: int, frames: int) -> Tensor:
+        """Samples `start` to `start + frames` of one utterance, float32 (frames,), fewer where it ends.
+
+        Raises:
+            AudioError: they cannot be read.
+        """
+
+    def read_mel(self, index: int, start: int, frames: int) -> Tensor:
+        """Frames `start` to `start + frames` of one utterance's mel, float32 (n_mels, frames), where there are mels.
+
+        Raises:
+            AudioError: they cannot be read.
+        """
+        raise NotImplementedError
+
+
+def check_labels(labels: Any, corpus: DecodedCorpus) -> None:
+    """The labels that a corpus says its utterances have are what they should be.
+
+    Raises:
+        DataError: not one name an utterance.
+    """
+    whole = isinstance(labels, list) and len(labels) == len(corpus) and all(isinstance(name, str) for name in labels)
+    if labels is not None and not whole:
+        raise DataError(f"{corpus.path}: its labels are not one name an utterance; write the corpus again")
+
+
+def quantised(waveform: Tensor) -> tuple[np.ndarray, int]:
+    """(n,) -> the samples as they are stored, int16 (n,), low byte first, and how many were clipped."""
+    samples = (waveform * SCALE).round()
+    beyond = int((samples.abs() > SCALE).sum())
+    return samples.clamp(-SCALE, SCALE - 1).short().numpy().astype("<i2"), beyond
+
 
 _HEADER_BYTES = 1024  # reserved before the sizes are known; safetensors allows trailing spaces in a header
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wavediff.data.decoded import DecodedCorpus
 from wavediff.data.manifest import Skipped, Utterance
+from wavediff.data.packed import DecodedCorpus
 from wavediff.errors import DataError, MelError
 from wavediff.files import is_leftover
 from wavediff.mel import MelSpec, MelTransform, check_mel, read_mel, read_mel_info

@@ -24,12 +24,11 @@ import torch
 from torch import Tensor
 
 from wavediff.audio import read_audio
-from wavediff.data.decoded import SCALE, DecodedCorpus, check_labels, quantised
 from wavediff.data.manifest import Skipped, Utterance
-from wavediff.data.packed import PackedAudio
+from wavediff.data.packed import SCALE, DecodedCorpus, PackedAudio, check_labels, quantised
 from wavediff.data.paired import PairedMels
 from wavediff.errors import AudioError, DataError, MelError, OutputError, require_packages
-from wavediff.files import atomic_write
+from wavediff.files import write_text
 from wavediff.mel import MelSpec
 from wavediff.places import check_endpoint, is_remote, place
 
@@ -108,8 +107,7 @@ def write_shards(
     written = [utterance for utterance in utterances if str(utterance.path) not in reasons]
     labels = [utterance.label for utterance in written]
     if None not in labels:
-        with atomic_write(labels_file, overwrite=True) as temporary:
-            temporary.write_text(json.dumps(labels), encoding="ascii")
+        write_text(labels_file, json.dumps(labels), overwrite=True)
     return written, skipped
 
 

@@ -6,6 +6,7 @@ sees the batches that an uninterrupted one would have seen.
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.utils.data import Sampler
@@ -19,6 +20,7 @@ def derive_seed(*parts: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+@dataclass(eq=False, repr=False)
 class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
     """Yields batches of (index, item_seed), shuffled anew in every epoch, shared out among ranks.
 
@@ -39,31 +41,22 @@ class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
         DataError: there are fewer items than a global batch holds.
     """
 
-    def __init__(
-        self,
-        items: int | Sequence[int],
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-        *,
-        epoch: int = 0,
-        start_batch: int = 0,
-        repeats: int = 1,
-    ) -> None:
-        self.items = range(items) if isinstance(items, int) else items
-        self.num_items = len(self.items)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.repeats = repeats
-        self.epoch = epoch
-        self.start_batch = start_batch
+    items: int | Sequence[int]
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    epoch: int = 0
+    start_batch: int = 0
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        self.places = range(self.items) if isinstance(self.items, int) else self.items
+        self.num_items = len(self.places)
         if len(self) == 0:
             raise DataError(
-                f"{self.num_items} clips do not fill one batch of {batch_size} on {world_size} device(s); "
-                f"lower batch_size, or raise repeats (now {repeats}) so that an epoch visits each clip more often"
+                f"{self.num_items} clips do not fill one batch of {self.batch_size} on {self.world_size} device(s); "
+                f"lower batch_size, or raise repeats (now {self.repeats}) so that an epoch visits each clip more often"
             )
 
     def __len__(self) -> int:
@@ -93,6 +86,6 @@ class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
         global_batch = self.batch_size * self.world_size
         for first in range(start * global_batch, len(self) * global_batch, global_batch):
             yield [
-                (self.items[order[position]], derive_seed(self.seed, epoch, position))
+                (self.places[order[position]], derive_seed(self.seed, epoch, position))
                 for position in range(first + self.rank, first + global_batch, self.world_size)
             ]

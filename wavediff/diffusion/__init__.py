@@ -17,10 +17,19 @@ from wavediff.diffusion.grids import (
 from wavediff.diffusion.losses import MelLoss, NoiseRegression, Objective, SignalRegression, SpectralLoss
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.plan import Plan, SamplingOptions, plan_for
-from wavediff.diffusion.predictions import PREDICTIONS, Prediction, predict_noise, predict_x0, training_target
 from wavediff.diffusion.priors import PriorConfig
 from wavediff.diffusion.samplers import SAMPLERS, Sampler, make_sampler
-from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule, Schedule, expand
+from wavediff.diffusion.schedules import (
+    PREDICTIONS,
+    CosineSchedule,
+    FlowSchedule,
+    Prediction,
+    Schedule,
+    expand,
+    predict_noise,
+    predict_x0,
+    training_target,
+)
 from wavediff.diffusion.unrolled import Node, Terms, Unrolled, unroll
 
 __all__ = [

@@ -15,11 +15,9 @@ from torch.nn import functional as F
 from wavediff.arguments import check_bounds
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
-from wavediff.mel.core import core_spec, in_core
-from wavediff.mel.griffin_lim import find_phase
+from wavediff.mel.griffin_lim import find_phase, phase_in_blocks
 from wavediff.mel.harmonics import Harmonics
-from wavediff.mel.phase_in_blocks import phase_in_blocks
-from wavediff.mel.transform import LEAST_COLUMNS, filterbank
+from wavediff.mel.transform import LEAST_COLUMNS, core_spec, filterbank, in_core
 
 MAX_PHASE_ITERATIONS = 1_000
 MAX_WIDTH = 255  # of a mean over bands or frames

@@ -1,12 +1,19 @@
-"""Noise schedules: alpha(t) and sigma(t) on the time axis t = 0 (data) ... t = 1 (noise).
+"""Noise schedules, alpha(t) and sigma(t) on the time axis t = 0 (data) ... t = 1 (noise); and what networks predict.
 
 A schedule returns numbers and nothing else. Here is what all have in common, and those of continuous time;
 `wavediff.diffusion.discrete` has DiffWave's. Where samplers step on the axis is in `wavediff.diffusion.grids`.
+
+    x_t      = alpha x_0 + sigma noise        (the forward process)
+    v        = alpha noise - sigma x_0        (Salimans and Ho 2022, arXiv:2202.00512, appendix D)
+    velocity = noise - x_0                    (Liu et al. 2023, arXiv:2209.03003, eq. 1, in our direction of time)
+
+Where predictions are converted, `alpha` and `sigma` come per item, shape (B,); signals have shape (B, N).
 """
 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -205,3 +212,36 @@ class FlowSchedule(_Continuous):
 def sigma_slope(alpha: Tensor, sigma: Tensor, alpha_slope: Tensor) -> Tensor:
     """d sigma / dt where alpha^2 + sigma^2 = 1."""
     return -alpha * alpha_slope / sigma
+
+
+Prediction = Literal["eps", "x0", "v", "velocity"]
+PREDICTIONS: tuple[str, ...] = get_args(Prediction)
+
+
+def training_target(kind: Prediction, x_0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """What a perfect network of this kind would return, (B, N)."""
+    if kind == "eps":
+        return noise
+    if kind == "x0":
+        return x_0
+    if kind == "velocity":
+        return noise - x_0
+    return expand(alpha, x_0) * noise - expand(sigma, x_0) * x_0
+
+
+def predict_x0(kind: Prediction, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The clean signal (B, N) that a network output of this kind implies; for "eps", alpha > 0."""
+    if kind == "eps":
+        return (x_t - expand(sigma, x_t) * output) / expand(alpha, x_t)
+    if kind == "x0":
+        return output
+    if kind == "velocity":
+        # x_t = alpha x_0 + sigma (velocity + x_0)
+        return (x_t - expand(sigma, x_t) * output) / expand(alpha + sigma, x_t)
+    power = alpha**2 + sigma**2  # 1 where the process preserves variance
+    return expand(alpha / power, x_t) * x_t - expand(sigma / power, x_t) * output
+
+
+def predict_noise(x_0: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The noise (B, N) that a clean estimate implies; sigma > 0."""
+    return (x_t - expand(alpha, x_t) * x_0) / expand(sigma, x_t)

@@ -1,4 +1,7 @@
-"""Whether bfloat16 pays on a CPU: without instructions for it, products take far longer in it than in float32."""
+"""How numbers are computed: without gradients, in all bits of float32, or in bfloat16 where that pays.
+
+On a CPU without instructions for bfloat16, products take far longer in it than in float32.
+"""
 
 import contextlib
 import functools
@@ -34,21 +37,22 @@ def whole_float32(device: torch.device) -> Iterator[None]:
             place.allow_tf32 = allowed
 
 
+def timed(run: Callable[[], object], device: torch.device, turns: int = 1) -> float:
+    """Seconds that a call takes, the mean of so many in a row, with what a GPU is still busy with at their end."""
+    start = time.perf_counter()
+    for _ in range(turns):
+        run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - start) / turns
+
+
 def fastest(run: Callable[[], object], device: torch.device, repeats: int) -> float:
     """Seconds that a call takes: the least of `repeats`, after one that warms up; on a GPU of several in a row, or one
     would be over before the next is launched."""
     turns = 20 if device.type == "cuda" else 1
-
-    def once() -> float:
-        start = time.perf_counter()
-        for _ in range(turns):
-            run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return (time.perf_counter() - start) / turns
-
-    once()
-    return min(once() for _ in range(repeats))
+    timed(run, device)
+    return min(timed(run, device, turns) for _ in range(repeats))
 
 
 def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5, size: int = 2_048) -> float:
@@ -75,3 +79,13 @@ def warn_if_slow_in_bfloat16(device: torch.device, cure: str) -> None:
         factor = f"{bfloat16_time():.0f} times as long as in float32"
         message = f"this CPU has no instructions for bfloat16, in which matrix products take {factor}; {cure}"
         warnings.warn(message, stacklevel=3)
+
+
+@contextlib.contextmanager
+def without_gradients() -> Iterator[None]:
+    """No gradients, and ordinary tensors also under a caller's `torch.inference_mode`; a context or a decorator.
+
+    Callers may change such tensors in place and train on them, which those of inference mode forbid.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        yield

@@ -9,9 +9,8 @@ from wavediff.backbones import Condition
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.engine.stream_stft import Analysis, PhaseStep, Synthesis
 from wavediff.mel import FrameSTFT
-from wavediff.mel.griffin_lim import with_magnitude
+from wavediff.mel.griffin_lim import PhaseInBlocks, with_magnitude
 from wavediff.mel.lines import DelayLine, Ends, Window
-from wavediff.mel.phase_in_blocks import PhaseInBlocks
 
 
 class SpectrumStream:

@@ -20,7 +20,7 @@ from wavediff.engine.registry import streams_of
 from wavediff.engine.stream_prior import FinishStream, GuessStream, NearGuessStream, ShapeStream
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError
-from wavediff.mel import phase_in_blocks
+from wavediff.mel import griffin_lim
 from wavediff.mel.lines import Context, DelayLine, Ends
 from wavediff.mel.stft import float64_device
 from wavediff.mel.transform import LEAST_COLUMNS
@@ -171,7 +171,7 @@ def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int, low_latency: boo
         frames = max(frames, there_and_back)  # of the noise of the process
         if denoiser.start_time < 1:
             if low_latency:
-                frames = max(frames, phase_in_blocks.look_ahead(stft) + back)
+                frames = max(frames, griffin_lim.look_ahead(stft) + back)
             else:  # the noise is shaped before its phase is improved
                 frames += there_and_back + config.phase_iterations * stream_stft.phase_look_ahead(stft)
         frames += there_and_back if config.consistency and not low_latency else 0

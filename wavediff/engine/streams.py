@@ -29,7 +29,7 @@ class Streams(abc.ABC):
 
     takes_dtype: ClassVar[bool] = False
     joins: ClassVar[bool] = False
-    """Whether what it holds of a signal is in objects that name it as their STATE; see `wavediff.engine.company`."""
+    """Whether what it holds of a signal is in objects that name it as their STATE, for `StreamPool`."""
     mel_reach: ClassVar[int] = 0
     """Frames of the mel beyond its own that a sample's condition is made of."""
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.diffwave import DiffWave
-from wavediff.engine.gradients import without_gradients
+from wavediff.engine.precision import without_gradients
 from wavediff.errors import ConfigError
 
 GRAIN = 16  # rows and columns of the smallest matrix product

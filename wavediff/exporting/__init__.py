@@ -2,7 +2,7 @@
 
 from wavediff.exporting.contract import What
 from wavediff.exporting.onnx_file import export_onnx
-from wavediff.exporting.torch_file import FACTS, export_torch
+from wavediff.exporting.tracing import FACTS, export_torch
 from wavediff.exporting.web_folder import export_web
 
 __all__ = ["FACTS", "What", "export_onnx", "export_torch", "export_web"]

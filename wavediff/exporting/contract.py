@@ -9,6 +9,7 @@ from wavediff.diffusion import Plan
 from wavediff.errors import ConfigError, OutputError
 from wavediff.exporting.modules import DenoiserStep, FewSteps, exportable
 from wavediff.exporting.real_stft import PairSTFT
+from wavediff.files import check_output
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.version import __version__
 
@@ -18,14 +19,15 @@ FORMAT_VERSION = 1
 MOST_EVALUATIONS = 50  # written out one after the other, each as large as the network
 
 
-def check_suffix(path: str | os.PathLike[str], suffix: str) -> None:
-    """Refuse a name without the suffix that runtimes expect.
+def check_file(path: str | os.PathLike[str], suffix: str, *, overwrite: bool) -> None:
+    """Refuse what cannot be written, or lacks the suffix that runtimes expect.
 
     Raises:
-        OutputError: it has another.
+        OutputError: it is such a file.
     """
     if Path(path).suffix != suffix:
         raise OutputError(f"{path}: a file of this format ends in {suffix}; rename it")
+    check_output(Path(path), overwrite=overwrite)
 
 
 def module_of(

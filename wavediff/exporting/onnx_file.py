@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,10 +12,10 @@ from torch.overrides import TorchFunctionMode
 
 from wavediff.diffusion import Plan
 from wavediff.errors import require_packages
-from wavediff.exporting.contract import What, check_suffix, contract, module_of
+from wavediff.exporting.contract import What, check_file, contract, module_of
 from wavediff.exporting.real_stft import MatrixSTFT
 from wavediff.exporting.tracing import quiet, traced
-from wavediff.files import atomic_write, check_output
+from wavediff.files import atomic_write
 from wavediff.pipelines.vocoder import Vocoder
 
 OPSET = 18
@@ -50,8 +49,7 @@ def export_onnx(
         MissingExtraError: onnx or onnxscript is not installed.
         OutputError: the name does not end in `.onnx`, the file exists or cannot be written.
     """
-    check_suffix(path, ".onnx")
-    check_output(Path(path), overwrite=overwrite)
+    check_file(path, ".onnx", overwrite=overwrite)
     require_packages(PACKAGES, "onnx", "the ONNX export")
     module, plan = module_of(vocoder, what, plan, MatrixSTFT)
     facts = contract(vocoder, module, plan)

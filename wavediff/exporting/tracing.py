@@ -1,7 +1,12 @@
-"""From a module to torch's exported program, in which batch and frames stay open, or every size is fixed."""
+"""From a module to torch's exported program, in which batch and frames stay open, or every size is fixed.
+
+A program is a form of a vocoder itself (`.pt2`): `torch.export.load` reads and runs it without wavediff.
+"""
 
 import contextlib
+import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -12,9 +17,13 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
 from wavediff.backbones import Condition
-from wavediff.exporting.modules import Analysis, DenoiserStep, FewSteps
-from wavediff.exporting.sounds import SoundSteps
+from wavediff.diffusion import Plan
+from wavediff.exporting.contract import What, check_file, contract, module_of
+from wavediff.exporting.modules import Analysis, DenoiserStep, FewSteps, SoundSteps
+from wavediff.exporting.real_stft import FourierSTFT
+from wavediff.files import atomic_write
 from wavediff.mel import MelSpec
+from wavediff.pipelines.vocoder import Vocoder
 
 MOST_ITEMS, MOST_FRAMES = 1 << 16, 1 << 24
 _FRAMES = 8  # of the mel that is traced
@@ -80,14 +89,45 @@ def _program(module: nn.Module, inputs: dict[str, Tensor], shapes: Any) -> Expor
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without the exporters' remarks on themselves, which no user can do anything about."""
-    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
+    least = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(least)
+
+
+FACTS = "wavediff.json"
+"""Name of the file's `extra_files` that holds its metadata, one JSON object of strings."""
+
+
+def export_torch(
+    vocoder: Vocoder,
+    path: str | os.PathLike[str],
+    what: What = "sampler",
+    plan: Plan | None = None,
+    *,
+    overwrite: bool = False,
+) -> dict[str, str]:
+    """Write a vocoder as a program of torch, atomically.
+
+    Args:
+        vocoder, what, plan, overwrite: as `export_onnx`.
+        path: `.pt2`.
+
+    Returns:
+        The file's metadata; see `contract`.
+
+    Raises:
+        ConfigError: the model takes labels, the plan has too many evaluations, or there is one for a step.
+        OutputError: the name does not end in `.pt2`, the file exists or cannot be written.
+    """
+    check_file(path, ".pt2", overwrite=overwrite)
+    module, plan = module_of(vocoder, what, plan, FourierSTFT)
+    facts = contract(vocoder, module, plan)
+    program = traced(module, vocoder.mel_spec)
+    with quiet(), atomic_write(path, overwrite=overwrite) as temporary, open(temporary, "wb") as file:
+        torch.export.save(program, file, extra_files={FACTS: json.dumps(facts)})
+    return facts

@@ -17,11 +17,10 @@ from typing import Any
 
 from wavediff.diffusion import Plan
 from wavediff.errors import ConfigError, OutputError
-from wavediff.exporting.modules import Analysis
+from wavediff.exporting.modules import Analysis, SoundSteps
 from wavediff.exporting.onnx_file import ComplexPadding, export_onnx, write_onnx
-from wavediff.exporting.sounds import SoundSteps
 from wavediff.exporting.tracing import traced, traced_sounds
-from wavediff.files import atomic_write
+from wavediff.files import atomic_write, write_text
 from wavediff.models import WEIGHTS
 from wavediff.pipelines.generator import Generator
 from wavediff.pipelines.vocoder import Vocoder
@@ -84,8 +83,7 @@ def export_web(
         "loaded_bytes": sum((folder / name).stat().st_size for name in weighed),
         "sounds": sounds,
     }
-    with atomic_write(folder / "facts.json", overwrite=overwrite) as temporary:
-        temporary.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    write_text(folder / "facts.json", json.dumps(told, indent=1), overwrite=overwrite)
     return told
 
 

@@ -6,14 +6,12 @@ model could not use, and `diagnose` says what it looks like;
 `read_mel`, `read_mel_pieces` and `write_mel` keep mels in files.
 """
 
-from wavediff.mel.check import check_mel, checked_mel, in_dialect
+from wavediff.mel.check import check_mel, checked_mel, in_dialect, in_dialect_pieces
 from wavediff.mel.dialects import Conversion, can_convert, convert
-from wavediff.mel.envelope import SpectralEnvelope
 from wavediff.mel.identify import Advice, Diagnosis, advise, diagnose, likely_dialects
 from wavediff.mel.mel_files import MelInfo, read_mel, read_mel_info, read_mel_pieces, write_mel
-from wavediff.mel.reframing import in_dialect_pieces
 from wavediff.mel.spec import PRESETS, MelSpec
-from wavediff.mel.stft import FrameSTFT
+from wavediff.mel.stft import FrameSTFT, SpectralEnvelope
 from wavediff.mel.transform import MelTransform, pseudo_inverse
 
 __all__ = [

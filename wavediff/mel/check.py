@@ -1,4 +1,6 @@
-"""Refusing a mel a model could not use, and saying which dialect it probably is.
+"""Taking a mel in the dialect of a model: checked, converted, refused where it could not be used.
+
+A mel that nothing names is taken for one of the model's own dialect, unless it surely is of another.
 
 What this cannot tell: dialects whose numbers overlap, such as a hop or band edges that differ, natural from decimal
 logarithms (a warning at most), and linear magnitudes so quiet that they pass for normalised ones. Only a stored
@@ -7,16 +9,17 @@ dialect can; `diagnose` says what the values look like.
 
 import math
 import warnings
+from collections.abc import Iterable, Iterator
 
+import torch
 from torch import Tensor
 
 from wavediff.arguments import Values
 from wavediff.errors import MelError
-from wavediff.mel.dialects import convert, lowest
-from wavediff.mel.identify import check_unnamed, diagnose
-from wavediff.mel.identify.limits import MARGIN, padded_frames, span_of, value_fault
+from wavediff.mel.dialects import MARGIN, convert, lowest, padded_frames, span_of, value_fault
+from wavediff.mel.identify.diagnosis import diagnose
 from wavediff.mel.shape import check_shape
-from wavediff.mel.spec import MelSpec, as_spec
+from wavediff.mel.spec import PRESETS, MelSpec, as_spec
 from wavediff.mel.transform import nepers
 
 # Hardly any speech, noisy as it may be, spans fewer nepers than this over a third of a second: decimal logarithms
@@ -111,3 +114,110 @@ def checked_mel(mel: Values, given: MelSpec | None, own: MelSpec, *, source: str
     if given is None:
         check_unnamed(mel, own, source=source)
     return in_dialect(mel, own if given is None else given, own, source=source)
+
+
+# Measured on speech of 86 speakers in 9 languages, LJ Speech and VCTK: 735 of 812 mels of another scale are refused. Of
+# mels of the own dialect none is: 216 clips of speech, whole and smoothed, 91 sound effects, 64 pieces of music, noise.
+_DOUBT = 0.02  # chance of the own dialect below which a mel is not taken for one of it
+_LIKE_SPEECH = 1.8  # deviation from speech in the other dialect up to which one is sure
+_SURE = 0.5  # chance of a dialect above which "auto" takes it
+_FRAMES, _LEAST_FRAMES = 300, 32  # looked at; fewer tell too little
+
+
+def dialect_of(mel: Values, own: MelSpec | str | None = None, *, source: str = "mel") -> MelSpec:
+    """The preset that a mel is likeliest of.
+
+    Args:
+        mel: (n_mels, frames) or (B, n_mels, frames), finite.
+        own: A model's dialect, which is taken among equals.
+        source: Of the mel, for messages.
+
+    Raises:
+        MelError: It is no mel, or no preset is likelier than all others.
+    """
+    diagnosis = diagnose(mel, own)
+    sure = diagnosis.dialects and diagnosis.certainty >= _SURE and not diagnosis.unlike
+    if not sure or diagnosis.form or diagnosis.transposed:
+        raise MelError(f"{source}: its dialect cannot be told, it looks like {diagnosis}; name it as mel_spec")
+    return as_spec(diagnosis.dialects[0])
+
+
+def check_unnamed(mel: Values, own: MelSpec, *, source: str = "mel") -> None:
+    """Refuse a mel without a name that is surely not of dialect `own`.
+
+    Dialects of the same logarithm and scale are not told apart here: music in one may look like speech in another.
+
+    Args:
+        mel: (n_mels, frames) or (B, n_mels, frames), finite; the first item is looked at.
+        own: The dialect that it is taken for.
+        source: Of the mel, for messages.
+
+    Raises:
+        MelError: The mel is of another one, which the message names; or it is no mel.
+    """
+    mel = check_shape(mel, None)
+    if mel.shape[-1] < _LEAST_FRAMES:
+        return
+    diagnosis = diagnose(mel.reshape(-1, *mel.shape[-2:])[0, :, :_FRAMES], own)
+    if not diagnosis.dialects or diagnosis.form or diagnosis.transposed or diagnosis.deviation > _LIKE_SPEECH:
+        return
+    alike = sum(chance for name, chance in diagnosis.chances.items() if _values(PRESETS[name]) == _values(own))
+    if alike < _DOUBT:
+        other = diagnosis.dialects[0]
+        raise MelError(
+            f"{source}: its values are those of {other}, not of {own.name}; name the dialect as mel_spec (--mel-spec): "
+            f"{other}, or {own.name} if it is that"
+        )
+
+
+def _values(spec: MelSpec) -> tuple[object, ...]:
+    return spec.log, spec.scale, spec.offset, spec.clip, spec.mean, spec.std
+
+
+def in_dialect_pieces(
+    pieces: Iterable[Values], given: MelSpec | str, wanted: MelSpec | str, *, source: str = "mel"
+) -> Iterator[Tensor]:
+    """Pieces of one mel of dialect `given` as pieces of what `in_dialect` makes of the whole.
+
+    A change of framing drops or repeats the last frame of a mel. Only the end of the last piece is such a frame, so
+    from "center" to "same" one frame is held back until the next piece comes, or the end.
+
+    Args:
+        pieces: (n_mels, n) or (B, n_mels, n), of any lengths but 0.
+        given: the mel's dialect.
+        wanted: the dialect to give.
+        source: what to call the mel in messages.
+
+    Yields:
+        (B, n_mels, m) in float32, m >= 1, each checked; a piece may be too short to warn of its values.
+
+    Raises:
+        MelError: as `in_dialect`, when the piece is reached.
+    """
+
+    given, wanted = as_spec(given, "given"), as_spec(wanted, "wanted")
+
+    def converted(piece: Values) -> Tensor:
+        return in_dialect(piece, given, wanted, source=source, warn=False)
+
+    drops, repeats = given.framing == "center" != wanted.framing, wanted.framing == "center" != given.framing
+    held: Tensor | None = None
+    ready = False
+    for piece in pieces:
+        if drops:
+            frames = check_shape(piece, given, source=source)
+            frames = frames if held is None else torch.cat([held, frames], -1)
+            held = frames[..., -1:].clone()
+            if frames.shape[-1] > 1:
+                yield converted(frames)
+                ready = True
+        elif repeats:
+            longer = converted(piece)
+            held = longer[..., -1:].clone()
+            yield longer[..., :-1]
+        else:
+            yield converted(piece)
+    if held is not None and repeats:
+        yield held
+    elif held is not None and not ready:
+        converted(held)  # a single frame, which is refused

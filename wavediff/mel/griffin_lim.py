@@ -1,4 +1,4 @@
-"""Speech from a mel without any training: the classical baseline that a vocoder must beat."""
+"""Phases for magnitudes, by Griffin-Lim's method: from a mel alone, from a first phase, or in blocks for streams."""
 
 import torch
 from torch import Tensor
@@ -6,8 +6,9 @@ from torch.nn import functional as F
 
 from wavediff.errors import require_torchaudio
 from wavediff.mel.harmonics import Harmonics
+from wavediff.mel.lines import DelayLine, Window
 from wavediff.mel.spec import MelSpec
-from wavediff.mel.stft import FrameSTFT
+from wavediff.mel.stft import FrameSTFT, overlap_add
 from wavediff.mel.transform import analysis_window, pseudo_inverse
 
 # PESQ gains nothing from more.
@@ -104,3 +105,126 @@ def with_magnitude(spectrum: Tensor, magnitude: Tensor) -> Tensor:
     squares = torch.view_as_real(spectrum).square().flatten(-2)
     power = squares[..., ::2] + squares[..., 1::2]
     return spectrum * power.add_(1e-18).rsqrt_().mul_(magnitude)
+
+
+BLOCK = 4  # frames that are settled at once
+ITERATIONS = 16  # of a block; most frames are in two blocks, so they have twice as many
+RANDOM_SHARE = 0.3  # of the magnitude, in the first phase of frames that the signal before them reaches
+_LEAST_WEIGHT = 1e-2  # of squared windows, where a signal is divided by their sum
+
+
+def look_ahead(stft: FrameSTFT) -> int:
+    """Frames beyond its own that a spectrum of `PhaseInBlocks` depends on, at the most."""
+    return BLOCK - 1 + stft.overlap - 1
+
+
+@torch.no_grad()
+def phase_in_blocks(magnitude: Tensor, white: Tensor, stft: FrameSTFT, harmonics: Harmonics | None = None) -> Tensor:
+    """A waveform (B, frames * hop_length) of about this magnitude (B, frames, n_fft // 2 + 1), in blocks of frames.
+
+    Each iteration of Griffin-Lim's method looks three frames further ahead, so eighty of them look three seconds ahead.
+    Here a block of frames is iterated together with the few frames after it, while the frames before it stay. Then the
+    block is settled, and the next begins from the signal so far. It follows Zhu, Beauregard and Wyse 2007 (Real-Time
+    Signal Estimation From Modified Short-Time Fourier Transform Magnitude Spectra, IEEE Transactions on Audio, Speech,
+    and Language Processing, pages 1645 to 1653), who settle single frames. The iterations have the momentum of
+    `find_phase`.
+
+    Args:
+        magnitude: of every frame.
+        white: noise (B, frames * hop_length), which decides the first phases.
+        stft: in whose frames the magnitude is given.
+        harmonics: what gives the magnitude finer structure, half way through the iterations of a block.
+    """
+    spectra = PhaseInBlocks(stft, harmonics).push(magnitude, white.unflatten(1, (-1, stft.hop_length)), last=True)
+    return stft.synthesis(magnitude.new_zeros(0) if spectra is None else spectra)
+
+
+class PhaseInBlocks:
+    """Magnitudes and noise (B, n, ...) -> spectra (B, m, n_fft // 2 + 1) of these magnitudes, as blocks are settled.
+
+    Blocks are counted from the first frame on, so the result does not depend on the pieces.
+
+    Args:
+        stft: in whose frames they are given.
+        harmonics: see `phase_in_blocks`.
+    """
+
+    STATE = ("_carried", "_signal", "_weight")
+
+    def __init__(self, stft: FrameSTFT, harmonics: Harmonics | None = None) -> None:
+        self.stft, self.harmonics, self._squares = stft, harmonics, stft.window.square()
+        self._magnitude = Window()  # of the frames that are not settled
+        self._noise = DelayLine()  # of those that were in no block yet
+        self._carried: Tensor | None = None  # spectra of those that were in one
+        self._signal: Tensor | None = None  # (B, n_fft - hop_length) of settled frames, where later ones reach
+        self._weight: Tensor | None = None  # (B, n_fft - hop_length) their squared windows
+
+    def push(self, magnitude: Tensor | None, noise: Tensor | None, last: bool) -> Tensor | None:
+        """The next frames.
+
+        Args:
+            magnitude: (B, n, n_fft // 2 + 1); 0 beyond the end of an item.
+            noise: (B, n, hop_length), which decides the first phases.
+            last: whether the signal ends here.
+
+        Returns:
+            The spectra that are settled, or None.
+        """
+        self._magnitude.push(magnitude)
+        self._noise.push(noise)
+        settled, ahead = [], self.stft.overlap - 1  # frames that reach into the last one of a block
+        while (held := self._magnitude.held) and (last or held >= BLOCK + ahead):
+            settled.append(self._block(min(held, BLOCK + ahead)))
+        return torch.cat(settled, 1) if settled else None
+
+    def _block(self, count: int) -> Tensor:
+        """Settle up to `BLOCK` of the first `count` frames that are held."""
+        stft, hop, magnitude = self.stft, self.stft.hop_length, self._magnitude.look(0, count)
+        reach = stft.n_fft - hop
+        before = magnitude.new_zeros(len(magnitude), reach) if self._signal is None else self._signal
+        weighed = torch.zeros_like(before) if self._weight is None else self._weight
+        X = self._first_phase(magnitude, before, weighed)
+        gain = self._weights(magnitude, weighed).clamp(min=_LEAST_WEIGHT).reciprocal()
+        previous: Tensor | None = None
+        for index in range(ITERATIONS):
+            signal = overlap_add(stft.frames(X), hop)
+            signal[:, :reach] += before
+            signal *= gain
+            step = signal if previous is None else torch.sub(signal, previous, alpha=STEP_BACK)
+            previous, X = signal, stft.spectra(step)
+            if self.harmonics is not None and index == ITERATIONS // 2:
+                magnitude = self.harmonics(magnitude, X, stft)
+            X = with_magnitude(X, magnitude)
+        done = X[:, :BLOCK]
+        signal = overlap_add(stft.frames(done), hop)
+        signal[:, :reach] += before
+        span = done.shape[1] * hop
+        self._signal = signal[:, span:].clone()
+        self._weight = self._weights(magnitude[:, :BLOCK], weighed)[:, span:].clone()
+        self._carried = X[:, BLOCK:].clone()
+        self._magnitude.forget(BLOCK)
+        return done
+
+    def _first_phase(self, magnitude: Tensor, before: Tensor, weighed: Tensor) -> Tensor:
+        """Spectra of a block and the frames after it; those that were in no block go on from the signal before."""
+        stft, hop, reach, carried = self.stft, self.stft.hop_length, before.shape[1], self._carried
+        known = 0 if carried is None else carried.shape[1]
+        count = magnitude.shape[1] - known
+        if carried is not None and count == 0:
+            return carried
+        edge = (stft.n_fft - hop) // 2  # each frame has noise of its own, in its middle
+        X = with_magnitude(torch.fft.rfft(F.pad(self._noise.take(count), (edge, reach - edge))), magnitude[:, known:])
+        if carried is None:
+            return X
+        signal = F.pad(before, (0, magnitude.shape[1] * hop))
+        signal[:, : known * hop + reach] += overlap_add(stft.frames(carried), hop)
+        gain = F.pad(self._weights(magnitude[:, :known], weighed), (0, count * hop))
+        heard = stft.spectra((signal / gain.clamp(min=_LEAST_WEIGHT))[:, known * hop :])
+        return torch.cat([carried, with_magnitude(heard + RANDOM_SHARE * X, magnitude[:, known:])], 1)
+
+    def _weights(self, magnitude: Tensor, before: Tensor) -> Tensor:
+        """Sum of the squared windows (B, samples) of frames that sound, after those before them."""
+        sounds = magnitude.amax(2, keepdim=True) > 0
+        total = overlap_add(self._squares * sounds, self.stft.hop_length)
+        total[:, : before.shape[1]] += before
+        return total

@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 _MASKS = 32  # kept: more than the kinds that one piece asks for
 
@@ -187,8 +186,3 @@ def each_padded(
 def positions(piece: Tensor | None) -> int:
     """How many a piece (B, n, ...) holds."""
     return 0 if piece is None else piece.shape[1]
-
-
-def pad_end(piece: Tensor, count: int) -> Tensor:
-    """(B, n) -> (B, n + count), zeros."""
-    return F.pad(piece, (0, count))

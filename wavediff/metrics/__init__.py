@@ -10,12 +10,18 @@ from wavediff.metrics.distribution import (
     overlap,
     pairwise_diversity,
 )
-from wavediff.metrics.evaluation import Summary, evaluate_pair, evaluate_signal, summarise
+from wavediff.metrics.evaluation import (
+    METRICS,
+    Metric,
+    Summary,
+    evaluate_pair,
+    evaluate_signal,
+    select_metrics,
+    summarise,
+)
 from wavediff.metrics.generated import GeneratedReport, evaluate_generated
-from wavediff.metrics.high_band import high_band_unvoiced, high_band_voiced
-from wavediff.metrics.level import clipped, dc_offset, noise_floor, peak
-from wavediff.metrics.opinion import distillmos, dnsmos, visqol
-from wavediff.metrics.perceptual import pesq, stoi
+from wavediff.metrics.level import clipped, dc_offset, high_band_unvoiced, high_band_voiced, noise_floor, peak
+from wavediff.metrics.opinion import distillmos, dnsmos, pesq, stoi, visqol
 from wavediff.metrics.pitch import f0_rmse, pitch_track, voicing_error
 from wavediff.metrics.recordings import (
     Matching,
@@ -26,7 +32,6 @@ from wavediff.metrics.recordings import (
     match_recordings,
     read_ids,
 )
-from wavediff.metrics.registry import METRICS, Metric, select_metrics
 from wavediff.metrics.spectra import log_mel_l1, mcd, mr_stft
 
 __all__ = [

@@ -16,7 +16,7 @@ from wavediff.arguments import check_bounds
 from wavediff.errors import AudioError, ConfigError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.models import WEIGHTS
-from wavediff.models.file import check_weights, parse_config, read_model_file, shapes_only, write_model_file
+from wavediff.models.file import built, parse_config, read_model_file, write_model_file
 
 BUNDLED = WEIGHTS / "sfx_classifier.safetensors"
 HOP_SECONDS = 0.0058  # of the mel's frames; windows are four times as long: clicks are short
@@ -206,7 +206,8 @@ def save_classifier(
         CheckpointError: a weight is NaN or infinite.
         OutputError: the file exists or cannot be written.
     """
-    own = _without_counters(weights)
+    # What counts batches decides nothing, and half precision does not hold it.
+    own = {name: weight for name, weight in weights.items() if not name.endswith("num_batches_tracked")}
     write_model_file(path, "classifier", config.to_dict(), own, facts, half=half, overwrite=overwrite)
 
 
@@ -230,18 +231,8 @@ def load_classifier(path: str | os.PathLike[str] | None = None) -> LoadedClassif
     path = BUNDLED if path is None else path
     contents = read_model_file(path, "classifier")
     config = parse_config(path, SoundClassifierConfig.from_dict, contents.config)
-    with shapes_only():  # a configuration larger than its weights claims no memory
-        expected = _without_counters(SoundClassifier(config).state_dict())
-    check_weights(contents.weights, expected, path, _field_behind)
-    with torch.device("cpu"):  # whatever the caller's default device
-        classifier = SoundClassifier(config).float()
-    classifier.load_state_dict({name: tensor.float() for name, tensor in contents.weights.items()})
-    return LoadedClassifier(classifier.eval().requires_grad_(False), contents.facts)
-
-
-def _without_counters(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What counts batches is no weight: it decides nothing, and half precision does not hold it."""
-    return {name: weight for name, weight in weights.items() if not name.endswith("num_batches_tracked")}
+    classifier = built(lambda: SoundClassifier(config), contents.weights, path, _field_behind)
+    return LoadedClassifier(classifier, contents.facts)
 
 
 def _field_behind(name: str) -> str:

@@ -13,11 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wavediff.audio.faults import FAULTS
+from wavediff.audio.finish import FAULTS
 from wavediff.errors import DataError
 from wavediff.metrics.classifier import SoundClassifier, load_classifier
-from wavediff.metrics.clip_sets import UNREADABLE, ClipSet, labelled_clips, measure_clips
-from wavediff.metrics.copies import best_matches
+from wavediff.metrics.clip_sets import UNREADABLE, ClipSet, best_matches, labelled_clips, measure_clips
 from wavediff.metrics.distribution import (
     frechet_distance,
     kernel_distance,
@@ -123,9 +122,8 @@ def evaluate_generated(
     """
     classifier = load_classifier().classifier if classifier is None else classifier
     made, recorded = labelled_clips(generated), labelled_clips(real)
-    left_out = _check_labels(generated, made, real, recorded, classifier.config.labels)
+    left_out = _check(os.fspath(generated), made, os.fspath(real), recorded, classifier.config.labels)
     recorded = [(path, label) for path, label in recorded if label not in left_out]
-    _check_sizes(generated, made, real, recorded)
     done, total = 0, len(made) + len(recorded)
 
     def count() -> None:
@@ -173,41 +171,28 @@ def compare_sets(
     )
 
 
-def _check_labels(
-    generated: str | os.PathLike[str],
-    made: list[tuple[Path, str]],
-    real: str | os.PathLike[str],
-    recorded: list[tuple[Path, str]],
-    known: tuple[str, ...],
+def _check(
+    generated: str, made: list[tuple[Path, str]], real: str, recorded: list[tuple[Path, str]], known: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """The labels of real clips that were not generated."""
-    ours, theirs = {label for _, label in made}, {label for _, label in recorded}
-    if unknown := sorted(ours - set(known)):
+    """The labels of real clips that were not generated; what is wrong with the sets is said before they are read."""
+    counts, real_counts = Counter(label for _, label in made), Counter(label for _, label in recorded)
+    if unknown := sorted(counts.keys() - set(known)):
         raise DataError(
             f"{generated}: has the class {unknown[0]!r}, the classifier knows {', '.join(known[:20])}; give "
             "--classifier FILE, one trained on these classes (recipes/*/classifier.yaml)"
         )
-    if alien := sorted(ours - theirs):
+    if alien := sorted(counts.keys() - real_counts.keys()):
         raise DataError(
-            f"{generated}: has the class {alien[0]!r}, {real} only {', '.join(sorted(theirs)[:20])}; "
+            f"{generated}: has the class {alien[0]!r}, {real} only {', '.join(sorted(real_counts)[:20])}; "
             "compare sets of the same classes"
         )
-    return tuple(sorted(theirs - ours))
-
-
-def _check_sizes(
-    generated: str | os.PathLike[str],
-    made: list[tuple[Path, str]],
-    real: str | os.PathLike[str],
-    recorded: list[tuple[Path, str]],
-) -> None:
-    """Said before the clips are read; two on each side of a distance."""
-    counts, real_counts = Counter(label for _, label in made), Counter(label for _, label in recorded)
-    if sum(min(count, real_counts[label] // 2) for label, count in counts.items()) < 2:
+    if sum(min(count, real_counts[label] // 2) for label, count in counts.items()) < 2:  # on each side of a distance
+        beside = sum(real_counts[label] for label in counts)
         raise DataError(
-            f"{generated}: {len(made)} clips beside {len(recorded)} in {real} are too few to compare; give 2 or more, "
+            f"{generated}: {len(made)} clips beside {beside} in {real} are too few to compare; give 2 or more, "
             "and twice as many real ones of the same classes"
         )
+    return tuple(sorted(real_counts.keys() - counts.keys()))
 
 
 def _distances(

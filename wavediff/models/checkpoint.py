@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser
-from wavediff.models.file import check_weights, parse_config, read_model_file, shapes_only, write_model_file
+from wavediff.models.file import below, built, parse_config, read_model_file, write_model_file
 
 
 @dataclass(frozen=True)
@@ -35,19 +34,15 @@ class Checkpoint:
         """The autoencoder in whose latents the model works; None for a model of waveforms."""
         if self.config.pretransform is None:
             return None
-        prefix = "pretransform."
-        own = {name.removeprefix(prefix): w for name, w in self.weights.items() if name.startswith(prefix)}
-        return Checkpoint(self.config.pretransform, own, self.facts, self.path)
+        return Checkpoint(self.config.pretransform, below(self.weights, "pretransform."), self.facts, self.path)
 
     def build(self) -> Denoiser:
         """The denoiser with these weights, in evaluation mode, float32, on the CPU."""
-        with shapes_only():  # a configuration larger than its weights claims no memory
-            expected = parse_config(self.path, build_denoiser, self.config).state_dict()
-        check_weights(self.weights, expected, self.path, _field_behind)
-        with torch.device("cpu"):  # whatever the caller's default device
-            denoiser = build_denoiser(self.config).float()
-        denoiser.load_state_dict({name: tensor.float() for name, tensor in self.weights.items()})
-        return denoiser.eval().requires_grad_(False)
+
+        def make() -> Denoiser:
+            return parse_config(self.path, build_denoiser, self.config)
+
+        return built(make, self.weights, self.path, _field_behind)
 
 
 def save_checkpoint(

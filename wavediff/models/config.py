@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from wavediff.arguments import check_bounds
 from wavediff.backbones import (
     BackboneConfig,
     CodecConfig,
@@ -25,12 +26,11 @@ from wavediff.backbones import (
 )
 from wavediff.diffusion.discrete import DiscreteSchedule
 from wavediff.diffusion.plan import Plan
-from wavediff.diffusion.predictions import PREDICTIONS, Prediction
 from wavediff.diffusion.priors import PriorConfig, make_prior
-from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule, Schedule
+from wavediff.diffusion.schedules import PREDICTIONS, CosineSchedule, FlowSchedule, Prediction, Schedule
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import FrameSTFT, MelSpec
-from wavediff.mel.core import core_spec
+from wavediff.mel.transform import core_spec
 from wavediff.models.denoiser import Denoiser
 from wavediff.models.literals import build, check_keys, completed, is_number
 
@@ -73,7 +73,7 @@ class ModelConfig:
     plans: tuple[tuple[int, Plan], ...] = ()
 
     def __post_init__(self) -> None:
-        _check_sample_rate(self.sample_rate)
+        check_bounds(self, "config", sample_rate=(4_000, 384_000), default_length=(0, MAX_LENGTH), n_fft=(0, 1 << 16))
         if self.prediction not in PREDICTIONS:
             raise ConfigError(f"prediction: {self.prediction!r} is none of {', '.join(PREDICTIONS)}")
         if self.prediction == "eps" and self.schedule.trained_steps is None and self.prior.start_time == 1:
@@ -92,9 +92,7 @@ class ModelConfig:
             )
         if len(set(self.labels)) != len(self.labels) or len(self.labels) > MAX_LABELS:
             raise ConfigError(f"labels: {len(self.labels)} names must be distinct and at most {MAX_LABELS}")
-        if type(self.default_length) is not int or not 0 <= self.default_length <= MAX_LENGTH:
-            raise ConfigError(f"default_length: {self.default_length!r} is not a whole number from 0 to {MAX_LENGTH}")
-        if type(self.n_fft) is not int or (self.n_fft and not 16 <= self.n_fft <= 1 << 16) or self.n_fft % 2:
+        if 0 < self.n_fft < 16 or self.n_fft % 2:
             raise ConfigError(f"n_fft: {self.n_fft!r} is neither 0 nor an even number from 16 to 65536")
         if self.codec is not None and self.mel is None:
             raise ConfigError("codec: compresses mels, and this model has none; give mel")
@@ -290,8 +288,3 @@ def _plans(data: Any) -> tuple[tuple[int, Plan], ...]:
         except SamplingError as error:
             raise ConfigError(f"plans: {error}") from error
     return tuple(plans)
-
-
-def _check_sample_rate(value: Any) -> None:
-    if not is_number(value, int) or not 4_000 <= value <= 384_000:
-        raise ConfigError(f"sample_rate: {value!r} is not a whole number of Hz from 4000 to 384000")

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from wavediff.backbones import Condition
 from wavediff.diffusion.noise import ItemNoise, Noise
-from wavediff.diffusion.predictions import Prediction, predict_x0
 from wavediff.diffusion.priors import Prior, ShapedNormal, StandardNormal
-from wavediff.diffusion.schedules import Schedule
+from wavediff.diffusion.schedules import Prediction, Schedule, predict_x0
 from wavediff.errors import ConfigError
 
 

@@ -28,6 +28,7 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 10_000
 
 Config = TypeVar("Config")
+Network = TypeVar("Network", bound=nn.Module)
 Kind = Literal["diffusion", "classifier", "critics", "extension"]
 # What a file of each kind is, and the commands that take it.
 KINDS: dict[str, tuple[str, str]] = {
@@ -76,7 +77,7 @@ def write_model_file(
         raise CheckpointError(f"{path}: a model file ends in .safetensors; rename it")
     dtype = torch.float16 if half else torch.float32
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous().clone() for name, tensor in weights.items()}
-    _check_finite(tensors, path)
+    check_finite(tensors, path)
     text = json.dumps({"config": config, "facts": facts or {}}, sort_keys=True, allow_nan=False)
     metadata = {
         "format": "wavediff",
@@ -113,7 +114,7 @@ def read_model_file(path: str | os.PathLike[str], kind: Kind) -> Contents:
         raise CheckpointError(f"{path}: cannot be read ({message:.200}); fetch or train it again") from error
     if metadata.get("sha256") != digest(tensors, metadata):
         raise CheckpointError(f"{path}: its SHA-256 does not match, the file is damaged; fetch or train it again")
-    _check_finite(tensors, path)
+    check_finite(tensors, path)
     try:
         model = json.loads(metadata["model"])
         return Contents(model["config"], tensors, model["facts"])
@@ -188,9 +189,10 @@ def check_weights(
     """
     missing, extra = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
     if missing or extra:
+        names, others = (", ".join(name[:80] for name in found[:5]) for found in (missing, extra))
         raise CheckpointError(
-            f"{path}: weights and configuration disagree: {len(missing)} missing ({', '.join(missing[:5])}), "
-            f"{len(extra)} unexpected ({', '.join(extra[:5])}); use the configuration it was trained with"
+            f"{path}: weights and configuration disagree: {len(missing)} missing ({names}), {len(extra)} unexpected "
+            f"({others}); use the configuration it was trained with"
         )
     for name, tensor in weights.items():
         if tensor.shape != expected[name].shape:
@@ -198,6 +200,37 @@ def check_weights(
                 f"{path}: {name} has shape {tuple(tensor.shape)}, the configuration gives "
                 f"{tuple(expected[name].shape)}; check {field_behind(name)} in its configuration"
             )
+
+
+def built(
+    make: Callable[[], Network],
+    weights: Mapping[str, Tensor],
+    path: str | os.PathLike[str] | None,
+    field_behind: Callable[[str], str],
+) -> Network:
+    """A network with the weights of a file, in evaluation mode, float32, on the CPU.
+
+    Args:
+        make: makes the network of the file's configuration.
+        weights, path, field_behind: as of `check_weights`.
+
+    Raises:
+        CheckpointError: as `check_weights`.
+    """
+    with shapes_only():  # a configuration larger than its weights claims no memory
+        expected = make().state_dict()
+    # What counts batches decides nothing, and a file may lack it.
+    counters = {name for name in expected if name.endswith("num_batches_tracked")} - weights.keys()
+    check_weights(weights, {name: expected[name] for name in expected.keys() - counters}, path, field_behind)
+    with torch.device("cpu"):  # whatever the caller's default device
+        network = make().float()
+    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return network.eval().requires_grad_(False)
+
+
+def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights whose names begin so, without that beginning: those of a part."""
+    return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
 
 
 def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -266,7 +299,8 @@ def _check_kind(path: Path, metadata: dict[str, str], wanted: Kind) -> None:
     raise CheckpointError(f"{path}: is a {what}, a {KINDS[wanted][0]} is needed here; {use}")
 
 
-def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError where weights are NaN or infinite."""
     bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if bad:
         raise CheckpointError(f"{path}: weights are NaN or infinite in {', '.join(bad[:5])}; use an earlier checkpoint")

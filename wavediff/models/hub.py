@@ -4,15 +4,17 @@ A model on the Hub is a repository with `model.safetensors`, the same file as an
 in it is fetched.
 """
 
+import json
 import os
 import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
-from wavediff.errors import CheckpointError, MissingExtraError, OutputError, WavediffError
-from wavediff.files import atomic_write, check_output
+from wavediff.errors import CheckpointError, OutputError, WavediffError, require_packages
+from wavediff.files import check_output, write_text
+from wavediff.models.config import ModelConfig
 
 MODEL_FILE = "model.safetensors"
 CARD_FILE = "README.md"
@@ -41,7 +43,10 @@ def fetch_model(repo_id: str, revision: str | None = None) -> Path:
             model file; or it may not be read.
         MissingExtraError: huggingface_hub is not installed.
     """
-    hub = _library(f"{repo_id}: is no file or folder here, and fetching it from the Hugging Face Hub")
+    purpose = f"{repo_id}: is no file or folder here, and fetching it from the Hugging Face Hub"
+    require_packages(["huggingface_hub"], "hub", purpose)
+    import huggingface_hub as hub
+
     named = repo_id if revision is None else f"{repo_id}, revision {revision}"
     try:
         return Path(hub.hf_hub_download(repo_id, MODEL_FILE, revision=revision, library_name="wavediff"))
@@ -67,8 +72,7 @@ def save_folder(
     for name in (MODEL_FILE, CARD_FILE):  # before either is written
         check_output(folder / name, overwrite=overwrite)
     write_model(folder / MODEL_FILE)
-    with atomic_write(folder / CARD_FILE, overwrite=overwrite) as temporary:
-        temporary.write_text(card, encoding="utf-8")
+    write_text(folder / CARD_FILE, card, overwrite=overwrite)
 
 
 def push_model(
@@ -99,7 +103,9 @@ def push_model(
         OutputError: There is a model already and `overwrite` is false, the Hub cannot be reached, or it refuses.
         MissingExtraError: huggingface_hub is not installed.
     """
-    hub = _library("pushing a model to the Hugging Face Hub")
+    require_packages(["huggingface_hub"], "hub", "pushing a model to the Hugging Face Hub")
+    import huggingface_hub as hub
+
     try:
         api = hub.HfApi(token=token, library_name="wavediff")
         api.create_repo(repo_id, private=private, exist_ok=True)
@@ -118,14 +124,6 @@ def push_model(
     except Exception as error:  # as in fetch_model
         raise OutputError(f"{repo_id}: {_explain(error)}") from error
     raise OutputError(f"{repo_id}: holds a model already; pass overwrite=True, or push to another revision")
-
-
-def _library(purpose: str) -> ModuleType:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise MissingExtraError("huggingface_hub", "hub", purpose) from error
-    return huggingface_hub
 
 
 def _explain(error: Exception) -> str:
@@ -148,3 +146,87 @@ def _explain(error: Exception) -> str:
     if isinstance(error, errors.HFValidationError):
         return f"is no name that the Hub allows ({reason}); names are user/model"
     return f"the Hub cannot be used ({type(error).__name__}: {reason}); check connection and `hf auth login`"
+
+
+_TITLES = {
+    "train_manifest": "trained on",
+    "steps": "steps",
+    "epochs": "epochs",
+    "hardware": "hardware",
+    "precision": "precision",
+    "date": "date",
+    "valid_loss": "validation loss",
+}
+
+
+def model_card(config: ModelConfig, facts: dict[str, Any], license: str | None = None) -> str:
+    """Markdown with the Hub's front matter.
+
+    Args:
+        config: of the model.
+        facts: how it came about; JSON literals.
+        license: the Hub's name of a licence; by default `facts["license"]`, and left out where neither says it.
+    """
+    vocoder = config.mel is not None
+    name, task = ("Vocoder", "text-to-speech") if vocoder else ("Generator", "text-to-audio")
+    tags = ["audio", "diffusion", *(["vocoder", "speech"] if vocoder else ["sound-effects"])]
+    license = license or facts.get("license")
+    front = {"library_name": "wavediff", "pipeline_tag": task, "tags": tags} | ({"license": license} if license else {})
+    use = (
+        ["mel = vocoder.mel(waveform, sample_rate)", "speech = vocoder.decode(mel, seed=0)"]
+        if vocoder
+        else ["sounds = generator.generate(count=4, seed=0)"]
+    )
+    lines = [
+        "---",
+        *(f"{key}: {json.dumps(value)}" for key, value in front.items()),  # JSON is YAML
+        "---",
+        "",
+        f"# A wavediff {name.lower()}",
+        "",
+        "```python",
+        "import wavediff",
+        "",
+        f'{name.lower()} = wavediff.{name}.from_pretrained("...")  # the name of this repository',
+        *use,
+        "```",
+        "",
+        *_table(_model_rows(config)),
+        "",
+        "## Training",
+        "",
+        *_table(_training_rows(facts)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _model_rows(config: ModelConfig) -> list[tuple[str, Any]]:
+    values = config.to_dict()
+    rows: list[tuple[str, Any]] = [("sample rate", f"{config.sample_rate} Hz")]
+    if config.mel is not None:
+        rows += [("mel dialect", config.mel.describe())]
+    if config.labels:
+        rows += [("classes", ", ".join(config.labels))]
+    return [*rows, ("predicts", config.prediction), ("backbone", values["backbone"])]
+
+
+def _training_rows(facts: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What is known, the usual first, whatever else there is (evaluations among it) after it."""
+    rows = [(title, facts[key]) for key, title in _TITLES.items() if facts.get(key) is not None]
+    rows += [(key, value) for key, value in sorted(facts.items()) if key not in _TITLES and key != "license"]
+    return rows or [("training", "nothing is known of it")]
+
+
+def _table(rows: list[tuple[str, Any]]) -> list[str]:
+    return ["| | |", "|---|---|", *(f"| {_cell(key)} | {_cell(value)} |" for key, value in rows)]
+
+
+def _cell(value: Any) -> str:
+    """As text that stays in its cell: facts are whatever a model file says."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        value = ", ".join(value)
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    text = " ".join(text.split())
+    for character, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("[", "&#91;"), ("`", "&#96;")):
+        text = text.replace(character, safe)
+    return text

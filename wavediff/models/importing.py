@@ -17,7 +17,7 @@ from wavediff.errors import CheckpointError, ConfigError
 from wavediff.mel import MelSpec
 from wavediff.models.checkpoint import Checkpoint
 from wavediff.models.config import ModelConfig, build_denoiser
-from wavediff.models.file import shapes_only
+from wavediff.models.file import check_finite, check_weights, shapes_only
 from wavediff.models.layouts import LAYOUTS, Layout
 from wavediff.models.torch_load import load_restricted
 
@@ -178,23 +178,16 @@ def _translate(path: Path, layout: Layout, config: ModelConfig, weights: Mapping
     sources = {f"backbone.{module}": source for module, source in layout.sources(layers).items()}
     split = {name: (sources[name.rpartition(".")[0]], name.rpartition(".")[2]) for name in ours}
     expected = {
-        theirs: (shape, name)
+        theirs: (torch.empty(shape, device="meta"), name)
         for name, (source, part) in split.items()
         for theirs, shape in source.names(ours[name], part).items()
     }
-    missing, extra = sorted(expected.keys() - weights.keys()), sorted(map(repr, weights.keys() - expected.keys()))
-    if missing or extra:
-        raise CheckpointError(
-            f"{path}: weights and configuration disagree: {len(missing)} missing ({', '.join(missing[:5])}), "
-            f"{len(extra)} unexpected ({', '.join(name[:80] for name in extra[:5])}); give the file as it was saved"
-        )
-    for theirs, (shape, name) in expected.items():
-        given = tuple(weights[theirs].shape)
-        if given != shape:
-            cause = "the mel dialect (--mel)" if "mel" in name or "upsampler" in name else "backbone.channels"
-            raise CheckpointError(f"{path}: {theirs} has shape {given}, the configuration gives {shape}; check {cause}")
+
+    def behind(theirs: str) -> str:
+        name = expected[theirs][1]
+        return "the mel dialect (--mel-spec)" if "mel" in name or "upsampler" in name else "backbone.channels"
+
+    check_weights(weights, {theirs: tensor for theirs, (tensor, _) in expected.items()}, path, behind)
     translated = {name: source.read(weights, part).float() for name, (source, part) in split.items()}
-    bad = [name for name, tensor in translated.items() if not tensor.isfinite().all()]
-    if bad:
-        raise CheckpointError(f"{path}: weights are NaN or infinite in {', '.join(bad[:5])}; use an earlier checkpoint")
+    check_finite(translated, path)
     return translated

@@ -128,13 +128,18 @@ def draw_each(
     return signals
 
 
-def check_seed(seed: int | Sequence[int]) -> None:
-    """The part of `check_seeds` that needs no count.
+def check_seed(seed: int | Sequence[int]) -> int | list[int]:
+    """The part of `check_seeds` that needs no count: the seed, or the seeds, as int.
 
     Raises:
         SamplingError: it is neither a whole number from 0 to 2^63 - 1 nor a list of them.
     """
-    _seeds(seed)
+    if is_whole(seed):
+        return whole(seed, "seed", 0, MAX_SEED, SamplingError)
+    items = as_list(seed)
+    if not items:
+        raise SamplingError(f"seed: {shown(seed)} is neither a whole number from 0 to 2^63 - 1 nor a list of them")
+    return [whole(item, "seed", 0, MAX_SEED, SamplingError) for item in items]
 
 
 def check_seeds(seed: int | Sequence[int], count: int, what: str) -> list[int]:
@@ -143,20 +148,11 @@ def check_seeds(seed: int | Sequence[int], count: int, what: str) -> list[int]:
     Raises:
         SamplingError: as `check_seed`; also more or fewer seeds than items.
     """
-    seeds = _seeds(seed)
+    seeds = check_seed(seed)
     seeds = [seeds] * count if isinstance(seeds, int) else seeds
     if len(seeds) != count:
         raise SamplingError(f"seed: {len(seeds)} seeds for {count} {what}; give one number, or one an item")
     return seeds
-
-
-def _seeds(seed: int | Sequence[int]) -> int | list[int]:
-    if is_whole(seed):
-        return whole(seed, "seed", 0, MAX_SEED, SamplingError)
-    items = as_list(seed)
-    if not items:
-        raise SamplingError(f"seed: {shown(seed)} is neither a whole number from 0 to 2^63 - 1 nor a list of them")
-    return [whole(item, "seed", 0, MAX_SEED, SamplingError) for item in items]
 
 
 def check_lengths(lengths: Sequence[int] | Tensor, mel: Tensor) -> Tensor:

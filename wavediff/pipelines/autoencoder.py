@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Codec, Condition
-from wavediff.backbones.folding import fold, unfold
+from wavediff.backbones.conditioning import fold, unfold
 from wavediff.diffusion import ItemNoise, Plan, spaced_grid
 from wavediff.engine import accelerate
-from wavediff.engine.gradients import without_gradients
+from wavediff.engine.precision import without_gradients
 from wavediff.errors import ConfigError
 from wavediff.mel import MelTransform
 from wavediff.models.denoiser import Denoiser

@@ -18,11 +18,11 @@ from wavediff.arguments import Values, as_path, as_waveform
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones.bands import HIGH, LOW, BandConfig, BandNet
-from wavediff.engine.gradients import without_gradients
+from wavediff.engine.precision import without_gradients
 from wavediff.errors import AudioError, CheckpointError
 from wavediff.mel import FrameSTFT, MelSpec
 from wavediff.models import WEIGHTS
-from wavediff.models.file import check_weights, parse_config, read_model_file, shapes_only, write_model_file
+from wavediff.models.file import built, parse_config, read_model_file, write_model_file
 from wavediff.models.literals import build
 from wavediff.pipelines.circular import close_loop, wrap
 from wavediff.pipelines.pipeline import pick_device
@@ -73,12 +73,7 @@ class BandExtension:
         path = BUNDLED if source is None else as_path(source, "source", CheckpointError)
         contents = read_model_file(path, "extension")
         config = parse_config(path, lambda data: build("extension", BandConfig, data), contents.config)
-        with shapes_only():  # a configuration larger than its weights claims no memory
-            expected = BandNet(config).state_dict()
-        check_weights(contents.weights, expected, path, lambda name: "channels and layers")
-        with torch.device("cpu"):  # whatever the caller's default device
-            network = BandNet(config).float()
-        network.load_state_dict({name: tensor.float() for name, tensor in contents.weights.items()})
+        network = built(lambda: BandNet(config), contents.weights, path, lambda name: "channels and layers")
         return cls(network, contents.facts).to(device)
 
     def save(self, path: str | os.PathLike[str], *, half: bool = False, overwrite: bool = False) -> None:

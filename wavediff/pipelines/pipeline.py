@@ -12,15 +12,13 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 import torch
 
 from wavediff.arguments import as_path, shown
-from wavediff.engine.gradients import without_gradients
-from wavediff.engine.precision import whole_float32
+from wavediff.engine.precision import whole_float32, without_gradients
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.models import WEIGHTS
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Denoiser
-from wavediff.models.hub import MODEL_FILE, fetch_model, is_hub_id, push_model, save_folder
-from wavediff.pipelines.card import model_card
+from wavediff.models.hub import MODEL_FILE, fetch_model, is_hub_id, model_card, push_model, save_folder
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 

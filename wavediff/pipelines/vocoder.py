@@ -21,8 +21,7 @@ from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser
 from wavediff.models.sampling import begin, check_lengths, check_seeds, draw_each, way
 from wavediff.pipelines.chunks import Chunks, check_stream, gathered
-from wavediff.pipelines.clipping import Clipping
-from wavediff.pipelines.mels import MelPipeline
+from wavediff.pipelines.mels import Clipping, MelPipeline
 from wavediff.pipelines.pipeline import exact, uncompiled_each
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from wavediff.audio import iter_audio_files, read_audio, write_audio
-from wavediff.audio.faults import find_faults
+from wavediff.audio.finish import find_faults
 from wavediff.report.pictures import small_spectrogram
 
 

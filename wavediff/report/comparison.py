@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wavediff.errors import AudioError, ConfigError, WavediffError
-from wavediff.files import atomic_write
+from wavediff.files import write_text
 from wavediff.metrics import evaluate_files, select_metrics
 from wavediff.report.clips import find_sounds
 from wavediff.report.comparison_markup import Clip, Entry, Gap, System, render_comparison
@@ -86,8 +86,7 @@ def write_comparison(
         System(name, name == reference, [clip.entries[number] for clip in clips]) for number, name in enumerate(found)
     ]
     html = render_comparison(title or directory.resolve().name or "comparison", systems, clips, names, len(all_clips))
-    with atomic_write(path, overwrite=overwrite) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+    write_text(path, html, overwrite=overwrite)
     return Contents(
         sounds=len(shown),
         references=0,

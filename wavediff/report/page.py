@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wavediff.errors import AudioError, OutputError
-from wavediff.files import atomic_write, check_output
+from wavediff.files import check_output, write_text
 from wavediff.report.clips import Sound, find_sounds, load_sound
 from wavediff.report.markup import Group, render
 
@@ -77,8 +77,7 @@ def write_page(
         raise AudioError(f"{directory}: none of its sounds can be shown; the first: {reader.skipped[0]}")
 
     html = render(title or own_name, groups, len(reader.skipped))
-    with atomic_write(path, overwrite=overwrite) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+    write_text(path, html, overwrite=overwrite)
     return Contents(
         sounds=sum(len(group.sounds) for group in groups),
         references=sum(len(group.references) for group in groups),

@@ -4,7 +4,7 @@ import io
 import math
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -83,16 +83,8 @@ def spectrogram_figure(waveforms: Mapping[str, Tensor], sample_rate: int) -> "Fi
     figure = Figure(figsize=(11, 1.0 + 2.3 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), sharex=True, sharey=True, squeeze=False)[:, 0]
     for axis, (title, decibels) in zip(axes, panels.items(), strict=True):
-        image = axis.imshow(
-            decibels.numpy(),
-            origin="lower",
-            aspect="auto",
-            cmap="magma",
-            vmin=loudest - DYNAMIC_RANGE,
-            vmax=loudest,
-            extent=(0, len(waveforms[title]) / sample_rate, 0, sample_rate / 2000),
-            interpolation="hanning",
-        )
+        levels, extent = (loudest - DYNAMIC_RANGE, loudest), (len(waveforms[title]) / sample_rate, sample_rate / 2000)
+        image = _draw(axis, decibels, levels, extent)
         axis.set_title(title, loc="left", fontsize=11)
         axis.set_ylabel("frequency [kHz]")
         axis.set_xlim(0, longest)
@@ -118,19 +110,8 @@ def small_spectrogram(waveform: Tensor, sample_rate: int) -> bytes:
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     axis = figure.add_axes((0, 0, 1, 1))
     axis.axis("off")
-    low, high = SMALL_LEVELS
     bands = _mel_bands(spectrogram_decibels(waveform, sample_rate), nyquist, height)
-    extent = (0, width, 0, height)
-    axis.imshow(
-        bands.numpy(),
-        origin="lower",
-        aspect="auto",
-        cmap="magma",
-        vmin=low,
-        vmax=high,
-        extent=extent,
-        interpolation="hanning",
-    )
+    _draw(axis, bands, SMALL_LEVELS, SMALL_SIZE)
     outline = [withStroke(linewidth=2, foreground="black", alpha=0.6)]
     for frequency in SMALL_TICKS:
         if frequency < 0.8 * nyquist:
@@ -142,6 +123,13 @@ def small_spectrogram(waveform: Tensor, sample_rate: int) -> bytes:
     encoded = io.BytesIO()
     figure.savefig(encoded, format="webp", pil_kwargs={"quality": 80})
     return encoded.getvalue()
+
+
+def _draw(axis: Any, decibels: Tensor, levels: tuple[float, float], extent: tuple[float, float]) -> Any:
+    """Levels (bins, frames) as an image of that width and height, from black at `levels[0]` to white at `levels[1]`."""
+    (low, high), (right, top) = levels, extent
+    look = {"origin": "lower", "aspect": "auto", "cmap": "magma", "interpolation": "hanning"}
+    return axis.imshow(decibels.numpy(), vmin=low, vmax=high, extent=(0, right, 0, top), **look)
 
 
 def _mel_bands(decibels: Tensor, nyquist: float, num_bands: int) -> Tensor:

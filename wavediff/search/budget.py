@@ -9,8 +9,7 @@ import numpy as np
 from wavediff.diffusion import PUBLISHED, Plan
 from wavediff.errors import SamplingError
 from wavediff.pipelines.vocoder import Vocoder
-from wavediff.search.journal import Figures
-from wavediff.search.judge import Judge, relative_cost
+from wavediff.search.judge import Figures, Judge, relative_cost
 from wavediff.search.space import Space, spaces
 
 SCATTERED_SHARE, SHAPED_SHARE = 0.45, 0.25  # of the trials; the rest move each time for itself

@@ -3,8 +3,8 @@
 from wavediff.training.adversarial import AdversarialModule
 from wavediff.training.autoencoder_modules import AutoencoderModule, LinearAutoencoderModule
 from wavediff.training.callbacks import AudioLogger, FullState, ModelExport
-from wavediff.training.checkpoint_io import AtomicCheckpointIO
 from wavediff.training.classification import ClassifierModule, ClipVariation
+from wavediff.training.guards import AtomicCheckpointIO
 from wavediff.training.module import DenoiserModule, MelDenoiserModule, TrainingModule
 from wavediff.training.sound_module import SoundModule
 from wavediff.training.vocoder_module import VocoderModule

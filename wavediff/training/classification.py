@@ -14,8 +14,8 @@ from wavediff.diffusion import ItemNoise
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
 from wavediff.metrics.classifier import Features, SoundClassifier, SoundClassifierConfig, save_classifier
-from wavediff.training.labels import labels_of
-from wavediff.training.module import LRScheduler, TrainingModule
+from wavediff.models.file import below
+from wavediff.training.module import LRScheduler, TrainingModule, labels_of
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,4 @@ class ClassifierModule(TrainingModule):
 
     def export(self, path: Path, weights: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
         """A model file of the classifier."""
-        prefix = "classifier."
-        own = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
-        save_classifier(path, self.config, own, facts, overwrite=True)
+        save_classifier(path, self.config, below(weights, "classifier."), facts, overwrite=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +12,18 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLR
 from torch import Tensor
 
 from wavediff.backbones import Condition
+from wavediff.data.manifest import read_manifest
+from wavediff.data.shards import open_decoded
 from wavediff.diffusion import ItemNoise
 from wavediff.diffusion.losses import Loss
-from wavediff.errors import ConfigError
+from wavediff.errors import ConfigError, DataError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Bound
+from wavediff.models.file import below
 from wavediff.pipelines.vocoder import Vocoder
-from wavediff.training.checkpoint_io import CONFIG_KEY
+from wavediff.training.guards import CONFIG_KEY
 
 LRScheduler = Literal["constant", "cosine"]
 VALIDATION_TIMES = (0.1, 0.3, 0.6, 1.0)  # noise levels the validation loss is reported at, as shares of T
@@ -174,9 +177,7 @@ class DenoiserModule(TrainingModule):
 
     def export(self, path: Path, weights: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
         """A model file of the denoiser."""
-        prefix = "denoiser."
-        own = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
-        save_checkpoint(path, self.config, own, facts, overwrite=True)
+        save_checkpoint(path, self.config, below(weights, "denoiser."), facts, overwrite=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Makes the full training state exportable by itself."""
@@ -215,3 +216,28 @@ class MelDenoiserModule(DenoiserModule):
     def bind(self, batch: dict[str, Tensor]) -> Bound:
         """The denoiser, told the batch's mels."""
         return self.denoiser.bind(Condition(self.mel(batch)))
+
+
+def labels_of(labels: str | Sequence[str]) -> tuple[str, ...]:
+    """Class names in the order of their indices.
+
+    Args:
+        labels: the names themselves, kept in their order; or a manifest (`.jsonl`), packed corpus (`.safetensors`) or
+            corpus in shards, whose distinct labels are taken in alphabetical order.
+
+    Raises:
+        ConfigError: a text that names no such file.
+        DataError: the file is missing or damaged, or has an utterance without a label.
+    """
+    if not isinstance(labels, str):
+        return tuple(labels)
+    if Path(labels).suffix == ".jsonl":
+        found: set[str | None] = {utterance.label for utterance in read_manifest(labels)}
+    elif (corpus := open_decoded(labels)) is not None:
+        found = {None} if corpus.labels is None else set(corpus.labels)
+    else:
+        what = "is no manifest or corpus (.jsonl, .safetensors, shards)"
+        raise ConfigError(f"model.labels: {labels!r} {what}; give one, or [name, ...]")
+    if None in found:
+        raise DataError(f"{labels}: has an utterance without a label; prepare the corpus by `wavediff prepare classes`")
+    return tuple(sorted(label for label in found if label is not None))

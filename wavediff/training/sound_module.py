@@ -15,8 +15,7 @@ from wavediff.models.denoiser import Bound
 from wavediff.pipelines.autoencoder import Autoencoder
 from wavediff.pipelines.generator import Generator
 from wavediff.training.autoencoder_modules import autoencoder_of
-from wavediff.training.labels import labels_of
-from wavediff.training.module import DenoiserModule, LRScheduler
+from wavediff.training.module import DenoiserModule, LRScheduler, labels_of
 
 HEARD_STEPS = 20  # of what is logged in training: enough to tell what a model does
 

@@ -15,7 +15,7 @@ from wavediff.data.corpora.libritts import LibriTTS
 from wavediff.data.corpora.ljspeech import LJSpeech
 from wavediff.data.corpora.sc09 import SC09
 from wavediff.data.corpora.vctk import VCTK
-from wavediff.data.scan import Clip
+from wavediff.data.manifest import Clip
 
 
 class Corpus(Protocol):

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from wavediff.audio import iter_audio_files
-from wavediff.data.corpora.folder import split_by_hash, unit_hash
-from wavediff.data.scan import Clip
+from wavediff.data.corpora.sharing import check_fractions, option, split_by_hash, unit_hash
+from wavediff.data.manifest import Clip
 from wavediff.errors import DataError
 
 LEAST_TAKES = 3  # of a kind of sound
@@ -22,19 +22,11 @@ class ClassFolders:
     """
 
     root: Path
-    valid_fraction: float = dataclasses.field(
-        default=0.05, metadata={"help": "share of each class for validation (default: 0.05, at least one clip)"}
-    )
-    test_fraction: float = dataclasses.field(
-        default=0.1, metadata={"help": "share of each class for testing (default: 0.1, at least one clip)"}
-    )
+    valid_fraction: float = option(0.05, "share of each class for validation (default: 0.05, at least one clip)")
+    test_fraction: float = option(0.1, "share of each class for testing (default: 0.1, at least one clip)")
 
-    families: bool = dataclasses.field(
-        default=False, metadata={"help": "numbered takes (tick_001, tick_002) stay in one split: an honest test"}
-    )
-    kinds: bool = dataclasses.field(
-        default=False, metadata={"help": "labels of two levels, laser/retro, the second from the file names"}
-    )
+    families: bool = option(False, "numbered takes (tick_001, tick_002) stay in one split: an honest test")
+    kinds: bool = option(False, "labels of two levels, laser/retro, the second from the file names")
 
     def clips(self) -> list[Clip]:
         """Every audio file (WAV, FLAC, OGG, MP3, ...) in a class folder; hidden files and folders are left out.
@@ -43,9 +35,7 @@ class ClassFolders:
             AudioError: the root is no folder, or cannot be listed.
             DataError: there is no class folder, or the fractions leave a class without a clip to train on.
         """
-        valid, test = self.valid_fraction, self.test_fraction
-        if not (valid >= 0 and test >= 0 and valid + test < 1):
-            raise DataError(f"valid_fraction {valid} and test_fraction {test} must be 0 or above, their sum below 1")
+        check_fractions(self.valid_fraction, self.test_fraction)
         classes: dict[str, list[Path]] = {}
         for path in iter_audio_files(self.root):
             below = path.relative_to(self.root)
@@ -64,7 +54,8 @@ class ClassFolders:
         ]
 
     def _split(self, label: str, paths: list[Path]) -> list[Clip]:
-        num_test, num_valid = (max(round(share * len(paths)), 1) if share else 0 for share in self._shares())
+        shares = (self.test_fraction, self.valid_fraction)
+        num_test, num_valid = (max(round(share * len(paths)), 1) if share else 0 for share in shares)
         if len(paths) <= num_test + num_valid:
             raise DataError(
                 f"{self.root / label}: {len(paths)} clips leave none to train on; add more, or lower the fractions"
@@ -77,9 +68,6 @@ class ClassFolders:
         else:
             split_of = split_by_hash(paths, num_valid, num_test)
         return [Clip(self.root / path, split_of[path], label=label) for path in sorted(paths)]
-
-    def _shares(self) -> tuple[float, float]:
-        return self.test_fraction, self.valid_fraction
 
 
 def family_of(stem: str) -> str:

@@ -2,13 +2,12 @@
 
 import bisect
 import dataclasses
-import hashlib
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 from wavediff.audio import iter_audio_files
-from wavediff.data.scan import Clip
+from wavediff.data.corpora.sharing import check_fractions, option, split_by_hash, unit_hash
+from wavediff.data.manifest import Clip
 from wavediff.errors import DataError
 from wavediff.files import is_leftover
 
@@ -21,12 +20,8 @@ class Folder:
     """
 
     root: Path
-    valid_fraction: float = dataclasses.field(
-        default=0.02, metadata={"help": "share of the clips for validation (default: 0.02)"}
-    )
-    test_fraction: float = dataclasses.field(
-        default=0.02, metadata={"help": "share of the clips for testing (default: 0.02)"}
-    )
+    valid_fraction: float = option(0.02, "share of the clips for validation (default: 0.02)")
+    test_fraction: float = option(0.02, "share of the clips for testing (default: 0.02)")
 
     def clips(self) -> list[Clip]:
         """Every audio file (WAV, FLAC, OGG, MP3, ...) below the root; hidden files and folders are left out.
@@ -36,8 +31,7 @@ class Folder:
             DataError: nothing to train on is found, or left by the fractions.
         """
         valid, test = self.valid_fraction, self.test_fraction
-        if not (valid >= 0 and test >= 0 and valid + test < 1):
-            raise DataError(f"valid_fraction {valid} and test_fraction {test} must be 0 or above, their sum below 1")
+        check_fractions(valid, test)
         paths = [path.relative_to(self.root) for path in iter_audio_files(self.root)]
         if not paths:
             raise DataError(f"{self.root}: holds no audio file (WAV, FLAC, OGG, MP3, ...){_others(self.root)}")
@@ -62,16 +56,3 @@ def _others(root: Path) -> str:
         return "; name the folder of the recordings"
     listed = ", ".join(f"{count} of {suffix}" for suffix, count in counts.most_common(5))
     return f", but files of other kinds ({listed}); convert recordings to one of these, e.g. with ffmpeg"
-
-
-def unit_hash(path: Path) -> float:
-    """A number in [0, 1) that depends on the path alone."""
-    digest = hashlib.sha256(path.as_posix().encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def split_by_hash(paths: Iterable[Path], num_valid: int, num_test: int) -> dict[Path, str]:
-    """Path -> split: those with the lowest hashes are tested on, the next validated on, the rest trained on."""
-    ranked = sorted(paths, key=lambda path: (unit_hash(path), path))
-    splits = ["test"] * num_test + ["valid"] * num_valid + ["train"] * (len(ranked) - num_test - num_valid)
-    return dict(zip(ranked, splits, strict=True))

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from wavediff.data.corpora.sc09 import DIGITS
-from wavediff.data.scan import Clip
+from wavediff.data.manifest import Clip
 from wavediff.errors import DataError
 
 _PATTERN = re.compile(r"([0-9])_([^_]+)_([0-9]+)\.wav")

@@ -5,8 +5,8 @@ LibriTTS-R, the same restored (Koizumi et al. 2023, arXiv 2305.18802).
 import dataclasses
 from pathlib import Path
 
-from wavediff.data.corpora.speakers import split_speakers, transcript
-from wavediff.data.scan import Clip
+from wavediff.data.corpora.sharing import option, split_speakers, transcript
+from wavediff.data.manifest import Clip
 from wavediff.errors import DataError
 from wavediff.files import is_leftover
 
@@ -24,7 +24,7 @@ class LibriTTS:
     """
 
     root: Path
-    clean: bool = dataclasses.field(default=False, metadata={"help": "leave out the noisier subsets, *-other-*"})
+    clean: bool = option(False, "leave out the noisier subsets, *-other-*")
 
     def clips(self) -> list[Clip]:
         """Every recording of the subsets, with its normalised transcript where the corpus has it.

@@ -5,8 +5,9 @@ import hashlib
 import warnings
 from pathlib import Path
 
-from wavediff.data.scan import Clip
-from wavediff.errors import DataError, require_torchaudio
+from wavediff.data.corpora.sharing import download, option, read_text
+from wavediff.data.manifest import Clip
+from wavediff.errors import DataError
 
 _NAME = "LJSpeech-1.1"
 _HEADERS = {"id", "ids", "file", "files", "filename", "file_name", "file_id", "path", "audio", "audio_file", "wav"}
@@ -23,9 +24,7 @@ class LJSpeech:
     """
 
     root: Path
-    download: bool = dataclasses.field(
-        default=False, metadata={"help": "fetch the corpus (2.6 GB) if it is not there; nothing is fetched otherwise"}
-    )
+    download: bool = option(False, "fetch the corpus (2.6 GB) if it is not there; nothing is fetched otherwise")
 
     def clips(self) -> list[Clip]:
         """Every clip of metadata.csv that a split names, with its normalised transcript.
@@ -37,7 +36,9 @@ class LJSpeech:
         # The root may be the corpus, or the folder that holds it: where the archive was unpacked.
         folder = self.root if self.root.name == _NAME or (self.root / "metadata.csv").exists() else self.root / _NAME
         if self.download:
-            _download(folder)
+            if folder.name != _NAME:
+                raise DataError(f"{folder}: already holds another corpus; pass an empty folder to download into")
+            download("LJSPEECH", folder.parent)
         texts = _read_metadata(folder)
         split_of = _splits(folder, list(texts))
         return [
@@ -89,24 +90,5 @@ def _read_ids(path: Path, known: list[str]) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({error}); pass the folder {_NAME}, `--download` to fetch it, "
-            "or prepare your own recordings as `folder`"
-        ) from error
-
-
-def _download(folder: Path) -> None:
-    """Fetch and unpack the archive beside `folder`, its checksum verified; does nothing where it is unpacked."""
-    require_torchaudio()
-    from torchaudio.datasets import LJSPEECH
-
-    if folder.name != _NAME:
-        raise DataError(f"{folder}: already holds another corpus; pass an empty folder to download into")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        LJSPEECH(folder.parent, download=True)
-    except (OSError, RuntimeError) as error:  # no network or disk space; a wrong checksum
-        raise DataError(f"{folder}: could not be downloaded ({error}); check the network and free space") from error
+    cure = f"pass the folder {_NAME}, `--download` to fetch it, or prepare your own recordings as `folder`"
+    return [line for line in read_text(path, cure).split("\n") if line.strip()]

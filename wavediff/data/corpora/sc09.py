@@ -4,8 +4,9 @@ import dataclasses
 import re
 from pathlib import Path
 
-from wavediff.data.scan import Clip
-from wavediff.errors import DataError, require_torchaudio
+from wavediff.data.corpora.sharing import download, option, read_text
+from wavediff.data.manifest import Clip
+from wavediff.errors import DataError
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -23,9 +24,7 @@ class SC09:
     """
 
     root: Path
-    download: bool = dataclasses.field(
-        default=False, metadata={"help": "fetch the corpus (2.4 GB) if it is not there; nothing is fetched otherwise"}
-    )
+    download: bool = option(False, "fetch the corpus (2.4 GB) if it is not there; nothing is fetched otherwise")
 
     def clips(self) -> list[Clip]:
         """Every recording of a digit, and every one that a list names; hidden files are left out.
@@ -38,7 +37,9 @@ class SC09:
         own = self.root.name == _NAME or (self.root / _LISTS["test"]).exists()
         folder = self.root if own else self.root / _FOLDER / _NAME
         if self.download:
-            _download(folder)
+            if (folder.parent.name, folder.name) != (_FOLDER, _NAME):
+                raise DataError(f"{folder}: is not {_FOLDER}/{_NAME}; pass an empty folder to download into")
+            download("SPEECHCOMMANDS", folder.parent.parent)
         split_of = _listed(folder)
         for digit in DIGITS:
             found = [path for path in sorted((folder / digit).glob("*.wav")) if not path.name.startswith(".")]
@@ -62,31 +63,9 @@ def _clip(folder: Path, name: str, split: str) -> Clip:
 def _listed(folder: Path) -> dict[str, str]:
     """The split of each recording of a digit that a list names, by its path below the folder."""
     split_of: dict[str, str] = {}
+    cure = f"pass the folder {_NAME} or the one that holds {_FOLDER}/{_NAME}, or `--download` to fetch it"
     for split, list_name in _LISTS.items():
-        path = folder / list_name
-        try:
-            names = path.read_text(encoding="utf-8-sig").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"{path}: cannot be read ({error}); pass the folder {_NAME} or the one that holds {_FOLDER}/{_NAME}, "
-                "or `--download` to fetch it"
-            ) from error
-        for name in names:
+        for name in read_text(folder / list_name, cure).split():
             if name.partition("/")[0] in DIGITS and split_of.setdefault(name, split) != split:
                 raise DataError(f"{folder}: {name} is in both {' and '.join(_LISTS.values())}; take it out of one")
     return split_of
-
-
-def _download(folder: Path) -> None:
-    """Fetch and unpack the archive, its checksum verified; does nothing where it is unpacked."""
-    require_torchaudio()
-    from torchaudio.datasets import SPEECHCOMMANDS
-
-    if (folder.parent.name, folder.name) != (_FOLDER, _NAME):
-        raise DataError(f"{folder}: is not {_FOLDER}/{_NAME}; pass an empty folder to download into")
-    root = folder.parent.parent
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        SPEECHCOMMANDS(root, download=True)
-    except (OSError, RuntimeError) as error:  # no network or disk space; a wrong checksum
-        raise DataError(f"{folder}: could not be downloaded ({error}); check the network and free space") from error

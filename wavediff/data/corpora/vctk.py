@@ -5,8 +5,8 @@
 import dataclasses
 from pathlib import Path
 
-from wavediff.data.corpora.speakers import split_speakers, transcript
-from wavediff.data.scan import Clip
+from wavediff.data.corpora.sharing import option, split_speakers, transcript
+from wavediff.data.manifest import Clip
 from wavediff.errors import DataError
 from wavediff.files import is_leftover
 
@@ -21,13 +21,9 @@ class VCTK:
     """
 
     root: Path
-    mic: str = dataclasses.field(default="mic1", metadata={"help": "microphone, mic1 or mic2 (default: mic1)"})
-    valid_speakers: int = dataclasses.field(
-        default=4, metadata={"help": "speakers to validate on, the next by the hash of their name (default: 4)"}
-    )
-    test_speakers: int = dataclasses.field(
-        default=8, metadata={"help": "speakers to test on, those with the lowest hash (default: 8)"}
-    )
+    mic: str = option("mic1", "microphone, mic1 or mic2 (default: mic1)")
+    valid_speakers: int = option(4, "speakers to validate on, the next by the hash of their name (default: 4)")
+    test_speakers: int = option(8, "speakers to test on, those with the lowest hash (default: 8)")
 
     def clips(self) -> list[Clip]:
         """Every recording of the microphone, with its sentence where the corpus has it.

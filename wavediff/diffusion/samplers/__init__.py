@@ -1,4 +1,4 @@
-"""Samplers: from noise to data along a grid of times. One short file each, one signature.
+"""Samplers: from noise to data along a grid of times. One signature for all.
 
 A sampler is a frozen dataclass, called with
 
@@ -8,21 +8,18 @@ A sampler is a frozen dataclass, called with
     grid (S + 1,), descending times from 1 or below to 0
     noise, from which fresh noise is drawn item by item
 
-and returns x_0 (B, N). It knows nothing of networks or guidance and never clamps the noisy state. Each file writes the
-generator `states`, which yields x after each step; and `evaluations(S)`, how often it calls `denoise`, with its inverse
-`steps`, if not S times. It must be linear in x_T, in the noise and in the estimates: then numbers stand for it.
+and returns x_0 (B, N). It knows nothing of networks or guidance and never clamps the noisy state. Each class has
+`step`, or the generator `states`, which yields x after each step; and `evaluations(S)`, how often it calls `denoise`,
+with its inverse `steps`, if not S times. It must be linear in x_T, in the noise and in the estimates: then numbers
+stand for it.
 """
 
 import dataclasses
 from collections.abc import Callable
 
 from wavediff.arguments import shown
-from wavediff.diffusion.samplers.ddim import DDIM
-from wavediff.diffusion.samplers.ddpm import DDPM
-from wavediff.diffusion.samplers.dpmpp import DPMpp2M
-from wavediff.diffusion.samplers.euler import Euler
-from wavediff.diffusion.samplers.heun import Heun
-from wavediff.diffusion.samplers.sampler import Denoise, Sampler
+from wavediff.diffusion.samplers.sampler import DDIM, DDPM, Denoise, Euler, Sampler
+from wavediff.diffusion.samplers.second_order import DPMpp2M, Heun
 from wavediff.errors import SamplingError, did_you_mean
 
 __all__ = ["DDIM", "DDPM", "SAMPLERS", "DPMpp2M", "Denoise", "Euler", "Heun", "Sampler", "make_sampler"]

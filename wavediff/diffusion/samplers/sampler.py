@@ -1,24 +1,40 @@
-"""What all samplers share: their signature, and the steps of a grid."""
+"""What all samplers share, their signature and the steps of a grid; and the samplers of first order.
 
-import abc
+DDPM (Ho et al. 2020), DDIM (Song et al. 2021, arXiv:2010.02502), and Euler's method on the probability-flow ODE, which
+is the sampler of flow matching and rectified flow.
+"""
+
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from wavediff.diffusion.noise import Noise
-from wavediff.diffusion.schedules import Schedule
+from wavediff.diffusion.schedules import Schedule, expand, predict_noise
+from wavediff.errors import SamplingError
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, N), t (B,)) -> estimate of x_0 (B, N)"""
 
 
-class Sampler(abc.ABC):
-    """From noise to data along a grid of times; frozen dataclasses implement it."""
+class Sampler:
+    """From noise to data along a grid of times.
 
-    @abc.abstractmethod
+    Frozen dataclasses implement `step`, or `states` where a step depends on those before it.
+    """
+
+    def step(self, denoise: Denoise, x: Tensor, step: "Step", schedule: Schedule, noise: Noise) -> Tensor:
+        """x_s (B, N) from x_t (B, N)."""
+        raise NotImplementedError
+
     def states(self, denoise: Denoise, x_T: Tensor, schedule: Schedule, grid: Tensor, noise: Noise) -> Iterator[Tensor]:
         """x (B, N) after each step of the grid, from x_T (B, N) at its first time."""
+        x = x_T
+        for step in steps_of(schedule, grid, x):
+            x = self.step(denoise, x, step, schedule, noise)
+            yield x
 
     def evaluations(self, num_steps: int) -> int:
         """How often a grid of that many steps has the network evaluated, at most."""
@@ -64,3 +80,72 @@ def steps_of(schedule: Schedule, grid: Tensor, x: Tensor) -> Iterator[Step]:
         t, s = times[number].expand(len(x)), times[number + 1].expand(len(x))
         levels = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
         yield Step(number, no_signal[number], no_time[number + 1], t, s, *levels)
+
+
+@dataclass(frozen=True)
+class DDPM(Sampler):
+    """Ancestral sampling: Algorithm 2 of DDPM and of DiffWave.
+
+    Draws x_s from q(x_s | x_t, x_0 estimate), the Gaussian posterior of the forward process.
+
+    Written for any alpha and sigma as in VDM (Kingma et al. 2021, arXiv 2107.00630, eq. 25 to 29); where
+    alpha^2 + sigma^2 = 1 this is DDPM eq. 7, and with x_0 from eps DiffWave's Algorithm 2.
+    """
+
+    def step(self, denoise: Denoise, x: Tensor, step: Step, schedule: Schedule, noise: Noise) -> Tensor:
+        """See `Sampler`."""
+        kept = step.alpha_t / step.alpha_s
+        added = (step.sigma_t**2 - (kept * step.sigma_s) ** 2).clamp(min=0)  # variance between s and t
+        from_x_0 = step.alpha_s * added / step.sigma_t**2
+        from_x_t = kept * (step.sigma_s / step.sigma_t) ** 2
+        x = expand(from_x_0, x) * denoise(x, step.t) + expand(from_x_t, x) * x
+        if not step.to_data:  # Algorithm 2, line 4: no noise on the last step
+            deviation = step.sigma_s / step.sigma_t * added.sqrt()  # DDPM: the root of beta~
+            x = torch.addcmul(x, expand(deviation, x), noise.normal(x.shape[1], x.dtype))
+        return x
+
+
+@dataclass(frozen=True)
+class DDIM(Sampler):
+    """Deterministic for eta = 0; eta = 1 is ancestral sampling.
+
+    Attributes:
+        eta: share of fresh noise, in [0, 1].
+    """
+
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eta <= 1:
+            raise SamplingError(f"sampler: ddim's eta {self.eta} is outside [0, 1]")
+
+    def step(self, denoise: Denoise, x: Tensor, step: Step, schedule: Schedule, noise: Noise) -> Tensor:
+        """See `Sampler`."""
+        x_0 = denoise(x, step.t)
+        eps = predict_noise(x_0, x, step.alpha_t, step.sigma_t)
+        # sigma_tau, eq. 16, for any alpha and sigma; zero at s = 0, where sigma_s is.
+        added = (step.sigma_t**2 - (step.alpha_t / step.alpha_s * step.sigma_s) ** 2).clamp(min=0)
+        fresh = self.eta * step.sigma_s / step.sigma_t * added.sqrt()
+        kept = (step.sigma_s**2 - fresh**2).clamp(min=0).sqrt()
+        x = expand(step.alpha_s, x) * x_0 + expand(kept, x) * eps  # eq. 12
+        if self.eta > 0 and not step.to_data:
+            x = torch.addcmul(x, expand(fresh, x), noise.normal(x.shape[1], x.dtype))
+        return x
+
+
+@dataclass(frozen=True)
+class Euler(Sampler):
+    """x_s = x_t + (s - t) dx/dt, with dx/dt = alpha' x_0 + sigma' noise (Liu et al. 2023, arXiv 2209.03003, eq. 1).
+
+    The last step, to t = 0, ends on the estimate of x_0, as the rule itself does for straight paths.
+    """
+
+    def step(self, denoise: Denoise, x: Tensor, step: Step, schedule: Schedule, noise: Noise) -> Tensor:
+        """See `Sampler`."""
+        x_0 = denoise(x, step.t)
+        if step.to_data:
+            return x_0
+        eps = predict_noise(x_0, x, step.alpha_t, step.sigma_t)
+        alpha_slope, sigma_slope = schedule.slopes(step.t)
+        span = step.s - step.t
+        return x + expand(span * alpha_slope, x) * x_0 + expand(span * sigma_slope, x) * eps

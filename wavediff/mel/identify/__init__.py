@@ -1,6 +1,5 @@
 """Which dialect a mel most likely is: limits of values first, then statistics of speech."""
 
-from wavediff.mel.identify.choice import check_unnamed, dialect_of
 from wavediff.mel.identify.diagnosis import Advice, Diagnosis, advise, diagnose, likely_dialects
 
-__all__ = ["Advice", "Diagnosis", "advise", "check_unnamed", "diagnose", "dialect_of", "likely_dialects"]
+__all__ = ["Advice", "Diagnosis", "advise", "diagnose", "likely_dialects"]

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from wavediff.arguments import Values
 from wavediff.errors import MelError
-from wavediff.mel.dialects import can_convert, lowest
-from wavediff.mel.identify.limits import span_of, value_fault
+from wavediff.mel.dialects import can_convert, lowest, span_of, value_fault
 from wavediff.mel.identify.speech import speech_fit
 from wavediff.mel.shape import check_shape
 from wavediff.mel.spec import PRESETS, MelSpec, as_spec
