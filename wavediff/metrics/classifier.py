@@ -16,7 +16,8 @@ from wavediff.arguments import check_bounds
 from wavediff.errors import AudioError, ConfigError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.models import WEIGHTS
-from wavediff.models.file import built, parse_config, read_model_file, write_model_file
+from wavediff.models.building import built
+from wavediff.models.file import parse_config, read_model_file, write_model_file
 
 BUNDLED = WEIGHTS / "sfx_classifier.safetensors"
 HOP_SECONDS = 0.0058  # of the mel's frames; windows are four times as long: clicks are short

@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from wavediff.models.building import built
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser
-from wavediff.models.file import below, built, parse_config, read_model_file, write_model_file
+from wavediff.models.file import below, parse_config, read_model_file, write_model_file
 
 
 @dataclass(frozen=True)
