@@ -373,4 +373,22 @@ MACHINE = [
             )
         },
     ),
+    Guards(
+        "mel/harmonics.py",
+        "test_harmonics.py",
+        {
+            "x.relu().square()": ("test_partials_lie_at_multiples", "x"),
+            "stft.frames(spectrum * self.low)": ("test_partials_lie_at_multiples", "stft.frames(spectrum)"),
+            " * (self._level(magnitude) / self._level(finer))": ("test_power_stays_where_it_was", ""),
+            "amount * _rise": ("test_the_amount_is_an_exponent", "_rise"),
+        },
+    ),
+    Guards(
+        "mel/griffin_lim.py",
+        "test_harmonics.py",
+        {
+            "if harmonics is not None and index == n_iter // 2:": "test_a_guess_at_real_speech",
+            "if self.harmonics is not None and index == ITERATIONS // 2:": "test_a_guess_at_real_speech",
+        },
+    ),
 ]
