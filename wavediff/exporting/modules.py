@@ -196,7 +196,7 @@ def find_phase(
         return stft.added(pairs) * gain
     half = n_iter // 2
     pairs, previous = step(*iterated(pairs, previous, magnitude, half))
-    low = stft.frames_of(pairs * (harmonics.low if stft.axis == -2 else harmonics.low.unsqueeze(-1)))
+    low = stft.frames_of(pairs * harmonics.low.unsqueeze(stft.axis))
     magnitude = harmonics.carried(magnitude, low[..., : stft.n_fft], stft)
     pairs, _ = iterated(with_magnitude(pairs, magnitude), previous, magnitude, n_iter - half - 1)
     return stft.added(pairs) * gain
