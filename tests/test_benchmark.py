@@ -84,7 +84,7 @@ def test_bench_by_itself_tells_growth_latency_and_roofline(
 
 
 def test_bench_says_how_to_get_the_reference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "diffwave.model", None)
+    monkeypatch.setitem(__import__("sys").modules, "diffwave", None)
     assert main(["bench", "--quiet"]) == 2  # fault 84
     assert "pip install --no-deps diffwave" in capsys.readouterr().err
 

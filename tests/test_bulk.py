@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -405,6 +406,28 @@ def test_what_reading_warns_of_is_carried_along(inputs: Path) -> None:
 def test_a_reader_that_dies_is_one_line(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fault 57
     monkeypatch.setattr(wavediff.bulk.reading, "read_mel", lambda path: os._exit(3))
     with pytest.raises(DataError, match=r"a process that reads files died .*--resume"):
+        list(read_batches(batches_of(inputs / "1.npy"), workers=1))
+
+
+def test_a_reader_that_dies_is_noticed_where_another_library_has_taken_the_signal(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wavediff.bulk.reading, "read_mel", lambda path: os._exit(3))
+    monkeypatch.setattr(wavediff.bulk.reading, "LOOK", 1)
+    monkeypatch.setattr("torch.utils.data._utils.signal_handling._SIGCHLD_handler_set", True)  # as after a first loader
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        with pytest.raises(DataError, match=r"a process that reads files died .*exited unexpectedly.*--resume"):
+            list(read_batches(batches_of(inputs / "1.npy"), workers=1))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_reader_that_hangs_is_one_line(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wavediff.bulk.reading, "read_mel", lambda path: time.sleep(60))
+    monkeypatch.setattr(wavediff.bulk.reading, "LOOK", 1)
+    monkeypatch.setattr(wavediff.bulk.reading, "WORKER_TIMEOUT", 2)
+    with pytest.raises(DataError, match=r"no batch for 2 seconds.*--resume"):
         list(read_batches(batches_of(inputs / "1.npy"), workers=1))
 
 

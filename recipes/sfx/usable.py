@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from wavediff.audio.faults import find_faults
 
 from wavediff import Generator
 from wavediff.audio import centred, read_audio, with_peak
+from wavediff.audio.finish import find_faults
 from wavediff.cli.main import main as wavediff
 from wavediff.data.manifest import read_manifest
 from wavediff.errors import SamplingError

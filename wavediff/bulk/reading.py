@@ -26,6 +26,8 @@ from wavediff.places import Place, is_remote
 
 WORKER_TIMEOUT = 600
 """Seconds without a batch after which the reading processes are taken to hang."""
+LOOK = 5
+"""Seconds after which those processes are looked at."""
 
 
 @dataclass(frozen=True)
@@ -108,17 +110,40 @@ def read_batches(
         collate_fn=_unchanged,
         worker_init_fn=end_with_parent,
         multiprocessing_context="spawn" if workers and remote else None,  # connections to storage outlive no fork
-        timeout=WORKER_TIMEOUT if workers else 0,
+        timeout=min(LOOK, WORKER_TIMEOUT) if workers else 0,
         generator=torch.Generator(),  # or it would draw from the global one
     )
     try:
-        yield from loader
+        yield from _patiently(loader)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         if "DataLoader" not in reason:
             raise
         cure = "what is done stays: go on with --resume, and --workers 0 if it happens again"
         raise DataError(f"a process that reads files died or hangs ({reason}); {cure}") from error
+
+
+def _patiently(loader: DataLoader[list[Loaded | Fault]]) -> Iterator[list[Loaded | Fault]]:
+    """What a loader gives, with a look at its processes again and again.
+
+    A loader learns of a death by a signal, which other libraries of the same process may have taken for themselves,
+    or else when its timeout is over.
+    """
+    batches, waited = iter(loader), 0.0
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            waited += LOOK
+            if "timed out" not in str(error):
+                raise
+            if waited >= WORKER_TIMEOUT:
+                raise RuntimeError(f"DataLoader: no batch for {waited:.0f} seconds") from error
+        else:
+            waited = 0.0
+            yield batch
 
 
 def end_with_parent(worker: int = 0) -> None:

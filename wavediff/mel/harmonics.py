@@ -16,7 +16,7 @@ _HIGH = (2000.0, 3000.0)  # [Hz] likewise, where the magnitude begins to change
 _REACH = 170.0  # [Hz] to either side, over which power stays as it is
 _RANGE = (0.15, 2.5)  # of the fine structure, whose mean square is 1
 _EDGE = 0.02  # of the squared window, where a frame is divided by it
-_LEAST_LEVEL, _LEAST_POWER = 1e-9, 1e-14
+_LEAST_POWER = 1e-14
 
 
 class Harmonics(nn.Module):
@@ -56,7 +56,8 @@ class Harmonics(nn.Module):
     def carried(self, magnitude: Tensor, low: Tensor, stft: FrameSTFT) -> Tensor:
         """The same, from windowed frames (B, frames, n_fft) of the lowest harmonics."""
         x = low / (stft.window.square() + _EDGE)
-        x = x / (x.square().mean(-1, keepdim=True).sqrt() + _LEAST_LEVEL)
+        # Not a sum with the least level: the ONNX exporter takes that for nothing, and 0 / 0 comes of silence.
+        x = x / x.square().mean(-1, keepdim=True).clamp(min=_LEAST_POWER).sqrt()
         made = stft.magnitudes(x.relu().square())
         fine = (made / self._level(made)).clamp(*_RANGE)  # c, of mean square 1
         finer = magnitude * fine**self.exponent
@@ -66,7 +67,7 @@ class Harmonics(nn.Module):
         """Root mean square over the bins around each."""
         window = 2 * self._reach + 1
         power = F.avg_pool1d(magnitude.square(), window, 1, self._reach, count_include_pad=False)
-        return (power + _LEAST_POWER).sqrt()
+        return power.clamp(min=_LEAST_POWER).sqrt()
 
 
 def _rise(frequencies: Tensor, span: tuple[float, float]) -> Tensor:
