@@ -57,7 +57,7 @@ def best_of(
     Raises:
         SamplingError: a sound is silent again and again, or ends where it is to be a loop.
     """
-    ended = False
+    fades = False
     kept: list[tuple[float, Tensor | None, Job]] = [(-1.0, None, job) for job in jobs]
     for attempt in range(max(attempts, ATTEMPTS)):
         places = [place for place, (score, _, _) in enumerate(kept) if attempt < attempts or score < 0]
@@ -66,7 +66,7 @@ def best_of(
         again = [redrawn(jobs[place], attempt) if attempt else jobs[place] for place in places]
         again = [job._replace(seed=drawn_from(job.seed, attempt)) for job in again]
         for place, job, sound in zip(places, again, _lasting(draw, again), strict=True):
-            ended = ended or sound is None
+            fades = fades or sound is None
             if sound is None or sound.abs().max() < SILENT_PEAK:
                 continue
             score = 0.0 if judge is None else judge(sound, job)
@@ -75,7 +75,7 @@ def best_of(
     silent = [jobs[place] for place, (_, sound, _) in enumerate(kept) if sound is None]
     if silent:
         what, cure = "gives silence", "choose another seed or label, or more --num-steps"
-        if ended:
+        if fades:
             what, cure = "makes what ends by itself and is no loop", LASTING
         label = f", for {silent[0].label}" if silent[0].label else ""
         raise SamplingError(f"--seed: {silent[0].seed} {what}, as do {ATTEMPTS - 1} seeds in its place{label}; {cure}")

@@ -98,15 +98,14 @@ class GuessStream:
 
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
         self._shape, self._analysis = ShapeStream(prior, ends), Analysis(prior.stft, ends)
-        self._magnitudes, self._given = Window(), 0
+        self._magnitudes, self._finer, self._given = Window(), Window(), 0
         count = prior.config.phase_iterations
-        turn = count // 2 if prior.harmonics is not None else None
+        turn = count if prior.harmonics is None else count // 2
         steps = [
-            PhaseStep(prior.stft, index == 0, ends, prior.harmonics if index == turn else None)
+            PhaseStep(prior.stft, index == 0, ends, *((prior.harmonics, self._finer) if index == turn else ()))
             for index in range(count)
         ]
-        last = count if turn is None else turn + 1
-        self._steps, self._later = steps[:last], steps[last:]  # those after the turn want other magnitudes
+        self._steps, self._later = steps[: turn + 1], steps[turn + 1 :]  # those after the turn want other magnitudes
         self._synthesis = Synthesis(prior.stft, ends)
 
     def push(self, white: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
@@ -121,11 +120,9 @@ class GuessStream:
         signal: Tensor | None = None
         for step in self._steps:
             spectra, signal = step.push(spectra, self._magnitudes, signal, last)
-        if self._steps:
-            finer = self._steps[-1].finer
-            for step in self._later:
-                spectra, signal = step.push(spectra, finer, signal, last)
-            _forget(finer, self._later, finer.held)
+        for step in self._later:
+            spectra, signal = step.push(spectra, self._finer, signal, last)
+        _forget(self._finer, self._later, self._finer.held)
         self._given -= _forget(self._magnitudes, self._steps, self._given)
         return self._synthesis.push(spectra, last)
 

@@ -132,17 +132,21 @@ class PhaseStep:
         stft: of the spectra.
         first: whether no iteration was before it.
         ends: of the items.
-        harmonics: what gives the magnitudes finer structure in this iteration.
+        harmonics: what gives the magnitudes finer structure in this iteration; None to keep them.
+        finer: where it puts them, for the iterations after it.
     """
 
     STATE = ("_kept", "_blank", "_owed", "given")
 
     def __init__(
-        self, stft: FrameSTFT, first: bool, ends: Ends | None = None, harmonics: Harmonics | None = None
+        self,
+        stft: FrameSTFT,
+        first: bool,
+        ends: Ends | None = None,
+        harmonics: Harmonics | None = None,
+        finer: Window | None = None,
     ) -> None:
-        self.stft, self.first, self.ends, self._harmonics = stft, first, ends, harmonics
-        self.finer = Window()
-        """Magnitudes for the iterations after one with `harmonics`."""
+        self.stft, self.first, self.ends, self._harmonics, self._finer = stft, first, ends, harmonics, finer
         self._overlap_add, self._before = OverlapAdd(stft, ends), DelayLine()
         self._kept: Tensor | None = None
         self._blank = self._owed = stft.before  # samples before the signal, and up to the end of what has arrived
@@ -179,9 +183,9 @@ class PhaseStep:
             return None, signal
         first, self.given = self.given, self.given + count
         spectra, wanted = stft.spectra(joined), magnitudes.look(first, count)
-        if self._harmonics is not None:
+        if self._harmonics is not None and self._finer is not None:
             wanted = self._harmonics(wanted, spectra, stft)
-            self.finer.push(wanted)
+            self._finer.push(wanted)
         return with_magnitude(spectra, wanted), signal
 
     def _inside(self, samples: Tensor, last: bool) -> Tensor:
