@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 from wavediff.audio import read_audio
 from wavediff.data import datamodule
 from wavediff.data.datamodule import AudioDataModule, balanced
+from wavediff.data.readers import attended
 from wavediff.data.shuffling import ResumableBatchSampler, derive_seed
 from wavediff.errors import ConfigError, DataError
 
@@ -205,6 +207,17 @@ def test_a_worker_that_fails_ends_the_run_with_one_line(
         next(iter(loader))
     assert "\n" not in str(caught.value)
     loader._iterator._shutdown_workers()  # type: ignore[union-attr]
+
+
+def test_a_timeout_that_a_worker_met_is_its_error_and_no_reason_to_wait() -> None:
+    def batches() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("Caught TimeoutError in DataLoader worker process 0: the storage timed out")
+
+    given = attended(batches(), look=1, patience=600)
+    assert next(given) == 1
+    with pytest.raises(RuntimeError, match="the storage timed out"):
+        next(given)
 
 
 def test_balance_without_classes_is_refused() -> None:

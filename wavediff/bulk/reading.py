@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from wavediff.audio import read_audio, resample
 from wavediff.bulk.batches import Batch, Item
 from wavediff.bulk.jobs import Fault
+from wavediff.data.readers import LOOK, attended
 from wavediff.errors import DataError, WavediffError
 from wavediff.mel import MelSpec, MelTransform, in_dialect_pieces, read_mel, read_mel_pieces
 from wavediff.mel.check import check_unnamed
@@ -26,8 +27,6 @@ from wavediff.places import Place, is_remote
 
 WORKER_TIMEOUT = 600
 """Seconds without a batch after which the reading processes are taken to hang."""
-LOOK = 5
-"""Seconds after which those processes are looked at."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,7 @@ def read_batches(
     Raises:
         DataError: a process died or hangs.
     """
+    look = min(LOOK, WORKER_TIMEOUT) if workers else 0
     remote = any(is_remote(item.job.source) for batch in batches for item in batch)
     loader: DataLoader[list[Loaded | Fault]] = DataLoader(
         BatchDataset(batches, lenient),
@@ -110,40 +110,17 @@ def read_batches(
         collate_fn=_unchanged,
         worker_init_fn=end_with_parent,
         multiprocessing_context="spawn" if workers and remote else None,  # connections to storage outlive no fork
-        timeout=min(LOOK, WORKER_TIMEOUT) if workers else 0,
+        timeout=look,
         generator=torch.Generator(),  # or it would draw from the global one
     )
     try:
-        yield from _patiently(loader)
+        yield from attended(iter(loader), look, WORKER_TIMEOUT)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         if "DataLoader" not in reason:
             raise
         cure = "what is done stays: go on with --resume, and --workers 0 if it happens again"
         raise DataError(f"a process that reads files died or hangs ({reason}); {cure}") from error
-
-
-def _patiently(loader: DataLoader[list[Loaded | Fault]]) -> Iterator[list[Loaded | Fault]]:
-    """What a loader gives, with a look at its processes again and again.
-
-    A loader learns of a death by a signal, which other libraries of the same process may have taken for themselves,
-    or else when its timeout is over.
-    """
-    batches, waited = iter(loader), 0.0
-    while True:
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            waited += LOOK
-            if "timed out" not in str(error):
-                raise
-            if waited >= WORKER_TIMEOUT:
-                raise RuntimeError(f"DataLoader: no batch for {waited:.0f} seconds") from error
-        else:
-            waited = 0.0
-            yield batch
 
 
 def end_with_parent(worker: int = 0) -> None:

@@ -18,6 +18,7 @@ from wavediff.data.dataset import SegmentDataset
 from wavediff.data.manifest import Utterance, read_manifest
 from wavediff.data.packed import DecodedCorpus
 from wavediff.data.paired import DecodedMels, Mels, PairedMels, mels_of
+from wavediff.data.readers import LOOK, attended
 from wavediff.data.resuming import settle
 from wavediff.data.shards import open_decoded
 from wavediff.data.shuffling import ResumableBatchSampler, derive_seed
@@ -172,7 +173,7 @@ class AudioDataModule(LightningDataModule):
             "num_workers": self.num_workers,
             "pin_memory": self.pin_memory,
             "persistent_workers": self.num_workers > 0,
-            "timeout": WORKER_TIMEOUT if self.num_workers > 0 else 0,
+            "timeout": min(LOOK, WORKER_TIMEOUT) if self.num_workers > 0 else 0,
             # A generator of its own: a loader otherwise draws from the global one each time it is started.
             "generator": torch.Generator().manual_seed(derive_seed(self.seed)),
         }
@@ -182,7 +183,8 @@ class _Loader(DataLoader[dict[str, Any]]):
     """A loader whose failures are errors of one line."""
 
     def __iter__(self) -> Any:
-        return _one_line_errors(super().__iter__())  # the argument is evaluated now: workers start at once
+        batches = super().__iter__()  # now, and not in a generator: workers start at once
+        return _one_line_errors(attended(batches, self.timeout, WORKER_TIMEOUT))
 
 
 class ResumableLoader(_Loader):
