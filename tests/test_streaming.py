@@ -264,7 +264,7 @@ def test_layers_in_bfloat16_stay_near_those_in_float32(vocoder: Vocoder, mels: T
         outputs.append(bound.predict(x_t, torch.tensor([0.2, 0.7])))
     exact, rounded = outputs
     assert (rounded - exact).square().mean().sqrt() < 1.6e-2 * exact.square().mean().sqrt()
-    assert torch.equal(rounded, exact) == ("spectral" in str(vocoder.config.backbone).lower())
+    assert not torch.equal(rounded, exact)
 
 
 def test_another_precision_is_refused(vocoder: Vocoder) -> None:

@@ -173,18 +173,24 @@ class SpectralBlock(nn.Module):
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         return self.step(F.pad(x, (0, 0, 0, 0, self.past, self.ahead)), self.at(time))
 
-    def at(self, time: Tensor) -> "BlockWeights":
-        """Its weights at a time (B, 256): what all pieces of a signal are computed with."""
+    def at(self, time: Tensor, dtype: torch.dtype = torch.float32) -> "BlockWeights":
+        """Its weights at a time (B, 256): what all pieces of a signal are computed with.
+
+        Args:
+            time: features.
+            dtype: of the products.
+        """
         scale, shift = self.modulation(time)[:, None, None].chunk(2, dim=-1)
         mixing = self.band_mixing.weight
         return BlockWeights(
             1 + scale,
             shift,
-            mixing + torch.eye(len(mixing), dtype=mixing.dtype, device=mixing.device),
-            self.band_mixing.bias[:, None],
-            self.expand.weight.t(),
-            (self.contract.weight * self.scale[:, None]).t(),
-            self.contract.bias * self.scale,
+            (mixing + torch.eye(len(mixing), dtype=mixing.dtype, device=mixing.device)).to(dtype),
+            self.band_mixing.bias[:, None].to(dtype),
+            self.expand.weight.t().to(dtype),
+            self.expand.bias.to(dtype),
+            (self.contract.weight * self.scale[:, None]).t().to(dtype),
+            (self.contract.bias * self.scale).to(dtype),
         )
 
     def step(self, window: Tensor, weights: "BlockWeights", workspace: Workspace | None = None) -> Tensor:
@@ -192,7 +198,7 @@ class SpectralBlock(nn.Module):
 
         Args:
             window: tokens, and their neighbours.
-            weights: `at` the times of the items.
+            weights: `at` the times of the items; in another dtype than the window's with a workspace alone.
             workspace: where intermediate results are written, without gradients. The hidden channels of a piece are
                 some megabytes; where each operation returns them anew, their pages are faulted in anew, which takes
                 longer than the products.
@@ -207,7 +213,7 @@ class SpectralBlock(nn.Module):
         items, _, bands, channels = h.shape
         frames, x = items * count, window[:, self.past : self.past + count]
         # The linear layer over bands, written as a product from the left: no transposed copies.
-        mixing, h = weights.mixing.expand(frames, -1, -1), h.flatten(0, 1)
+        mixing, h = weights.mixing.expand(frames, -1, -1), h.flatten(0, 1).to(weights.mixing.dtype)
         if workspace is None:
             hidden = F.gelu(self.expand(torch.bmm(mixing, h) + weights.band_bias))
             return x + (torch.matmul(hidden, weights.contract) + weights.bias).view(x.shape)
@@ -215,8 +221,10 @@ class SpectralBlock(nn.Module):
         mixed += weights.band_bias
         filled = workspace.get("hidden", (_filled_up(frames) * bands, weights.expand.shape[1]), h.dtype)
         rows = mixed.flatten(0, 1)
-        hidden = torch.addmm(self.expand.bias, rows, weights.expand, out=filled[: len(rows)])
+        hidden = torch.addmm(weights.expand_bias, rows, weights.expand, out=filled[: len(rows)])
         torch.ops.aten.gelu_(filled)
+        if h.dtype != x.dtype:  # the tokens keep the bits that a product of fewer would take
+            return x + torch.addmm(weights.bias, hidden, weights.contract).view(x.shape)
         return torch.addmm(x.reshape(-1, channels), hidden, weights.contract).add_(weights.bias).view(x.shape)
 
 
@@ -229,6 +237,7 @@ class BlockWeights:
         mixing: (bands, bands), with the tokens themselves.
         band_bias: (bands, 1)
         expand: (channels, hidden)
+        expand_bias: (hidden,)
         contract: (hidden, channels), with the scale of the residual.
         bias: (channels,) likewise.
     """
@@ -238,6 +247,7 @@ class BlockWeights:
     mixing: Tensor
     band_bias: Tensor
     expand: Tensor
+    expand_bias: Tensor
     contract: Tensor
     bias: Tensor
 

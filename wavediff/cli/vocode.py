@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "checkpoint")
     add_sampling_options(parser)
     add_options(parser, "device", seed="decides the noise of each file")
-    precision_help = "of DiffWave's layers: float32 (default), or bfloat16: half the time where the CPU has it"
+    precision_help = "of the layers: float32 (default), or bfloat16: less time where the CPU has it, half with DiffWave"
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=precision_help)
     parser.add_argument("--fused", action="store_true", help="on a GPU: Triton kernels and CUDA graphs")
     mel_spec_help = "format of the mels, such as tacotron2 (default: the model's); auto: as the first of them looks"

@@ -40,7 +40,7 @@ def accelerate(backbone: nn.Module, dtype: torch.dtype = torch.float32, fused: b
 
     Args:
         backbone: the network.
-        dtype: of the matrix products in DiffWave's layers; a UserWarning where bfloat16 only costs time.
+        dtype: of the matrix products in the layers; a UserWarning where bfloat16 only costs time.
         fused: on a GPU, DiffWave's layers as one Triton kernel each where that is possible.
     """
     device, streams = next(backbone.parameters()).device, streams_of(backbone)

@@ -24,13 +24,16 @@ class StreamedSpectral:
         t: (B,)
         ends: of the items.
         workspace: shared by all evaluations.
+        dtype: of the blocks' products.
     """
 
-    def __init__(self, network: SpectralNet, t: Tensor, ends: Ends | None, workspace: Workspace) -> None:
+    def __init__(
+        self, network: SpectralNet, t: Tensor, ends: Ends | None, workspace: Workspace, dtype: torch.dtype
+    ) -> None:
         self.network, self._workspace = network, workspace
         blocks: list[SpectralBlock] = list(network.blocks)  # type: ignore[arg-type]
         time = network.time(t)
-        self._layers = [(block, block.at(time)) for block in blocks]
+        self._layers = [(block, block.at(time, dtype)) for block in blocks]
         self._analysis, self._synthesis = Analysis(network.stft, ends), Synthesis(network.stft, ends)
         self._contexts = [Context(block.past, block.ahead, ends=ends) for block in blocks]
         self._envelopes, self._expected = DelayLine(), DelayLine()
@@ -64,16 +67,16 @@ class StreamedSpectral:
 class SpectralStreams(Streams):
     """What all evaluations of a `SpectralNet` on one signal share."""
 
-    joins = True
+    joins = takes_dtype = True
 
     def __init__(self, network: SpectralNet, ends: Ends | None = None, dtype: torch.dtype = torch.float32) -> None:
-        self.network, self.ends = network, ends
+        self.network, self.ends, self.dtype = network, ends, dtype
         self._workspace = Workspace(network.band_offset.device)
         self._evaluations: list[StreamedSpectral] = []
 
     def evaluation(self, t: Tensor) -> StreamedSpectral:
         """At times t (B,); made before the first piece."""
-        self._evaluations.append(StreamedSpectral(self.network, t, self.ends, self._workspace))
+        self._evaluations.append(StreamedSpectral(self.network, t, self.ends, self._workspace, self.dtype))
         return self._evaluations[-1]
 
     @staticmethod
