@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,6 +44,22 @@ def test_a_run_ends_with_its_model_and_what_to_do_with_it(tmp_path: Path, capsys
     assert following == f"next: wavediff vocode recording.wav -o speech.wav --checkpoint {model}"
     assert main(arguments(config, "--resume", "--json")) == 0
     assert json.loads(capsys.readouterr().out) == {"steps": 4, "folder": str(tmp_path / "run"), "model": model}
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_the_table_of_the_model_and_each_fact_are_said_once_on_standard_error(quiet: bool, tmp_path: Path) -> None:
+    """In a process of its own, as Lightning makes its loggers and chooses its table when it is first imported."""
+    shown = [f"--trainer.enable_{name}=true" for name in ("model_summary", "progress_bar")]
+    words = arguments(recipe(tmp_path), "--json", *shown, "--trainer.max_steps=1", *(["--quiet"] if quiet else []))
+    run = subprocess.run(
+        [sys.executable, "-m", "wavediff.cli.main", *words], capture_output=True, text=True, check=True
+    )
+    assert json.loads(run.stdout)["steps"] == 1
+    said = run.stderr
+    assert "transfer_batch_to_device" not in said
+    assert "already configured" not in said
+    assert (said.count("GPU available"), said.count("Trainable params")) == ((0, 0) if quiet else (1, 1))
+    assert not quiet or said == ""
 
 
 def test_without_a_validation_time_brings_a_line(
