@@ -42,7 +42,7 @@ KINDS = [
         {'torch.device("cpu"), _default_float32(), ': ("test_defaults_of_torch", "")},
     ),
     Guards(
-        "models/building.py",
+        "models/checkpoint.py",
         "test_global_state.py",
         {'with torch.device("cpu"):': ("test_defaults_of_torch", "if True:")},
     ),
