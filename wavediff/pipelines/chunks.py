@@ -11,7 +11,7 @@ from wavediff.arguments import as_floats
 from wavediff.errors import MelError
 from wavediff.mel import MelSpec
 from wavediff.mel.lines import DelayLine
-from wavediff.mel.shape import check_shape
+from wavediff.mel.transform import check_shape
 from wavediff.models.sampling import check_seed
 
 

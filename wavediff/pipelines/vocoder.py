@@ -16,7 +16,7 @@ from wavediff.engine import GraphedWalk, StreamedVocoder, accelerate, frames_at_
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, in_dialect_pieces
 from wavediff.mel.lines import Ends, each_padded
-from wavediff.mel.shape import as_mel
+from wavediff.mel.transform import as_mel
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser
 from wavediff.models.sampling import begin, check_lengths, check_seeds, draw_each, way
