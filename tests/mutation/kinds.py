@@ -113,7 +113,7 @@ KINDS = [
         },
     ),
     Guards(
-        "models/sampling.py",
+        "diffusion/noise.py",
         "test_argument_values.py",
         {"    if not items:": ("test_a_list_of_no_seeds", "    if items is None:")},
     ),

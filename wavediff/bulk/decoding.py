@@ -16,9 +16,9 @@ from wavediff.bulk.batches import Item
 from wavediff.bulk.jobs import Fault
 from wavediff.bulk.reading import Loaded, mel_file_pieces, recording_pieces
 from wavediff.diffusion import ItemNoise, SamplingOptions
+from wavediff.diffusion.noise import check_seeds
 from wavediff.errors import ClippingWarning, ConfigError, OutputError, WavediffError
 from wavediff.mel import MelSpec, checked_mel
-from wavediff.models.sampling import check_seeds
 from wavediff.pipelines.mels import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
