@@ -14,7 +14,7 @@ import pytest
 import torch
 from test_bulk import OPTIONS, contents, ended, make_inputs, make_vocoder
 
-from wavediff.bulk.processes import find_devices
+from wavediff.bulk.decoding import find_devices
 from wavediff.cli.main import main
 from wavediff.errors import ConfigError
 

@@ -20,8 +20,7 @@ from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import Plan
 from wavediff.errors import CheckpointError, ConfigError, OutputError
 from wavediff.mel import MelSpec
-from wavediff.models.building import shapes_only
-from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
+from wavediff.models.checkpoint import load_checkpoint, save_checkpoint, shapes_only
 from wavediff.models.config import ModelConfig, build_denoiser
 
 CONFIG = ModelConfig(backbone=DiffWaveConfig(channels=4, layers=2, dilation_cycle=2), mel=MelSpec.preset("hifigan"))

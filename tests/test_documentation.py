@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 
 from wavediff.cli.info import describe
 from wavediff.cli.main import SUBCOMMANDS, parser_of
-from wavediff.cli.options import MODEL_HELP
+from wavediff.cli.parser import MODEL_HELP
 from wavediff.pipelines.sounds import DEFAULT_STEPS
 
 PAGES = sorted(

@@ -15,9 +15,8 @@ from torch.nn import functional
 import wavediff
 from wavediff.audio import read_audio
 from wavediff.backbones import Condition, SpectralConfig, SpectralNet
-from wavediff.backbones.embeddings import TIME_FEATURES
+from wavediff.backbones.conditioning import TIME_FEATURES, Workspace
 from wavediff.backbones.spectral import SpectralBlock
-from wavediff.backbones.workspace import Workspace
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig, SignalRegression, SpectralLoss
 from wavediff.engine import Pieces, accelerate, stream_spectral
 from wavediff.errors import ConfigError

@@ -42,7 +42,7 @@ KINDS = [
         {'torch.device("cpu"), _default_float32(), ': ("test_defaults_of_torch", "")},
     ),
     Guards(
-        "models/building.py",
+        "models/checkpoint.py",
         "test_global_state.py",
         {'with torch.device("cpu"):': ("test_defaults_of_torch", "if True:")},
     ),
@@ -113,7 +113,7 @@ KINDS = [
         },
     ),
     Guards(
-        "models/sampling.py",
+        "diffusion/noise.py",
         "test_argument_values.py",
         {"    if not items:": ("test_a_list_of_no_seeds", "    if items is None:")},
     ),

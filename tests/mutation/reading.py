@@ -156,7 +156,7 @@ ARGUMENTS = [
 
 MEL = [
     Guards(
-        "mel/shape.py",
+        "mel/transform.py",
         "test_mel_faults.py",
         {
             "if not bool(finite.all()):": "test_a_mel_of_the_wrong_shape_or_type_is_refused",

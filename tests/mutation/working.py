@@ -321,7 +321,7 @@ SAMPLING = [
         {"if not good:": "test_a_model_whose_output_overflows_gives_an_error"},
     ),
     Guards(
-        "models/sampling.py",
+        "diffusion/noise.py",
         "test_vocoder.py",
         {"if len(seeds) != count:": "test_impossible_sampling_is_refused"},
     ),

@@ -10,8 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.arguments import check_bounds
-from wavediff.backbones.conditioning import BackboneConfig, Condition, MelUpsampler, check_condition, fold, unfold
-from wavediff.backbones.embeddings import SQRT_HALF, StepEmbedding, StepEncoding, kaiming_conv1d
+from wavediff.backbones.conditioning import (
+    SQRT_HALF,
+    BackboneConfig,
+    Condition,
+    MelUpsampler,
+    StepEmbedding,
+    StepEncoding,
+    check_condition,
+    fold,
+    kaiming_conv1d,
+    unfold,
+)
 from wavediff.backbones.residual_layer import LABEL_FEATURES, ResidualLayer
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT

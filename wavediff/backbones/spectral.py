@@ -17,9 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.arguments import check_bounds
-from wavediff.backbones.conditioning import BackboneConfig, Condition, check_condition
-from wavediff.backbones.embeddings import TIME_FEATURES, TimeEmbedding
-from wavediff.backbones.workspace import Workspace
+from wavediff.backbones.conditioning import (
+    TIME_FEATURES,
+    BackboneConfig,
+    Condition,
+    TimeEmbedding,
+    Workspace,
+    check_condition,
+)
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec
 

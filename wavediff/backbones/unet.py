@@ -13,8 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.arguments import check_bounds
-from wavediff.backbones.conditioning import VARIATION_FEATURES, BackboneConfig, Condition, check_condition, fold, unfold
-from wavediff.backbones.embeddings import TIME_FEATURES, TimeEmbedding
+from wavediff.backbones.conditioning import (
+    TIME_FEATURES,
+    VARIATION_FEATURES,
+    BackboneConfig,
+    Condition,
+    TimeEmbedding,
+    check_condition,
+    fold,
+    unfold,
+)
 from wavediff.errors import ConfigError
 
 HEAD_CHANNELS = 32

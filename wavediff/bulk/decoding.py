@@ -16,9 +16,9 @@ from wavediff.bulk.batches import Item
 from wavediff.bulk.jobs import Fault
 from wavediff.bulk.reading import Loaded, mel_file_pieces, recording_pieces
 from wavediff.diffusion import ItemNoise, SamplingOptions
+from wavediff.diffusion.noise import check_seeds
 from wavediff.errors import ClippingWarning, ConfigError, OutputError, WavediffError
 from wavediff.mel import MelSpec, checked_mel
-from wavediff.models.sampling import check_seeds
 from wavediff.pipelines.mels import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
@@ -235,3 +235,25 @@ def _warned(caught: list[warnings.WarningMessage]) -> Iterator[Warning]:
     while caught:
         message = caught.pop(0).message
         yield message if isinstance(message, Warning) else UserWarning(message)
+
+
+def find_devices(device: str, count: int) -> list[str]:
+    """A device for each of `count` processes.
+
+    Args:
+        device: "auto" (GPUs where there are some), "cpu" or "cuda"; for one process as `from_pretrained` takes it.
+        count: 1 or more.
+
+    Raises:
+        ConfigError: the devices are not there, or `device` is a single one.
+    """
+    if count == 1:
+        return [device]
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device: {device} is one device, {count} processes share the run; use cuda or cpu")
+    gpus = torch.cuda.device_count()
+    if device == "cpu" or (device == "auto" and gpus == 0):
+        return ["cpu"] * count
+    if count > gpus:
+        raise ConfigError(f"--devices: {count} asked for, this machine has {gpus} GPUs; lower it, or use --device cpu")
+    return [f"cuda:{number}" for number in range(count)]

@@ -6,7 +6,6 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from wavediff.audio import READ_SUFFIXES, iter_files
-from wavediff.data.manifest import read_manifest
 from wavediff.errors import DataError, OutputError, WavediffError
 from wavediff.files import check_output, sweep_temporaries
 from wavediff.places import Address, Place, there
@@ -115,6 +114,8 @@ def _sources(path: Place, output: Place) -> Iterator[tuple[Place, PurePath]]:
         raise DataError(f"{path}: {what}; name a folder, a pattern, or a file ({', '.join(INPUT_SUFFIXES)})")
     elif path.suffix.lower() == ".jsonl":
         folder = path.parent.absolute()
+        from wavediff.data.manifest import read_manifest
+
         for utterance in read_manifest(path):
             within = utterance.path.is_relative_to(folder)
             yield utterance.path, utterance.path.parent.relative_to(folder) if within else Path()

@@ -7,36 +7,12 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-import torch
-
 from wavediff.bulk.batches import Batch, share
 from wavediff.bulk.decoding import Blueprint, Outcome, listen
 from wavediff.bulk.reading import end_with_parent, read_batches
-from wavediff.errors import ConfigError, DataError, WavediffError
+from wavediff.errors import DataError, WavediffError
 
 CURE = "what is done stays: go on with --resume"
-
-
-def find_devices(device: str, count: int) -> list[str]:
-    """A device for each of `count` processes.
-
-    Args:
-        device: "auto" (GPUs where there are some), "cpu" or "cuda"; for one process as `from_pretrained` takes it.
-        count: 1 or more.
-
-    Raises:
-        ConfigError: the devices are not there, or `device` is a single one.
-    """
-    if count == 1:
-        return [device]
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device: {device} is one device, {count} processes share the run; use cuda or cpu")
-    gpus = torch.cuda.device_count()
-    if device == "cpu" or (device == "auto" and gpus == 0):
-        return ["cpu"] * count
-    if count > gpus:
-        raise ConfigError(f"--devices: {count} asked for, this machine has {gpus} GPUs; lower it, or use --device cpu")
-    return [f"cuda:{number}" for number in range(count)]
 
 
 def vocode_in_processes(

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from wavediff.cli.options import add_options
+from wavediff.cli.parser import add_options
 from wavediff.cli.progress import Progress
 from wavediff.errors import ConfigError
 

@@ -5,7 +5,7 @@ import json
 import time
 from pathlib import Path
 
-from wavediff.cli.options import add_options
+from wavediff.cli.parser import add_options
 from wavediff.cli.progress import Progress
 from wavediff.files import check_output
 from wavediff.models import WEIGHTS

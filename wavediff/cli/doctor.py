@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wavediff.cli.options import add_options
+from wavediff.cli.parser import add_options
 
 if TYPE_CHECKING:
     from wavediff.mel import Advice, MelSpec

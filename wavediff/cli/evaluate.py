@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wavediff.cli.options import add_options, parse_names
+from wavediff.cli.parser import add_options, parse_names
 from wavediff.cli.progress import Progress, number, say, table, track
 from wavediff.errors import ConfigError
 from wavediff.files import check_output, write_text

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wavediff.cli.options import MODEL_HELP, add_options, add_sampling_options, parse_schedule
+from wavediff.cli.parser import MODEL_HELP, add_options, add_sampling_options, parse_schedule
 from wavediff.errors import ConfigError
 
 FORMATS = {"model": ".safetensors", "onnx": ".onnx", "torch": ".pt2", "web": "a folder"}

@@ -8,7 +8,7 @@ from typing import Any
 
 from wavediff.cli import pack
 from wavediff.cli.candidates import Job
-from wavediff.cli.options import SAMPLER_HELP, add_options, parse_names
+from wavediff.cli.parser import SAMPLER_HELP, add_options, parse_names
 from wavediff.cli.progress import Progress, counted
 from wavediff.diffusion import SPACINGS
 from wavediff.errors import ConfigError, SamplingError, did_you_mean

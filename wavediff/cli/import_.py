@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from wavediff.cli.options import add_options
+from wavediff.cli.parser import add_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

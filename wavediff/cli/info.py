@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from wavediff.cli.options import add_options
+from wavediff.cli.parser import add_options
 from wavediff.errors import CheckpointError, WavediffError
 from wavediff.version import __version__
 

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from wavediff.cli.options import add_options
+from wavediff.cli.parser import add_options
 from wavediff.cli.progress import counted, track
 from wavediff.data.corpora import CORPORA
 from wavediff.data.manifest import SPLITS, Skipped, Utterance, check_skipped, scan, write_manifest, write_skipped

@@ -14,7 +14,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from wavediff.cli.options import add_options, parse_names
+from wavediff.cli.parser import add_options, parse_names
 from wavediff.cli.progress import Progress, counted, say
 from wavediff.errors import ConfigError
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wavediff.cli.options import add_options, parse_names
+from wavediff.cli.parser import add_options, parse_names
 from wavediff.cli.progress import Progress, number, table
 from wavediff.errors import ConfigError, DataError
 from wavediff.files import atomic_write, check_output, write_text

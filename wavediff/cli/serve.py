@@ -8,7 +8,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from wavediff.cli.options import add_options
+from wavediff.cli.parser import add_options
 from wavediff.errors import ConfigError, require_packages
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at

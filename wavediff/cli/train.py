@@ -22,7 +22,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from wavediff.cli.options import add_options
+from wavediff.cli.parser import add_options
 from wavediff.cli.progress import say
 from wavediff.cli.train_errors import configuration_error
 from wavediff.cli.train_progress import TrainingProgress

@@ -13,12 +13,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from wavediff.bulk.batches import Batch, Work, find_work
-from wavediff.bulk.cluster import connect, vocode_on_cluster
-from wavediff.bulk.decoding import Blueprint, Outcome, Settings
+from wavediff.bulk.decoding import Blueprint, Outcome, Settings, find_devices
 from wavediff.bulk.jobs import Fault, Job, plan_jobs
-from wavediff.bulk.processes import find_devices, vocode_in_processes
 from wavediff.bulk.reading import read_batches
-from wavediff.cli.options import add_options, add_sampling_options, sampling_options
+from wavediff.cli.parser import add_options, add_sampling_options, sampling_options
 from wavediff.cli.progress import Progress, counted, say
 from wavediff.errors import ConfigError, WavediffError
 from wavediff.mel import MelSpec, read_mel
@@ -87,7 +85,12 @@ def run(args: argparse.Namespace) -> None:
     known = blueprint if alone else Blueprint(args.checkpoint, blueprint.settings)
     decoder = known.decoder(args.device if alone else "cpu")
     vocoder = decoder.vocoder
-    devices = connect(args.address, args.device, args.devices) if ray else find_devices(args.device, args.devices or 1)
+    if ray:
+        from wavediff.bulk.cluster import connect
+
+        devices = connect(args.address, args.device, args.devices)
+    else:
+        devices = find_devices(args.device, args.devices or 1)
     kind = vocoder.device.type if alone else devices[0].partition(":")[0]
     work = _find_work(args, jobs, vocoder, kind, len(devices))
     report, start = Report(args, alone=len(jobs) == 1), time.perf_counter()
@@ -102,8 +105,12 @@ def run(args: argparse.Namespace) -> None:
                 read = read_batches(work.batches, lenient=args.lenient, workers=workers)
                 outcomes: Iterator[Outcome] = (outcome for batch in read for outcome in decoder(batch))
             elif ray:
+                from wavediff.bulk.cluster import vocode_on_cluster
+
                 outcomes = vocode_on_cluster(blueprint, work.batches, devices)
             else:
+                from wavediff.bulk.processes import vocode_in_processes
+
                 outcomes = vocode_in_processes(blueprint, work.batches, devices, workers=workers)
             for outcome in outcomes:
                 report.tell(outcome)

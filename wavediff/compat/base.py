@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.arguments import Values
+from wavediff.diffusion.noise import check_seed
 from wavediff.errors import ConfigError, MelError
 from wavediff.mel import MelSpec
 from wavediff.mel.spec import as_spec
-from wavediff.models.sampling import check_seed
 from wavediff.pipelines.vocoder import Vocoder
 
 

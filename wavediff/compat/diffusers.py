@@ -9,9 +9,9 @@ from torch import Tensor
 
 from wavediff.arguments import Values, as_list, whole
 from wavediff.compat.base import HostVocoder
+from wavediff.diffusion.noise import check_seed
 from wavediff.errors import ConfigError, SamplingError
-from wavediff.mel.shape import as_mel
-from wavediff.models.sampling import check_seed
+from wavediff.mel.transform import as_mel
 from wavediff.pipelines.generator import Generator
 from wavediff.pipelines.sounds import MAX_COUNT
 

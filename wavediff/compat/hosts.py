@@ -12,7 +12,7 @@ from wavediff.arguments import Values, as_waveform
 from wavediff.compat.base import HostVocoder
 from wavediff.errors import MelError
 from wavediff.mel import MelTransform
-from wavediff.mel.shape import as_mel
+from wavediff.mel.transform import as_mel
 from wavediff.pipelines.vocoder import Vocoder
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from wavediff.arguments import Values, as_list, is_whole
 from wavediff.compat.base import HostVocoder
 from wavediff.errors import MelError, SamplingError
-from wavediff.mel.shape import as_mel
+from wavediff.mel.transform import as_mel
 
 
 class SpeechBrainVocoder(HostVocoder):

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from wavediff.arguments import whole
+from wavediff.arguments import as_list, is_whole, shown, whole
 from wavediff.errors import SamplingError
 
 MAX_SEED = 2**63 - 1
@@ -209,5 +209,32 @@ def _mixed(seed: int, draw: int) -> int:
     return (z ^ (z >> 31)) >> 1
 
 
-def _checked(seed: int) -> int:
+def check_seed(seed: int | Sequence[int]) -> int | list[int]:
+    """The part of `check_seeds` that needs no count: the seed, or the seeds, as int.
+
+    Raises:
+        SamplingError: it is neither a whole number from 0 to 2^63 - 1 nor a list of them.
+    """
+    if is_whole(seed):
+        return _checked(seed)
+    items = as_list(seed)
+    if not items:
+        raise SamplingError(f"seed: {shown(seed)} is neither a whole number from 0 to 2^63 - 1 nor a list of them")
+    return [_checked(item) for item in items]
+
+
+def check_seeds(seed: int | Sequence[int], count: int, what: str) -> list[int]:
+    """A seed for each of `count` items.
+
+    Raises:
+        SamplingError: as `check_seed`; also more or fewer seeds than items.
+    """
+    seeds = check_seed(seed)
+    seeds = [seeds] * count if isinstance(seeds, int) else seeds
+    if len(seeds) != count:
+        raise SamplingError(f"seed: {len(seeds)} seeds for {count} {what}; give one number, or one an item")
+    return seeds
+
+
+def _checked(seed: object) -> int:
     return whole(seed, "seed", 0, MAX_SEED, SamplingError)

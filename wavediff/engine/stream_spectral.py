@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from wavediff.backbones.conditioning import Condition
+from wavediff.backbones.conditioning import Condition, Workspace
 from wavediff.backbones.spectral import PreparedSpectrum, SpectralBlock, SpectralNet
-from wavediff.backbones.workspace import Workspace
 from wavediff.engine.stream_stft import Analysis, Synthesis, analysis_look_ahead, synthesis_look_ahead
 from wavediff.engine.streams import Streams
 from wavediff.mel.lines import Context, DelayLine, Ends

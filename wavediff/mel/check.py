@@ -18,9 +18,8 @@ from wavediff.arguments import Values
 from wavediff.errors import MelError
 from wavediff.mel.dialects import MARGIN, convert, lowest, padded_frames, span_of, value_fault
 from wavediff.mel.identify.diagnosis import diagnose
-from wavediff.mel.shape import check_shape
 from wavediff.mel.spec import PRESETS, MelSpec, as_spec
-from wavediff.mel.transform import nepers
+from wavediff.mel.transform import check_shape, nepers
 
 # Hardly any speech, noisy as it may be, spans fewer nepers than this over a third of a second: decimal logarithms
 # read as natural ones span 4 to 6.

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from wavediff.arguments import Values, as_floats
 from wavediff.errors import MelError
-from wavediff.mel.shape import check_dimensions
 from wavediff.mel.spec import MelSpec, as_spec
-from wavediff.mel.transform import analysis_window, compress, expand, filterbank, nepers, stft_scale
+from wavediff.mel.transform import analysis_window, check_dimensions, compress, expand, filterbank, nepers, stft_scale
 
 # What the frames and bands are: no arithmetic on a mel changes these.
 _STRUCTURE = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "f_min", "f_max", "mel_scale")

@@ -16,7 +16,7 @@ from wavediff.arguments import check_bounds
 from wavediff.errors import AudioError, ConfigError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.models import WEIGHTS
-from wavediff.models.building import built
+from wavediff.models.checkpoint import built
 from wavediff.models.file import parse_config, read_model_file, write_model_file
 
 BUNDLED = WEIGHTS / "sfx_classifier.safetensors"

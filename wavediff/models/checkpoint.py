@@ -1,17 +1,21 @@
 """A diffusion model in one file: the denoiser's weights, its configuration with the mel contract, facts, SHA-256."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from wavediff.models.building import built
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser
-from wavediff.models.file import below, parse_config, read_model_file, write_model_file
+from wavediff.models.file import below, check_weights, parse_config, read_model_file, write_model_file
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -93,3 +97,51 @@ def _field_behind(name: str) -> str:
     if "label" in name:
         return "labels"
     return "backbone.channels"
+
+
+def built(
+    make: Callable[[], Network],
+    weights: Mapping[str, Tensor],
+    path: str | os.PathLike[str] | None,
+    field_behind: Callable[[str], str],
+) -> Network:
+    """A network with the weights of a file, in evaluation mode, float32, on the CPU.
+
+    Args:
+        make: makes the network of the file's configuration.
+        weights, path, field_behind: as of `check_weights`.
+
+    Raises:
+        CheckpointError: as `check_weights`.
+    """
+    with shapes_only():  # a configuration larger than its weights claims no memory
+        expected = make().state_dict()
+    # What counts batches decides nothing, and a file may lack it.
+    counters = {name for name in expected if name.endswith("num_batches_tracked")} - weights.keys()
+    check_weights(weights, {name: expected[name] for name in expected.keys() - counters}, path, field_behind)
+    with torch.device("cpu"):  # whatever the caller's default device
+        network = make().float()
+    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return network.eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """Modules that are built here have shapes but no values: no configuration claims memory."""
+    with torch.device("meta"), _Uninitialised():
+        yield
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out what draws weights: torch would load its compiler, for seconds, to find that there are no values."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.randn, torch.eye) and not kwargs:
+            return torch.empty(*args)
+        target = args[0] if args else kwargs.get("tensor")
+        if isinstance(target, Tensor) and target.is_meta:  # what has a device of its own has values, and may be kept
+            by_number = func is Tensor.mul and len(args) == 2 and not isinstance(args[1], Tensor)
+            if by_number or getattr(func, "__module__", None) == nn.init.__name__:
+                return target
+        return func(*args, **kwargs)

@@ -15,8 +15,7 @@ from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import DiscreteSchedule
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.mel import MelSpec
-from wavediff.models.building import shapes_only
-from wavediff.models.checkpoint import Checkpoint
+from wavediff.models.checkpoint import Checkpoint, shapes_only
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.file import check_finite, check_weights
 from wavediff.models.layouts import LAYOUTS, Layout

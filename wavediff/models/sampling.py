@@ -3,14 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from wavediff.arguments import as_list, is_whole, shown, whole
 from wavediff.diffusion import ItemNoise, Plan
-from wavediff.diffusion.noise import MAX_SEED
 from wavediff.diffusion.walk import OnStep, diffuse, levels, part_of, states
-from wavediff.errors import SamplingError
 from wavediff.models.denoiser import Bound
 
 
@@ -126,50 +122,3 @@ def draw_each(
         told, samples = part_of(on_step, number, len(different)), length * hop_length
         signals[items, :samples] = draw(bind(mels[items, :, :length]), noise, samples, plan, told, low_latency)
     return signals
-
-
-def check_seed(seed: int | Sequence[int]) -> int | list[int]:
-    """The part of `check_seeds` that needs no count: the seed, or the seeds, as int.
-
-    Raises:
-        SamplingError: it is neither a whole number from 0 to 2^63 - 1 nor a list of them.
-    """
-    if is_whole(seed):
-        return whole(seed, "seed", 0, MAX_SEED, SamplingError)
-    items = as_list(seed)
-    if not items:
-        raise SamplingError(f"seed: {shown(seed)} is neither a whole number from 0 to 2^63 - 1 nor a list of them")
-    return [whole(item, "seed", 0, MAX_SEED, SamplingError) for item in items]
-
-
-def check_seeds(seed: int | Sequence[int], count: int, what: str) -> list[int]:
-    """A seed for each of `count` items.
-
-    Raises:
-        SamplingError: as `check_seed`; also more or fewer seeds than items.
-    """
-    seeds = check_seed(seed)
-    seeds = [seeds] * count if isinstance(seeds, int) else seeds
-    if len(seeds) != count:
-        raise SamplingError(f"seed: {len(seeds)} seeds for {count} {what}; give one number, or one an item")
-    return seeds
-
-
-def check_lengths(lengths: Sequence[int] | Tensor, mel: Tensor) -> Tensor:
-    """Frames (B,) of each item of a batch of mels (B, n_mels, frames), on its device.
-
-    Raises:
-        SamplingError: it is no batch, or they are no whole numbers that fit it.
-    """
-    if mel.ndim != 3:
-        raise SamplingError(f"lengths: are those of a batch (B, n_mels, frames), not of shape {tuple(mel.shape)}")
-    items, frames = as_list(lengths), mel.shape[-1]
-    if items is None:
-        raise SamplingError(f"lengths: {shown(lengths)} is no list of whole numbers; give one number an item")
-    counts = [whole(item, "lengths", 1, frames, SamplingError, unit="frames") for item in items]
-    if len(counts) != len(mel):
-        raise SamplingError(
-            f"lengths: {counts[:8]} do not fit a batch of {len(mel)} mels of up to {frames} frames; give one "
-            "number of frames, at least 1, an item"
-        )
-    return torch.tensor(counts, device=mel.device)

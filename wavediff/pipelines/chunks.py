@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from wavediff.arguments import as_floats
+from wavediff.diffusion.noise import check_seed
 from wavediff.errors import MelError
 from wavediff.mel import MelSpec
 from wavediff.mel.lines import DelayLine
-from wavediff.mel.shape import check_shape
-from wavediff.models.sampling import check_seed
+from wavediff.mel.transform import check_shape
 
 
 def check_stream(mel_chunks: Any, seed: int | Sequence[int]) -> None:

@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from wavediff.arguments import Values, is_whole, whole
-from wavediff.diffusion.noise import MAX_SEED, MixedNoise
+from wavediff.diffusion.noise import MAX_SEED, MixedNoise, check_seeds
 from wavediff.diffusion.walk import OnStep, states
 from wavediff.errors import SamplingError
-from wavediff.models.sampling import check_seeds
 from wavediff.pipelines.circular import Circular
 from wavediff.pipelines.filling import fill, span_of
 from wavediff.pipelines.pipeline import exact

@@ -5,15 +5,16 @@ where one asks for speech that is louder than full scale.
 import functools
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from wavediff.arguments import Values, as_waveform
+from wavediff.arguments import Values, as_list, as_waveform, shown, whole
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
-from wavediff.errors import ClippingWarning, ConfigError, MelError
+from wavediff.errors import ClippingWarning, ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, MelTransform, can_convert, checked_mel
 from wavediff.mel.check import dialect_of
 from wavediff.mel.spec import as_spec
@@ -197,3 +198,23 @@ class Clipping:
             while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _INSIDE:
                 frame, level = frame.f_back, level + 1
             warnings.warn(f"{source}: {self.fault}", ClippingWarning, stacklevel=level)
+
+
+def check_lengths(lengths: Sequence[int] | Tensor, mel: Tensor) -> Tensor:
+    """Frames (B,) of each item of a batch of mels (B, n_mels, frames), on its device.
+
+    Raises:
+        SamplingError: it is no batch, or they are no whole numbers that fit it.
+    """
+    if mel.ndim != 3:
+        raise SamplingError(f"lengths: are those of a batch (B, n_mels, frames), not of shape {tuple(mel.shape)}")
+    items, frames = as_list(lengths), mel.shape[-1]
+    if items is None:
+        raise SamplingError(f"lengths: {shown(lengths)} is no list of whole numbers; give one number an item")
+    counts = [whole(item, "lengths", 1, frames, SamplingError, unit="frames") for item in items]
+    if len(counts) != len(mel):
+        raise SamplingError(
+            f"lengths: {counts[:8]} do not fit a batch of {len(mel)} mels of up to {frames} frames; give one "
+            "number of frames, at least 1, an item"
+        )
+    return torch.tensor(counts, device=mel.device)

@@ -15,13 +15,12 @@ from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
-from wavediff.diffusion.noise import MAX_SEED, MixedNoise, Noise
+from wavediff.diffusion.noise import MAX_SEED, MixedNoise, Noise, check_seeds
 from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError, EndingError, SamplingError, did_you_mean
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser, Guided
-from wavediff.models.sampling import check_seeds
 from wavediff.pipelines.autoencoder import Autoencoder
 from wavediff.pipelines.circular import close_loop, wrap
 from wavediff.pipelines.pipeline import Pipeline, exact

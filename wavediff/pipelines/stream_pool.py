@@ -17,7 +17,7 @@ from wavediff.diffusion.noise import MAX_SEED
 from wavediff.engine import StreamedVocoder, twin_of
 from wavediff.errors import MelError, SamplingError
 from wavediff.mel import MelSpec, in_dialect
-from wavediff.mel.shape import as_mel
+from wavediff.mel.transform import as_mel
 from wavediff.pipelines.mels import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 

@@ -11,17 +11,18 @@ from torch import Tensor
 from wavediff.arguments import Values, as_waveform
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
+from wavediff.diffusion.noise import check_seeds
 from wavediff.diffusion.walk import OnStep
 from wavediff.engine import GraphedWalk, StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, in_dialect_pieces
 from wavediff.mel.lines import Ends, each_padded
-from wavediff.mel.shape import as_mel
+from wavediff.mel.transform import as_mel
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser
-from wavediff.models.sampling import begin, check_lengths, check_seeds, draw_each, way
+from wavediff.models.sampling import begin, draw_each, way
 from wavediff.pipelines.chunks import Chunks, check_stream, gathered
-from wavediff.pipelines.mels import Clipping, MelPipeline
+from wavediff.pipelines.mels import Clipping, MelPipeline, check_lengths
 from wavediff.pipelines.pipeline import exact, uncompiled_each
 
 
