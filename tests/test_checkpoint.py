@@ -20,7 +20,7 @@ from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import Plan
 from wavediff.errors import CheckpointError, ConfigError, OutputError
 from wavediff.mel import MelSpec
-from wavediff.models.checkpoint import load_checkpoint, save_checkpoint, shapes_only
+from wavediff.models.checkpoint import built, load_checkpoint, save_checkpoint, shapes_only
 from wavediff.models.config import ModelConfig, build_denoiser
 
 CONFIG = ModelConfig(backbone=DiffWaveConfig(channels=4, layers=2, dilation_cycle=2), mel=MelSpec.preset("hifigan"))
@@ -364,3 +364,11 @@ def test_loading_a_model_does_not_load_the_compiler_of_torch() -> None:
     code += "; print([name for name in ('torch._dynamo', 'sympy') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_weights_that_a_file_replaces_are_not_drawn_first() -> None:
+    weights = {"weight": torch.randn(3, 2, 5), "bias": torch.randn(3)}
+    before = torch.get_rng_state()
+    network = built(lambda: torch.nn.Conv1d(2, 3, 5), weights, None, lambda name: name)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in weights.items())

@@ -108,6 +108,18 @@ def test_variations_gaps_and_ways_between(model: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "d" / "wood").iterdir())) == 3
 
 
+def test_a_filling_is_named_after_the_kind_that_fits(tmp_path: Path) -> None:
+    generator = small_generator("unet")
+    generator.config = dataclasses.replace(generator.config, labels=("laser/retro", "laser/large", "wood"))
+    generator.save(tmp_path / "sounds.safetensors")
+    write_audio(tmp_path / "door.wav", 0.1 * torch.randn(2400, generator=torch.Generator().manual_seed(0)), RATE)
+    kind = generator.fitting_kind(*read_audio(tmp_path / "door.wav"), 0.1, 0.2, "laser")
+    options = ("--inpaint", str(tmp_path / "door.wav"), "--span", "0.1,0.2", "--label", "laser", "--count", "2")
+    assert generate(tmp_path / "sounds.safetensors", tmp_path / "out", *options) == 0
+    names = sorted(path.stem for path in (tmp_path / "out" / "laser").iterdir())
+    assert names == [f"{kind.replace('/', '-')}-00{seed}" for seed in range(2)]  # seeds would take both in turn
+
+
 def test_loops_and_other_formats(model: Path, tmp_path: Path) -> None:
     assert generate(model, tmp_path, "--loop", "--seconds", "0.3", "--format", "flac") == 0
     assert read_info(tmp_path / "sound-000.flac").frames == round(0.3 * RATE)

@@ -475,3 +475,67 @@ def test_states_lead_from_noise_to_the_sound_of_generate(generator: Generator) -
     for one, other in zip(some, (states[0], states[3]), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
     assert calls == [(number, 5) for number in range(1, 6)]
+
+
+class TwoKinds(Ideal):
+    """Predicts v without error for data N(0, deviation^2), whose deviation its label tells; of none, 1."""
+
+    def __init__(self, deviations: tuple[float, ...]) -> None:
+        super().__init__(0.2)
+        self.deviations = torch.tensor([*deviations, 1.0])
+
+    def prepare(self, cond: Any) -> Any:
+        return self.deviations[cond.label][:, None]
+
+    def forward(self, x_t: Tensor, t: Tensor, prepared: Any) -> Tensor:
+        schedule, variance = CosineSchedule(), prepared**2
+        alpha, sigma = schedule.alpha(t).float()[:, None], schedule.sigma(t).float()[:, None]
+        return (alpha * x_t - alpha * variance / (alpha**2 * variance + sigma**2) * x_t) / sigma
+
+
+@pytest.fixture
+def two_kinds() -> Generator:
+    """Of noise, and of sounds that are nearly silent beside their peak."""
+    labels = ("rain/drops", "rain/steady", "wind")
+    config = dataclasses.replace(CONFIGS["free"], labels=labels)
+    return Generator(config, Denoiser(TwoKinds((0.01, 0.25, 0.25)), CosineSchedule(), "v"))
+
+
+def noise_and_drops() -> dict[str, Tensor]:
+    noise, drops = torch.randn(4000, generator=torch.Generator().manual_seed(0)), torch.zeros(4000)
+    drops[100] = 0.5
+    # Of what is to be replaced nothing may be heard: it is of the other kind.
+    return {
+        "rain/steady": torch.cat([0.1 * noise[:1000], drops[:2000], 0.1 * noise[3000:]]),
+        "rain/drops": torch.cat([drops[:1000], 0.1 * noise[1000:3000], drops[1000:2000]]),
+    }
+
+
+def test_a_filling_is_of_the_kind_that_fits_what_is_around_it(two_kinds: Generator) -> None:
+    span = (1000 / RATE, 3000 / RATE)
+    for kind, sound in noise_and_drops().items():
+        assert two_kinds.fitting_kind(sound, RATE, *span, "rain") == kind
+        assert two_kinds.fitting_kind(sound, RATE, *span, "wind") == "wind"
+        assert two_kinds.fitting_kind(sound, RATE, *span, "rain/drops") == "rain/drops"
+        filled = two_kinds.inpaint(sound, RATE, *span, 2, label="rain", num_steps=STEPS)
+        assert torch.equal(filled, two_kinds.inpaint(sound, RATE, *span, 2, label=[kind] * 2, num_steps=STEPS))
+        mixed = two_kinds.inpaint(sound, RATE, *span, 2, label=["rain", "wind"], num_steps=STEPS)
+        assert torch.equal(mixed[0], filled[0])
+
+
+def test_nothing_known_leaves_the_kind_to_the_seed(two_kinds: Generator) -> None:
+    sound = next(iter(noise_and_drops().values()))
+    assert two_kinds.fitting_kind(sound, RATE, 0, 0.5, "rain") == "rain"
+    for seed, kind in enumerate(("rain/drops", "rain/steady")):
+        whole = two_kinds.inpaint(sound, RATE, 0, 0.5, label="rain", seed=seed, num_steps=STEPS)
+        assert torch.equal(whole, two_kinds.inpaint(sound, RATE, 0, 0.5, label=kind, seed=seed, num_steps=STEPS))
+
+
+@pytest.mark.parametrize("kind", ["latent", "diffwave"])
+def test_kinds_are_compared_in_latents_and_at_discrete_steps(kind: str) -> None:
+    generator = small_generator(kind)
+    config = dataclasses.replace(generator.config, labels=("rain/drops", "rain/steady", "wind"))
+    generator = Generator(config, generator.denoiser)
+    assert generator.fitting_kind(tone(), RATE, 0.1, 0.2, "rain") in ("rain/drops", "rain/steady")
+    with pytest.raises(ConfigError, match="is none of this model's classes"):
+        generator.fitting_kind(tone(), RATE, 0.1, 0.2, "hail")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     vary_help = "variations of this recording, or of the sound that this seed makes"
     source.add_argument("--vary", metavar="FILE|SEED", help=vary_help)
-    source.add_argument("--inpaint", type=Path, metavar="FILE", help="fill a span of this recording, see --span")
+    inpaint_help = "fill a span of this recording, see --span; of a class, the kind that fits the rest of it"
+    source.add_argument("--inpaint", type=Path, metavar="FILE", help=inpaint_help)
     source.add_argument("--between", nargs=2, metavar=("A", "B"), help="from A to B, two recordings or two seeds")
     parser.add_argument("--span", metavar="FROM,TO", help="of --inpaint, in seconds")
     strength_help = "of --vary and --between: near 0 the sound itself, 1 something else (default 0.5)"
@@ -80,11 +82,12 @@ def run(args: argparse.Namespace) -> None:
     stem = "between" if args.between else Path(_recording(args) or "sound").stem
     if len(names) * count > MAX_JOBS:
         raise SamplingError(f"--count: {len(names) * count} sounds in all, at most {MAX_JOBS} are made; lower it")
+    fitting = _fitting(generator, args, names)
     jobs = [
         Job(output / _folder(kind) / f"{_name(args, kind or stem, seed)}.{args.format}", kind, seed)
         for label in names
         for seed in range(args.seed, args.seed + count)
-        for kind in (label if label is None else generator.kind(label, seed),)
+        for kind in (label if label is None else generator.kind(fitting.get(label, label), seed),)
     ]
     asked = {job.target: label for job, label in zip(jobs, (name for name in names for _ in range(count)), strict=True)}
 
@@ -231,6 +234,17 @@ def _labels(text: str | None, known: tuple[str, ...]) -> list[str | None]:
         meant = did_you_mean(unknown[0], known) if unknown else ""
         raise ConfigError(f"--label: {', '.join(unknown) or text!r} is unknown{meant}; {what}")
     return list(dict.fromkeys(labels))
+
+
+def _fitting(generator: Any, args: argparse.Namespace, names: Sequence[str | None]) -> dict[str, str]:
+    """The kind of each class that a recording is filled with."""
+    if not args.inpaint:
+        return {}
+    from wavediff.audio import read_audio
+    from wavediff.cli.candidates import span_in
+
+    recording, span = read_audio(args.inpaint), span_in(args.span)
+    return {name: generator.fitting_kind(*recording, *span, name) for name in names if name is not None}
 
 
 def _folder(label: str | None) -> str:

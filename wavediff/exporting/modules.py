@@ -22,7 +22,8 @@ from wavediff.mel.harmonics import Harmonics
 from wavediff.mel.transform import compress
 from wavediff.models.denoiser import Bound, Denoiser
 from wavediff.pipelines.generator import Generator
-from wavediff.pipelines.sounds import DEFAULT_GUIDANCE, edges, within
+from wavediff.pipelines.peaks import within
+from wavediff.pipelines.sounds import DEFAULT_GUIDANCE, edges
 
 
 def exportable(denoiser: Denoiser, transform: type[PairSTFT]) -> Denoiser:

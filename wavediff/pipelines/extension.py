@@ -26,8 +26,8 @@ from wavediff.models.checkpoint import built
 from wavediff.models.file import parse_config, read_model_file, write_model_file
 from wavediff.models.literals import build
 from wavediff.pipelines.circular import close_loop, wrap
+from wavediff.pipelines.peaks import within
 from wavediff.pipelines.pipeline import pick_device
-from wavediff.pipelines.sounds import within
 
 BUNDLED = WEIGHTS / "extension.safetensors"
 WIDTH = 4  # bins of a band, 689 Hz at 44.1 kHz

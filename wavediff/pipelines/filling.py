@@ -6,7 +6,7 @@ from torch.nn.functional import pad
 
 from wavediff.arguments import real
 from wavediff.errors import SamplingError
-from wavediff.pipelines.sounds import within
+from wavediff.pipelines.peaks import within
 
 EDGE_SECONDS = 0.005  # over which the sound and the filling go over into each other
 CONTEXT_SECONDS = 0.25  # on either side, whose level decides that of the filling

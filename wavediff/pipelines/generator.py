@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -16,21 +15,15 @@ from wavediff.diffusion.walk import OnStep, states
 from wavediff.errors import SamplingError
 from wavediff.pipelines.circular import Circular
 from wavediff.pipelines.filling import fill, span_of
+from wavediff.pipelines.fitting import FittingPipeline
+from wavediff.pipelines.peaks import scale_of, within
 from wavediff.pipelines.pipeline import exact
-from wavediff.pipelines.sounds import (
-    FILLING_STEPS,
-    LOOP_CONTEXT_SECONDS,
-    Labels,
-    Options,
-    SoundPipeline,
-    scale_of,
-    within,
-)
+from wavediff.pipelines.sounds import FILLING_STEPS, LOOP_CONTEXT_SECONDS, Labels, Options
 
 DEFAULT_STRENGTH = 0.5
 
 
-class Generator(SoundPipeline):
+class Generator(FittingPipeline):
     """A model that makes sounds.
 
     >>> generator = Generator.from_pretrained(device="cpu")  # the bundled model; or a file, a folder, "user/model"
@@ -258,7 +251,7 @@ class Generator(SoundPipeline):
             start, end: of the span [s].
             count: how many.
             options: label, guidance, num_steps, sampler, schedule, seed, on_step as `generate` takes them; num_steps
-                is 60 by default.
+                is 60 by default. Of a class with kinds, all fillings are of the kind that fits the sound best.
 
         Returns:
             (count, N') as long as the sound; inside the span, 5 ms at either edge go over from one to the other. The
@@ -272,10 +265,9 @@ class Generator(SoundPipeline):
         waveform = self._checked(waveform, sample_rate)
         length = len(waveform)
         first, last = span_of(start, end, length, self.sample_rate)
-        known = self._encode(waveform)
+        known, unknown = self._known(waveform, first, last)
+        chosen = dataclasses.replace(chosen, label=self._fitting(chosen.label, known, unknown))
         noise = self._fresh_noise(chosen.seed, count)
-        unknown = torch.zeros(known.shape[1], dtype=torch.bool, device=self.device)
-        unknown[first // self._hop * self._frame : math.ceil(last / self._hop) * self._frame] = True
         inner = self._estimate(chosen, count)
 
         def estimate(x_t: Tensor, t: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser, Guided
 from wavediff.pipelines.autoencoder import Autoencoder
 from wavediff.pipelines.circular import close_loop, wrap
+from wavediff.pipelines.peaks import scale_of, within
 from wavediff.pipelines.pipeline import Pipeline, exact
 
 DEFAULT_STEPS = 15  # of models of continuous time; those of discrete steps take all of theirs
@@ -31,7 +32,6 @@ DEFAULT_SAMPLER = "ddpm"  # fresh noise mends what earlier steps got wrong
 DEFAULT_GUIDANCE = 2.0
 MAX_SECONDS = 600.0
 MAX_COUNT = 10_000  # sounds drawn together
-MAX_PEAK = 0.98  # below full scale, so that 16 bits hold it unclipped
 RISE_SECONDS = 0.001  # at the start of a sound: an attack stays one, and does not begin with a jump
 FADE_SECONDS = 0.005  # at the end of a sound
 LOOP_OVERLAP_SECONDS = 0.05
@@ -98,11 +98,16 @@ class SoundPipeline(Pipeline):
         Raises:
             ConfigError: the model knows no such label.
         """
+        kinds = self._kinds(label)
+        return kinds[seed % len(kinds)]
+
+    def _kinds(self, label: str) -> tuple[str, ...]:
+        """Of a class; a label of the model alone."""
         kinds = self.config.classes.get(label, (label,)) if isinstance(label, str) else (label,)
         if kinds[0] not in self.config.labels:
             what = f"is none of this model's classes{did_you_mean(str(label), self.labels)}"
             raise ConfigError(f"label: {shown(label)} {what}; choose from {', '.join(self.labels)}")
-        return kinds[seed % len(kinds)]
+        return kinds
 
     @property
     def seconds(self) -> float:
@@ -275,11 +280,6 @@ class SoundPipeline(Pipeline):
         return sounds
 
 
-def within(sounds: Tensor) -> Tensor:
-    """Sounds (B, N), those that exceed the highest peak scaled down to it."""
-    return sounds / (sounds.abs().amax(dim=1, keepdim=True) / MAX_PEAK).clamp(min=1)
-
-
 def edges(length: int, sample_rate: int) -> Tensor:
     """What a sound of so many samples is multiplied by, (length,): it fades in at its start and out at its end."""
     rise, fall = (min(round(seconds * sample_rate), length) for seconds in (RISE_SECONDS, FADE_SECONDS))
@@ -287,9 +287,3 @@ def edges(length: int, sample_rate: int) -> Tensor:
     gain[:rise] *= torch.linspace(0, 1, rise, dtype=torch.float32, device="cpu")
     gain[length - fall :] *= torch.linspace(1, 0, fall, dtype=torch.float32, device="cpu")
     return gain
-
-
-def scale_of(waveform: Tensor) -> Tensor:
-    """What a waveform is divided by to peak at -1 dBFS, as most recordings do; 1 for silence."""
-    peak = waveform.abs().max() / 10 ** (-1 / 20)
-    return torch.where(peak > 0, peak, torch.ones_like(peak))
