@@ -57,9 +57,8 @@ class Vocoder(MelPipeline):
 
         Args:
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-            precision: of the matrix products in the network's layers, torch.float32 (default) or torch.bfloat16: on
-                processors that have it DiffWave is twice as fast, the fast network a little; within 1.6e-2 of the
-                network's output (root mean square).
+            precision: of the products in the layers, torch.float32 (default) or torch.bfloat16: on processors that have
+                it DiffWave takes half the time, the fast network .9; within 1.6e-2 of the output (root mean square).
             fused: on a GPU, one Triton kernel a layer of DiffWave, and all of `decode` as CUDA graphs, one for each
                 batch size and about each 0.7 s of length; off by default.
 
