@@ -75,6 +75,8 @@ class FittingPipeline(SoundPipeline):
         names = as_list(label)
         if not names:
             return label
+        for name in names:
+            self._kinds(name)  # what is no label may not be a key either
         kinds = {name: self._fitting_kind(name, known, unknown) for name in dict.fromkeys(names)}
         return [kinds[name] for name in names]
 
