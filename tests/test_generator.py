@@ -402,6 +402,14 @@ def test_a_filling_gets_the_level_of_what_is_around_it() -> None:
     assert fill(torch.zeros(4000), quiet, 3500, 4000, RATE)[0, 3900] == quiet[0, 3900]  # silence has no level to match
 
 
+def test_the_level_of_a_filling_is_that_beside_its_edges() -> None:
+    """A sound that decays faster than what was made anew agrees with it there alone."""
+    sound, seconds = tone(0.5), torch.arange(4000) / RATE
+    made = sound * torch.exp((seconds - 0.1875).abs() * 20)  # 10 ms off 1.2 times, 100 ms off 7 times
+    filled = fill(sound, made[None], 1490, 1510, RATE)[0]
+    torch.testing.assert_close(filled, sound, atol=0.1, rtol=0)
+
+
 def test_a_filling_stays_within_full_scale_and_moves_nothing_else() -> None:
     """A loud one, and one that is louder than its context tells; its shape stays."""
     sound = 1.9 * tone(0.5)

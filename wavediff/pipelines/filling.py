@@ -9,7 +9,7 @@ from wavediff.errors import SamplingError
 from wavediff.pipelines.peaks import within
 
 EDGE_SECONDS = 0.005  # over which the sound and the filling go over into each other
-CONTEXT_SECONDS = 0.25  # on either side, whose level decides that of the filling
+CONTEXT_SECONDS = 0.02  # on either side, whose level decides that of the filling; sounds decay within longer ones
 MAX_GAIN = 4.0  # 12 dB
 
 
