@@ -21,17 +21,17 @@ def misfit(
 ) -> Tensor:
     """How far the estimates under each of `count` conditions lie from what is known: a diffusion classifier.
 
-    Li et al. 2023, arXiv 2303.16203, eq. 7, of x_0: the signal is noised to a few times, with the same noise for all,
-    and whoever takes most of it off again is likeliest to have made it.
+    Li et al. 2023, arXiv 2303.16203, of x_0: the signal is noised to a few times, with the same noise for all
+    conditions. The condition whose estimates err least is the likeliest one.
 
     Args:
         estimate: (x_t (count, N), t (count,)) -> x_0 (count, N), each item under its own condition.
         schedule: of the process.
         known: the signal (1, N).
-        unknown: where it tells nothing (N,), boolean; the estimates are shown silence there.
+        unknown: where it is to be replaced (N,), boolean; the estimates are shown silence there.
 
     Returns:
-        Mean square errors (count,), of what is known. They are the same whenever it is asked.
+        Mean square errors (count,) of the known part. The noise is fixed, so a signal has the same errors each time.
     """
     shown = torch.where(unknown, 0.0, known)
     noise = ItemNoise([0], known.device)
