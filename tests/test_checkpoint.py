@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from sounds import CONFIGS
 from torch import nn
 
+import wavediff
 from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import Plan
 from wavediff.errors import CheckpointError, ConfigError, OutputError
@@ -364,6 +365,13 @@ def test_loading_a_model_does_not_load_the_compiler_of_torch() -> None:
     code += "; print([name for name in ('torch._dynamo', 'sympy') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_loading_what_is_bundled_draws_no_number_of_the_global_generator() -> None:
+    before = torch.get_rng_state()
+    for kind in (wavediff.Vocoder, wavediff.Generator, wavediff.BandExtension):
+        kind.from_pretrained(device="cpu")
+        assert torch.equal(torch.get_rng_state(), before), kind
 
 
 def test_weights_that_a_file_replaces_are_not_drawn_first() -> None:
