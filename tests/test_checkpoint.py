@@ -374,7 +374,7 @@ def test_loading_what_is_bundled_draws_no_number_of_the_global_generator() -> No
         assert torch.equal(torch.get_rng_state(), before), kind
 
 
-def test_weights_that_a_file_replaces_are_not_drawn_first() -> None:
+def test_weights_that_a_file_replaces_cost_the_global_generator_nothing() -> None:
     weights = {"weight": torch.randn(3, 2, 5), "bias": torch.randn(3)}
     before = torch.get_rng_state()
     network = built(lambda: torch.nn.Conv1d(2, 3, 5), weights, None, lambda name: name)

@@ -44,7 +44,7 @@ KINDS = [
     Guards(
         "models/checkpoint.py",
         "test_global_state.py",
-        {'with torch.device("cpu"), _Undrawn():': ("test_defaults_of_torch", "with _Undrawn():")},
+        {'torch.device("cpu"), torch.random': ("test_defaults_of_torch", "torch.random")},
     ),
     Guards(
         "cli/main.py",

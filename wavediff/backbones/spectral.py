@@ -228,7 +228,7 @@ class SpectralBlock(nn.Module):
         rows = mixed.flatten(0, 1)
         hidden = torch.addmm(weights.expand_bias, rows, weights.expand, out=filled[: len(rows)])
         torch.ops.aten.gelu_(filled)
-        if h.dtype != x.dtype:  # the tokens keep the bits that a product of fewer would take
+        if h.dtype != x.dtype:  # the sum over the layers stays in float32
             return x + torch.addmm(weights.bias, hidden, weights.contract).view(x.shape)
         return torch.addmm(x.reshape(-1, channels), hidden, weights.contract).add_(weights.bias).view(x.shape)
 

@@ -127,10 +127,10 @@ class TrainingCLI(LightningCLI):
         quiet = given.get("trainer.enable_progress_bar") is False
         kwargs["enable_progress_bar"] = False
         self.trainer_defaults["callbacks"] = [SkipBadSteps(), TrainingProgress(quiet=quiet)]
-        if quiet or given.get("trainer.enable_model_summary") is False:
-            kwargs["enable_model_summary"] = False
-        else:  # Lightning's own choice prints on standard output, which is for results
+        if not quiet and given.get("trainer.enable_model_summary") is not False:
             self.trainer_defaults["callbacks"].append(ModelSummary())
+        kwargs["enable_model_summary"] = False  # Lightning's own prints on standard output, which is for results
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING if quiet else logging.INFO)
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
@@ -215,7 +215,7 @@ def _conclude(cli: TrainingCLI, *, quiet: bool, as_json: bool) -> None:
 
 
 def _fit(argv: Sequence[str]) -> TrainingCLI:
-    _silence_the_libraries(quiet="--trainer.enable_progress_bar=false" in argv)
+    _silence_the_libraries()
     argv = ["--help" if word == "--help-all" else word for word in argv]
     _Parser.argv = tuple(argv)
     defaults: dict[str, Any] = {
@@ -237,10 +237,8 @@ def _fit(argv: Sequence[str]) -> TrainingCLI:
         )
 
 
-def _silence_the_libraries(*, quiet: bool) -> None:
-    """What Lightning says about its own future, its other products, and choices of ours; and all but its warnings
-    where silence was asked for.
-    """
+def _silence_the_libraries() -> None:
+    """What Lightning says about its own future, its other products, and choices of ours."""
     unwanted_warnings = ("does not have many workers", "args parameter is intended to run", "model summary")
     for message in (*unwanted_warnings, "have overridden `transfer_batch_to_device`"):
         warnings.filterwarnings("ignore", f".*{message}.*")
@@ -248,9 +246,8 @@ def _silence_the_libraries(*, quiet: bool) -> None:
         warnings.filterwarnings("ignore", category=category)
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).handlers.clear()  # what they log is a line of ours
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING if quiet else logging.INFO)
     # The restricted loader of AtomicCheckpointIO is used whatever the last of these says.
-    unwanted = ("litlogger", "weights_only", "Seed set to", "`Trainer.fit` stopped", "configured with model summary")
+    unwanted = ("litlogger", "weights_only", "Seed set to", "`Trainer.fit` stopped")
     for name in (
         "pytorch.utilities.rank_zero",
         "pytorch.trainer.connectors.checkpoint_connector",

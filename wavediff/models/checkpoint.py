@@ -119,7 +119,8 @@ def built(
     # What counts batches decides nothing, and a file may lack it.
     counters = {name for name in expected if name.endswith("num_batches_tracked")} - weights.keys()
     check_weights(weights, {name: expected[name] for name in expected.keys() - counters}, path, field_behind)
-    with torch.device("cpu"), _Undrawn():  # whatever the caller's default device
+    # On the CPU, whatever the caller's default device. The global generator is put back after the first values.
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         network = make().float()
     network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     return network.eval().requires_grad_(False)
@@ -130,18 +131,6 @@ def shapes_only() -> Iterator[None]:
     """Modules that are built here have shapes but no values: no configuration claims memory."""
     with torch.device("meta"), _Uninitialised():
         yield
-
-
-class _Undrawn(TorchFunctionMode):
-    """Leaves out what draws weights that a file is about to replace: time, and numbers of the global generator."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.randn:
-            return torch.empty(*args, **kwargs)
-        if getattr(func, "__module__", None) == nn.init.__name__:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 class _Uninitialised(TorchFunctionMode):

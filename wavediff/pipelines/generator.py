@@ -255,7 +255,7 @@ class Generator(FittingPipeline):
 
         Returns:
             (count, N') as long as the sound; inside the span, 5 ms at either edge go over from one to the other. The
-            filling has the level that fits the 0.25 s around it, and no peak above 0.98.
+            filling has the level that fits the 20 ms beside its edges, and no peak above 0.98.
 
         Raises:
             AudioError: the waveform is not one, or longer than 600 s.
