@@ -25,6 +25,7 @@ from wavediff.exporting.contract import module_of
 from wavediff.exporting.modules import find_phase
 from wavediff.exporting.real_stft import FourierSTFT, MatrixSTFT, PairSTFT
 from wavediff.mel import FrameSTFT, MelSpec, griffin_lim
+from wavediff.mel.griffin_lim import lower_rates
 from wavediff.mel.harmonics import Harmonics
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
@@ -51,6 +52,13 @@ CONFIGS = {
         "v",
         PriorConfig(power=0.8, start_time=0.5, phase_iterations=4, consistency=0.7),
         CENTRED,
+    ),
+    "lower rates": ModelConfig(
+        SpectralConfig(bands=16, channels=4, layers=1),
+        CosineSchedule(),
+        "v",
+        PriorConfig(power=0.8, start_time=0.5, phase_iterations=9, harmonics=0.5, phase_octaves=2),
+        SPEC,
     ),
 }
 BATCHES = [(1, 1), (2, 7), (3, 40), (1, 90)]  # items, frames
@@ -223,16 +231,18 @@ def test_noise_that_does_not_fit_is_refused(sampler: Exported) -> None:
 @pytest.mark.parametrize("spec", [SPEC, CENTRED], ids=["hifigan", "centred"])
 def test_the_exported_transforms_are_the_packages(form: type[PairSTFT], spec: MelSpec) -> None:
     plain, stft = FrameSTFT(spec), form(spec)
+    lower = lower_rates(spec, 2)
+    rates = (([plain], [stft]), ([*lower, plain], [*(form(rate.spec) for rate in lower), stft]))
     for frames in (1, 2, 9):
         waveform = noise_of([1, 2], 1, frames * spec.hop_length)[:, 0]
         spectrum = plain.analysis(waveform)
         torch.testing.assert_close(stft.analysis(waveform), spectrum, rtol=0, atol=1e-4)
         torch.testing.assert_close(stft.synthesis(spectrum), plain.synthesis(spectrum), rtol=0, atol=1e-5)
         magnitude = spectrum.abs().flip(0)
-        for n_iter in (0, 3):
-            for finer in (None, Harmonics(spec)):
-                expected = griffin_lim.find_phase(magnitude, plain.analysis(waveform), plain, n_iter, finer)
-                found = find_phase(magnitude, waveform, stft, n_iter, finer)
+        for n_iter, finer in ((0, None), (3, None), (5, None), (0, Harmonics(spec)), (3, Harmonics(spec))):
+            for plains, exported in rates:
+                expected = griffin_lim.find_phase(magnitude, plain.analysis(waveform), plains, n_iter, finer)
+                found = find_phase(magnitude, waveform, exported, n_iter, finer)
                 torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 

@@ -11,7 +11,15 @@ from torch import Tensor
 from wavediff.audio import read_audio
 from wavediff.errors import ConfigError
 from wavediff.mel import PRESETS, FrameSTFT, MelSpec, MelTransform, SpectralEnvelope, pseudo_inverse
-from wavediff.mel.griffin_lim import PhaseInBlocks, find_phase, look_ahead, phase_in_blocks
+from wavediff.mel.griffin_lim import (
+    MAX_OCTAVES,
+    PhaseInBlocks,
+    find_phase,
+    iterations_of_rates,
+    look_ahead,
+    lower_rates,
+    phase_in_blocks,
+)
 
 SPEC = MelSpec()
 
@@ -111,14 +119,65 @@ def test_a_phase_is_found_as_well_as_librosa_finds_it(speech: Tensor) -> None:
         return (torch.linalg.norm(found - magnitude) / torch.linalg.norm(magnitude)).item()
 
     torch.manual_seed(0)
-    ours = inconsistency(find_phase(magnitude, stft.analysis(torch.randn_like(speech)), stft, 32))
+    ours = inconsistency(find_phase(magnitude, stft.analysis(torch.randn_like(speech)), [stft], 32))
     # librosa centres frame k on sample 256 k: half a hop later it sees the same frames, but for the edges.
     theirs = librosa.griffinlim(magnitude[0].T.numpy(), n_iter=32, hop_length=256, random_state=0, momentum=0.99)
     shifted = torch.from_numpy(np.pad(theirs, (128, 0)))[None, : speech.shape[-1]]
     assert ours < 1.1 * inconsistency(shifted)
     # More iterations come closer, and the right phase is a fixed point.
-    assert ours < 0.8 * inconsistency(find_phase(magnitude, stft.analysis(torch.randn_like(speech)), stft, 4))
-    torch.testing.assert_close(find_phase(magnitude, stft.analysis(speech), stft, 3), speech, atol=1e-3, rtol=0)
+    assert ours < 0.8 * inconsistency(find_phase(magnitude, stft.analysis(torch.randn_like(speech)), [stft], 4))
+    torch.testing.assert_close(find_phase(magnitude, stft.analysis(speech), [stft], 3), speech, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("framing", ["same", "center"])
+def test_a_lower_rate_has_the_first_bins_of_a_low_signal(framing: str) -> None:
+    """A signal below the lower half of the band, every second or fourth sample of it, in an FFT as much shorter."""
+    spec = MelSpec(framing=framing)
+    time = torch.arange(40 * 256)
+    waveform = sum(torch.sin(2 * torch.pi * hertz / 22_050 * time + hertz) for hertz in (120.0, 700.0, 1900.0))
+    full = FrameSTFT(spec).analysis(waveform[None])
+    quarter, half = lower_rates(spec, 2)
+    for rate, divisor in ((quarter, 4), (half, 2)):
+        found = divisor * rate.analysis(waveform[None, ::divisor])
+        assert found.shape[:2] == full.shape[:2]
+        inner = slice(4, -4)  # beyond an end lie zeros: a step, which has all frequencies
+        torch.testing.assert_close(found[:, inner], full[:, inner, : found.shape[2]], atol=0.1, rtol=0)  # peaks: 256
+
+
+def test_lengths_that_no_lower_rate_divides_keep_the_full_one() -> None:
+    def hops(hop_length: int, framing: str) -> list[int]:
+        spec = MelSpec(hop_length=hop_length, framing=framing)
+        return [rate.hop_length for rate in lower_rates(spec, 2)]
+
+    assert hops(275, "center") == [275, 275]
+    assert hops(150, "center") == [75, 75]
+    assert hops(150, "same") == [150, 150]  # a hop has a middle
+    assert hops(200, "same") == [50, 100]
+
+
+@pytest.mark.parametrize("octaves", range(MAX_OCTAVES + 1))
+def test_every_iteration_has_one_rate(octaves: int) -> None:
+    for n_iter in (0, 1, 2, 3, 80, 81):
+        counts = iterations_of_rates(n_iter, octaves)
+        assert len(counts) == octaves + 1
+        assert sum(counts) == n_iter
+        assert min(counts) >= 0
+        assert counts[-1] > 0 or n_iter == 0
+
+
+def test_iterations_at_lower_rates_find_a_phase_as_well(speech: Tensor) -> None:
+    """In the band that they have, and in all of it; a quarter of the iterations at the full rate alone does not."""
+    stft = FrameSTFT(SPEC)
+    magnitude, start = stft.analysis(speech).abs(), torch.randn(speech.shape, generator=seeded(0))
+
+    def inconsistency(rates: list[FrameSTFT], n_iter: int, bins: int) -> float:
+        found = stft.analysis(find_phase(magnitude, stft.analysis(start), rates, n_iter)).abs()[..., :bins]
+        return (torch.linalg.norm(found - magnitude[..., :bins]) / torch.linalg.norm(magnitude[..., :bins])).item()
+
+    for bins in (128, 513):
+        lower = inconsistency([*lower_rates(SPEC, 2), stft], 80, bins)
+        assert lower < 1.1 * inconsistency([stft], 80, bins)
+        assert lower < 0.9 * inconsistency([stft], 20, bins)
 
 
 def test_blocks_find_a_phase_as_well_as_the_whole_does_with_few_iterations(speech: Tensor) -> None:
@@ -130,8 +189,8 @@ def test_blocks_find_a_phase_as_well_as_the_whole_does_with_few_iterations(speec
         return (torch.linalg.norm(found - magnitude) / torch.linalg.norm(magnitude)).item()
 
     blocks = inconsistency(phase_in_blocks(magnitude, noise, stft))
-    assert blocks < inconsistency(find_phase(magnitude, stft.analysis(noise), stft, 16))
-    assert blocks > inconsistency(find_phase(magnitude, stft.analysis(noise), stft, 200))  # or it would be too good
+    assert blocks < inconsistency(find_phase(magnitude, stft.analysis(noise), [stft], 16))
+    assert blocks > inconsistency(find_phase(magnitude, stft.analysis(noise), [stft], 200))  # or it would be too good
 
 
 def test_what_is_settled_in_blocks_depends_on_few_frames_after_it(speech: Tensor) -> None:
@@ -163,8 +222,8 @@ def test_a_phase_depends_on_its_own_start_alone(speech: Tensor) -> None:
     stft = FrameSTFT(SPEC)
     magnitude = pseudo_inverse(MelTransform(SPEC)(speech)[..., 20:60], SPEC).transpose(1, 2)
     starts = torch.randn(3, 40 * 256, generator=torch.Generator().manual_seed(0))
-    together = find_phase(magnitude.expand(3, -1, -1), stft.analysis(starts), stft, 5)
-    alone = torch.cat([find_phase(magnitude, stft.analysis(start[None]), stft, 5) for start in starts])
+    together = find_phase(magnitude.expand(3, -1, -1), stft.analysis(starts), [stft], 5)
+    alone = torch.cat([find_phase(magnitude, stft.analysis(start[None]), [stft], 5) for start in starts])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
     assert (together[0] - together[1]).abs().max() > 0.01
 

@@ -41,6 +41,9 @@ CONFIGS = {
     "spectral, centred": ModelConfig(
         SPECTRAL, CosineSchedule(), "v", dataclasses.replace(GUESSING, harmonics=0.6), CENTRED
     ),
+    "spectral, guess at lower rates": ModelConfig(
+        SPECTRAL, CosineSchedule(), "v", dataclasses.replace(FINISHED, phase_iterations=9, phase_octaves=2), SPEC
+    ),
     "spectral, guess as it falls": ModelConfig(
         SPECTRAL, CosineSchedule(), "v", dataclasses.replace(GUESSING, phase_iterations=0), SPEC
     ),
@@ -204,17 +207,18 @@ def test_memory_does_not_grow_with_the_length(vocoder: Vocoder, mels: Tensor) ->
     assert max(sizes[6:]) < 1.3 * max(sizes[:6])
 
 
+@pytest.mark.parametrize("octaves", [0, 2])
 @pytest.mark.parametrize("harmonics", [0.0, 1.0])
 @pytest.mark.parametrize("iterations", [0, 1, 4])
-def test_a_guess_lets_go_of_the_magnitudes_it_has_used(iterations: int, harmonics: float) -> None:
-    config = dataclasses.replace(GUESSING, phase_iterations=iterations, harmonics=harmonics)
+def test_a_guess_lets_go_of_the_magnitudes_it_has_used(iterations: int, harmonics: float, octaves: int) -> None:
+    config = dataclasses.replace(GUESSING, phase_iterations=iterations, harmonics=harmonics, phase_octaves=octaves)
     prior = ShapedNormal(config, SPEC)
     stream, mel = GuessStream(prior), torch.zeros(1, SPEC.n_mels, 30)
     envelope, magnitude = prior.spectra(mel)
     for _ in range(10):
         white = torch.zeros(1, 30 * SPEC.hop_length)
         stream.push(white, [Condition(mel, envelope=envelope, magnitude=magnitude)], False)
-    for window in (stream._magnitudes, stream._finer):
+    for window in (stream._magnitudes, stream._finer, *stream._above):
         assert window.held < 30
 
 

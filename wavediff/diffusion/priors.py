@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from wavediff.arguments import check_bounds
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
-from wavediff.mel.griffin_lim import find_phase, phase_in_blocks
+from wavediff.mel.griffin_lim import MAX_OCTAVES, find_phase, lower_rates, phase_in_blocks
 from wavediff.mel.harmonics import Harmonics
 from wavediff.mel.transform import LEAST_COLUMNS, core_spec, filterbank, in_core
 
@@ -38,6 +38,8 @@ class PriorConfig:
         consistency: how far the speech is brought to the bands of the mel at its end, its phase kept: 0 not, 1 wholly.
             Half keeps PESQ where it was, the whole costs some on voices that were not trained on.
         harmonics: how far the fine structure of the guess above 2 kHz is that of its lowest harmonics: 0 not, 1 wholly.
+        phase_octaves: how often the sample rate is halved for the first of them, which then cost less: 0 to 2. With 2,
+            half of them have a quarter of the rate, a quarter half of it.
 
     Raises:
         ConfigError: a value out of bounds.
@@ -50,11 +52,13 @@ class PriorConfig:
     phase_iterations: int = 32
     consistency: float = 0.0
     harmonics: float = 0.0
+    phase_octaves: int = 0
 
     def __post_init__(self) -> None:
         shares = dict.fromkeys(("power", "start_time", "consistency", "harmonics"), (0.0, 1.0))
-        counts = {"phase_iterations": (0, MAX_PHASE_ITERATIONS), "bands": (1, MAX_WIDTH), "frames": (1, MAX_WIDTH)}
-        check_bounds(self, "prior", **shares, **counts)
+        widths = dict.fromkeys(("bands", "frames"), (1, MAX_WIDTH))
+        phase = {"phase_iterations": (0, MAX_PHASE_ITERATIONS), "phase_octaves": (0, MAX_OCTAVES)}
+        check_bounds(self, "prior", **shares, **widths, **phase)
         if self.start_time == 0:
             raise ConfigError("prior.start_time: at 0 nothing is left to sample; set it above 0")
         for name in ("bands", "frames"):
@@ -100,7 +104,7 @@ class ShapedNormal(Prior):
         self.config, self.dialect, self.spec = config, spec, core_spec(spec, n_fft)
         spec = self.spec
         self.envelope = SpectralEnvelope(spec, config.bands, config.frames, config.power)
-        self.stft = FrameSTFT(spec)
+        self.stft, self.lower = FrameSTFT(spec), nn.ModuleList(lower_rates(spec, config.phase_octaves))
         self.harmonics = Harmonics(spec, config.harmonics) if config.harmonics else None
         self.register_buffer("weights", filterbank(spec).clone(), persistent=False)
         self.start_time = config.start_time
@@ -109,6 +113,11 @@ class ShapedNormal(Prior):
     def shaping(self) -> "ShapedNormal":  # type: ignore[override]
         """Itself."""
         return self
+
+    @property
+    def rates(self) -> list[FrameSTFT]:
+        """The transform at each rate that phases are found at, the lowest first."""
+        return [*self.lower, self.stft]
 
     def spectra(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Mel (B, n_mels, frames) -> envelope of the noise and pseudo-inverse, both (B, frames, n_fft // 2 + 1)."""
@@ -140,7 +149,7 @@ class ShapedNormal(Prior):
             return phase_in_blocks(magnitude, white, self.stft, self.harmonics)
         count = self.config.phase_iterations if iterations is None else iterations
         start = self.stft.analysis(self.shape(white, envelope))
-        return find_phase(magnitude, start, self.stft, count, self.harmonics)
+        return find_phase(magnitude, start, self.rates, count, self.harmonics)
 
     def brought(self, spectrum: Tensor, magnitude: Tensor) -> Tensor:
         """The spectrum of speech (B, frames, bins), nearer to the bands of the mel; its phase is kept.

@@ -1,6 +1,7 @@
 """Shaped noise, and the guess that sampling starts from, of mels that arrive in pieces."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from wavediff.backbones import Condition
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.engine.stream_stft import Analysis, PhaseStep, Synthesis
 from wavediff.mel import FrameSTFT
-from wavediff.mel.griffin_lim import PhaseInBlocks, with_magnitude
+from wavediff.mel.griffin_lim import PhaseInBlocks, finer_from, iterations_of_rates, with_magnitude
 from wavediff.mel.lines import DelayLine, Ends, Window
 
 
@@ -99,13 +100,23 @@ class GuessStream:
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
         self._shape, self._analysis = ShapeStream(prior, ends), Analysis(prior.stft, ends)
         self._magnitudes, self._finer, self._given = Window(), Window(), 0
-        count = prior.config.phase_iterations
-        turn = count if prior.harmonics is None else count // 2
-        steps = [
-            PhaseStep(prior.stft, index == 0, ends, *((prior.harmonics, self._finer) if index == turn else ()))
-            for index in range(count)
+        rates = prior.rates
+        counts = iterations_of_rates(prior.config.phase_iterations, len(rates) - 1)
+        self._rates = [
+            [PhaseStep(stft, self._magnitudes, index == 0, ends) for index in range(count)]
+            for stft, count in zip(rates, counts, strict=True)
         ]
-        self._steps, self._later = steps[: turn + 1], steps[turn + 1 :]  # those after the turn want other magnitudes
+        turn = counts[-1] if prior.harmonics is None else finer_from(counts[-1], len(rates) - 1)
+        for step in self._rates[-1][turn : turn + 1]:
+            step.harmonics, step.finer = prior.harmonics, self._finer
+        self._later = self._rates[-1][turn + 1 :]
+        for step in self._later:
+            step.magnitudes = self._finer
+        steps = [step for steps in self._rates for step in steps]
+        self._sooner = steps[: len(steps) - len(self._later)]
+        bins = [stft.n_fft // 2 + 1 for stft in rates]
+        self._widths = [after - before for before, after in pairwise([0, *bins])]
+        self._above = [DelayLine() for _ in rates]  # bins that no lower rate has
         self._synthesis = Synthesis(prior.stft, ends)
 
     def push(self, white: Tensor | None, conditions: Sequence[Condition], last: bool) -> Tensor | None:
@@ -114,16 +125,19 @@ class GuessStream:
             self._magnitudes.push(cond.magnitude)
         spectra = self._analysis.push(self._shape.push(white, conditions, last), last)
         if spectra is not None:
-            count = spectra.shape[1]
-            spectra = with_magnitude(spectra, self._magnitudes.look(self._given, count))
-            self._given += count
-        signal: Tensor | None = None
-        for step in self._steps:
-            spectra, signal = step.push(spectra, self._magnitudes, signal, last)
-        for step in self._later:
-            spectra, signal = step.push(spectra, self._finer, signal, last)
+            spectra = with_magnitude(spectra, self._magnitudes.look(self._given, spectra.shape[1]))
+            self._given += spectra.shape[1]
+            spectra, *above = spectra.split(self._widths, -1)
+            for line, piece in zip(self._above[1:], above, strict=True):
+                line.push(piece)
+        for steps, line in zip(self._rates, self._above, strict=True):
+            if spectra is not None and line.held:
+                spectra = torch.cat([spectra, line.take(spectra.shape[1])], -1)
+            signal: Tensor | None = None
+            for step in steps:
+                spectra, signal = step.push(spectra, signal, last)
         _forget(self._finer, self._later, self._finer.held)
-        self._given -= _forget(self._magnitudes, self._steps, self._given)
+        self._given -= _forget(self._magnitudes, self._sooner, self._given)
         return self._synthesis.push(spectra, last)
 
 

@@ -130,38 +130,32 @@ class PhaseStep:
 
     Args:
         stft: of the spectra.
+        magnitudes: wanted, of all frames from that of `given` on; those of its first bins, at a lower rate.
         first: whether no iteration was before it.
         ends: of the items.
+
+    Attributes:
         harmonics: what gives the magnitudes finer structure in this iteration; None to keep them.
         finer: where it puts them, for the iterations after it.
+        given: frames of `magnitudes` that are done.
     """
 
     STATE = ("_kept", "_blank", "_owed", "given")
 
-    def __init__(
-        self,
-        stft: FrameSTFT,
-        first: bool,
-        ends: Ends | None = None,
-        harmonics: Harmonics | None = None,
-        finer: Window | None = None,
-    ) -> None:
-        self.stft, self.first, self.ends, self._harmonics, self._finer = stft, first, ends, harmonics, finer
+    def __init__(self, stft: FrameSTFT, magnitudes: Window, first: bool, ends: Ends | None = None) -> None:
+        self.stft, self.magnitudes, self.first, self.ends = stft, magnitudes, first, ends
+        self.harmonics: Harmonics | None = None
+        self.finer: Window | None = None
         self._overlap_add, self._before = OverlapAdd(stft, ends), DelayLine()
         self._kept: Tensor | None = None
         self._blank = self._owed = stft.before  # samples before the signal, and up to the end of what has arrived
-        self._samples = 0
-        self.given = 0
-        """Frames of `magnitudes` that are done."""
+        self._samples = self.given = 0
 
-    def push(
-        self, spectra: Tensor | None, magnitudes: Window, previous: Tensor | None, last: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def push(self, spectra: Tensor | None, previous: Tensor | None, last: bool) -> tuple[Tensor | None, Tensor | None]:
         """Pieces (B, n, bins) and (B, n * hop_length) -> the same two, for the next iteration.
 
         Args:
             spectra: of this iteration.
-            magnitudes: wanted, of all frames from that of `given` on.
             previous: the signal of the last iteration, from the first sample of the first window on; None in the first.
             last: whether the signal ends here.
 
@@ -182,10 +176,11 @@ class PhaseStep:
         if count == 0:
             return None, signal
         first, self.given = self.given, self.given + count
-        spectra, wanted = stft.spectra(joined), magnitudes.look(first, count)
-        if self._harmonics is not None and self._finer is not None:
-            wanted = self._harmonics(wanted, spectra, stft)
-            self._finer.push(wanted)
+        spectra = stft.spectra(joined)
+        wanted = self.magnitudes.look(first, count)[..., : spectra.shape[2]]
+        if self.harmonics is not None and self.finer is not None:
+            wanted = self.harmonics(wanted, spectra, stft)
+            self.finer.push(wanted)
         return with_magnitude(spectra, wanted), signal
 
     def _inside(self, samples: Tensor, last: bool) -> Tensor:

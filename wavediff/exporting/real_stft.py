@@ -25,6 +25,8 @@ class PairSTFT(FrameSTFT, abc.ABC):
 
     axis: int
     """Where the pair is in pairs: -2 for (B, frames, 2, bins), -1 for (B, frames, bins, 2)."""
+    bin_axis: int
+    """Where the bins are."""
     squared: Tensor
 
     def __init__(self, spec: MelSpec) -> None:
@@ -87,7 +89,7 @@ class PairSTFT(FrameSTFT, abc.ABC):
 class FourierSTFT(PairSTFT):
     """By torch's FFT."""
 
-    axis = -1
+    axis, bin_axis = -1, -2
 
     def pairs_of(self, frames: Tensor) -> Tensor:
         """(B, frames, overlap * hop_length) -> (B, frames, bins, 2)"""
@@ -112,7 +114,7 @@ class MatrixSTFT(PairSTFT):
     One matrix, (overlap * hop_length, 2 * bins), serves both directions.
     """
 
-    axis = -2
+    axis, bin_axis = -2, -1
     matrix: Tensor
     share: Tensor
 
@@ -134,10 +136,19 @@ class MatrixSTFT(PairSTFT):
         return F.linear((pairs * self.share).flatten(2), self.matrix)
 
 
-def exchange(module: nn.Module, stft: PairSTFT) -> None:
-    """Put `stft` wherever `module` or a part of it has a transform; all of a model's are of one dialect."""
+def exchange(module: nn.Module, transform: type[PairSTFT], made: dict[MelSpec, PairSTFT] | None = None) -> None:
+    """Put a `transform` in the place of each that `module` or a part of it has; one of a dialect serves all.
+
+    Args:
+        module: the model.
+        transform: which form they take.
+        made: those that there are already.
+    """
+    made = {} if made is None else made
     for name, part in module.named_children():
         if isinstance(part, FrameSTFT):
-            setattr(module, name, stft)
+            if part.spec not in made:
+                made[part.spec] = transform(part.spec)
+            setattr(module, name, made[part.spec])
         else:
-            exchange(part, stft)
+            exchange(part, transform, made)

@@ -1,5 +1,8 @@
 """Phases for magnitudes, by Griffin-Lim's method: from a mel alone, from a first phase, or in blocks for streams."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -67,21 +70,71 @@ def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float
     return torch.stack(items)[:, start : start + mel.shape[-1] * hop].to(mel.device)
 
 
+MAX_OCTAVES = 2
+_LENGTHS = ("n_fft", "win_length", "hop_length")
+# Shares of the iterations at lower sample rates, the lowest first; the rest have the full one.
+_SHARES: tuple[tuple[float, ...], ...] = ((), (0.75,), (0.5, 0.25))
+
+
+def lower_rates(spec: MelSpec, octaves: int) -> list[FrameSTFT]:
+    """The transform of `spec` at lower sample rates, the lowest first: its first bins, of frames as many.
+
+    Args:
+        spec: dialect of the frames.
+        octaves: how often the rate is halved, 0 to `MAX_OCTAVES`; less often where lengths would not stay whole.
+    """
+    lower = []
+    for octave in range(octaves, 0, -1):
+        divisor = 2**octave
+        while not _divides(divisor, spec):
+            divisor //= 2
+        lengths = {name: getattr(spec, name) // divisor for name in _LENGTHS}
+        lower.append(FrameSTFT(replace(spec, **lengths)))
+    return lower
+
+
+def _divides(divisor: int, spec: MelSpec) -> bool:
+    """Whether the lengths of a dialect stay whole, and its frames centred on samples."""
+    even = 2 * divisor  # an FFT is even, and a hop where frames are centred on its middle
+    whole = spec.win_length % divisor == spec.n_fft % even == 0
+    return whole and spec.hop_length % (even if spec.framing == "same" else divisor) == 0
+
+
+def iterations_of_rates(n_iter: int, octaves: int) -> list[int]:
+    """How many of the iterations have each rate, the lowest first."""
+    lower = [int(share * n_iter) for share in _SHARES[octaves]]
+    return [*lower, n_iter - sum(lower)]
+
+
+def finer_from(count: int, octaves: int) -> int:
+    """Index, among `count` iterations at the full rate, of the one that gives the magnitude finer structure.
+
+    Half way, or sooner where lower rates have found the phase of the lowest harmonics.
+    """
+    return count // (4 if octaves else 2)
+
+
 @torch.no_grad()
 def find_phase(
-    magnitude: Tensor, start: Tensor, stft: FrameSTFT, n_iter: int, harmonics: Harmonics | None = None
+    magnitude: Tensor,
+    start: Tensor,
+    rates: Sequence[FrameSTFT],
+    n_iter: int,
+    harmonics: Harmonics | None = None,
 ) -> Tensor:
     """A waveform of about this magnitude, found by fast Griffin-Lim from the phase of the spectrum `start`.
 
     Unlike `griffin_lim` on any device, for a whole batch at once, and an item's result depends on its own start
     alone: a seed that draws the start decides the result.
 
+    A low band changes slowly, so the first iterations may find its phase at a lower sample rate, where each costs less.
+
     Args:
         magnitude: (B, frames, n_fft // 2 + 1).
         start: (B, frames, n_fft // 2 + 1), complex.
-        stft: in whose frames both are given.
+        rates: in whose frames both are given; before it, the transform at lower rates, see `lower_rates`.
         n_iter: 0 puts the magnitude on the phase of `start`.
-        harmonics: what gives the magnitude finer structure, half way.
+        harmonics: what gives the magnitude finer structure on the way.
 
     Returns:
         (B, frames * hop_length)
@@ -89,14 +142,20 @@ def find_phase(
     Source: Perraudin et al. 2013, A fast Griffin-Lim algorithm, algorithm 2.
     """
     spectrum = with_magnitude(start, magnitude)
-    previous: Tensor | None = None
-    for index in range(n_iter):
-        signal = stft.synthesis(spectrum)
-        step = signal if previous is None else torch.sub(signal, previous, alpha=STEP_BACK)
-        previous, spectrum = signal, stft.analysis(step)
-        if harmonics is not None and index == n_iter // 2:
-            magnitude = harmonics(magnitude, spectrum, stft)
-        spectrum = with_magnitude(spectrum, magnitude)
+    octaves, stft = len(rates) - 1, rates[-1]
+    counts = iterations_of_rates(n_iter, octaves)
+    turn = finer_from(counts[-1], octaves)
+    for rate, count in zip(rates, counts, strict=True):
+        bins = rate.n_fft // 2 + 1
+        found, wanted, previous = spectrum[..., :bins], magnitude[..., :bins], None
+        for index in range(count):
+            signal = rate.synthesis(found)
+            step = signal if previous is None else torch.sub(signal, previous, alpha=STEP_BACK)
+            previous, found = signal, rate.analysis(step)
+            if harmonics is not None and rate is stft and index == turn:
+                wanted = harmonics(wanted, found, stft)
+            found = with_magnitude(found, wanted)
+        spectrum = torch.cat([found, spectrum[..., bins:]], -1)
     return stft.synthesis(spectrum)
 
 

@@ -35,7 +35,7 @@ class FrameSTFT(nn.Module):
                 f"mel.hop_length: {spec.hop_length} is more than half of win_length, {spec.win_length}; this network "
                 "needs frames that overlap by half or more"
             )
-        self.n_fft, self.hop_length = spec.n_fft, spec.hop_length
+        self.spec, self.n_fft, self.hop_length = spec, spec.n_fft, spec.hop_length
         self.overlap = -(-spec.n_fft // spec.hop_length)
         """Windows that reach over one sample."""
         self._last_weight: Tensor | None = None
