@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wavediff.audio import read_audio
+from wavediff.cli.demo import CLIP
 from wavediff.errors import ConfigError
 from wavediff.mel import PRESETS, FrameSTFT, MelSpec, MelTransform, SpectralEnvelope, pseudo_inverse
 from wavediff.mel.griffin_lim import (
@@ -165,9 +166,10 @@ def test_every_iteration_has_one_rate(octaves: int) -> None:
         assert counts[-1] > 0 or n_iter == 0
 
 
-def test_iterations_at_lower_rates_find_a_phase_as_well(speech: Tensor) -> None:
+def test_iterations_at_lower_rates_find_a_phase_as_well() -> None:
     """In the band that they have, and in all of it; a quarter of the iterations at the full rate alone does not."""
-    stft = FrameSTFT(SPEC)
+    stft, (waveform, _) = FrameSTFT(SPEC), read_audio(CLIP)
+    speech = waveform[None, : 200 * SPEC.hop_length]
     magnitude, start = stft.analysis(speech).abs(), torch.randn(speech.shape, generator=seeded(0))
 
     def inconsistency(rates: list[FrameSTFT], n_iter: int, bins: int) -> float:
@@ -176,8 +178,8 @@ def test_iterations_at_lower_rates_find_a_phase_as_well(speech: Tensor) -> None:
 
     for bins in (128, 513):
         lower = inconsistency([*lower_rates(SPEC, 2), stft], 80, bins)
-        assert lower < 1.1 * inconsistency([stft], 80, bins)
-        assert lower < 0.9 * inconsistency([stft], 20, bins)
+        assert lower < 1.3 * inconsistency([stft], 80, bins)
+        assert lower < 0.75 * inconsistency([stft], 20, bins)
 
 
 def test_blocks_find_a_phase_as_well_as_the_whole_does_with_few_iterations(speech: Tensor) -> None:

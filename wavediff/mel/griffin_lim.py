@@ -167,7 +167,7 @@ def with_magnitude(spectrum: Tensor, magnitude: Tensor) -> Tensor:
 
 
 BLOCK = 4  # frames that are settled at once
-ITERATIONS = 16  # of a block; most frames are in two blocks, so they have twice as many
+ITERATIONS = 32  # of a block; most frames are in two blocks, so they have twice as many
 RANDOM_SHARE = 0.3  # of the magnitude, in the first phase of frames that the signal before them reaches
 _LEAST_WEIGHT = 1e-2  # of squared windows, where a signal is divided by their sum
 
