@@ -367,6 +367,17 @@ def test_loading_a_model_does_not_load_the_compiler_of_torch() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.parametrize("pipeline", [wavediff.Vocoder, wavediff.Generator])
+def test_the_bundled_model_has_a_name_unless_a_file_is_called_so(
+    pipeline: type[wavediff.Vocoder | wavediff.Generator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert pipeline.model_path("bundled") == pipeline.model_path(None)
+    Path("bundled").mkdir()
+    with pytest.raises(CheckpointError, match=r"bundled.model\.safetensors"):
+        pipeline.from_pretrained("bundled")
+
+
 def test_loading_what_is_bundled_draws_no_number_of_the_global_generator() -> None:
     before = torch.get_rng_state()
     for kind in (wavediff.Vocoder, wavediff.Generator, wavediff.BandExtension):

@@ -44,14 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Search, then write model, curve and picture."""
-    from wavediff.models import WEIGHTS
     from wavediff.models.checkpoint import load_checkpoint
     from wavediff.models.hub import MODEL_FILE
     from wavediff.pipelines.vocoder import Vocoder
     from wavediff.search.curve import draw_curve, search
 
-    path = WEIGHTS / Vocoder.bundled if str(args.checkpoint) == "bundled" else args.checkpoint
-    path = path / MODEL_FILE if path.is_dir() else path
+    path = Vocoder.model_path(args.checkpoint)
     folder = args.output or Path(f"{path.stem}-search")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; -o names a folder")

@@ -21,6 +21,8 @@ from wavediff.models.denoiser import Denoiser
 from wavediff.models.hub import MODEL_FILE, fetch_model, is_hub_id, model_card, push_model, save_folder
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+BUNDLED = "bundled"
+"""The name of the model that comes with the package."""
 
 
 def exact(method: Method) -> Method:
@@ -98,8 +100,8 @@ class Pipeline:
         """Load a model file.
 
         Args:
-            source: a `.safetensors` file, or a folder that holds `model.safetensors`; None for the bundled model. What
-                is neither here is fetched from the Hugging Face Hub, if it is a name "user/model".
+            source: a `.safetensors` file, or a folder that holds `model.safetensors`; None or "bundled" for the bundled
+                model. What is neither here is fetched from the Hugging Face Hub, if it is a name "user/model".
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:N" or "mps".
             revision: branch, tag or commit of a model on the Hub.
 
@@ -114,10 +116,21 @@ class Pipeline:
             return cls._load(fetch_model(os.fspath(source), revision), device)
         if revision is not None:
             raise ConfigError(f"revision: {revision} is for models on the Hub, not for {source or 'the bundled one'}")
-        path = WEIGHTS / cls.bundled if source is None else Path(source)
-        if source is None and not path.is_file():
-            raise CheckpointError("no model is bundled with this version; train one and pass its file (--checkpoint)")
-        return cls._load(path / MODEL_FILE if path.is_dir() else path, device)
+        return cls._load(cls.model_path(source), device)
+
+    @classmethod
+    def model_path(cls, source: str | os.PathLike[str] | None) -> Path:
+        """Where a model file lies that is not on the Hub: itself, in a folder, or among what is bundled.
+
+        Raises:
+            CheckpointError: no model of this kind is bundled.
+        """
+        path = Path(BUNDLED if source is None else source)
+        if source is None or (str(path) == BUNDLED and not path.exists()):
+            path = WEIGHTS / cls.bundled
+            if not path.is_file():
+                raise CheckpointError("no model is bundled with this version; train one and pass its file")
+        return path / MODEL_FILE if path.is_dir() else path
 
     @classmethod
     def _load(cls, path: Path, device: str) -> Self:
