@@ -105,6 +105,38 @@ def test_a_stream_is_what_decode_gives(vocoder: Vocoder, mels: Tensor, size: int
     torch.testing.assert_close(torch.cat(single), whole, atol=1e-4, rtol=0)
 
 
+def test_frames_that_settle_nothing_wait_and_delay_nothing(
+    vocoder: Vocoder, mels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With low latency frames are computed in blocks; the same speech comes after the same frames as one by one."""
+    pushed: list[int] = []
+    push = streaming.StreamedVocoder.push
+
+    def counted(self: streaming.StreamedVocoder, mel: Tensor | None, last: bool) -> Tensor | None:
+        pushed.append(0 if mel is None else mel.shape[2])
+        return push(self, mel, last)
+
+    def given_and_got() -> list[tuple[int, int]]:
+        seen, frames = [], 0
+
+        def pieces() -> Iterator[Tensor]:
+            nonlocal frames
+            for frames in range(FRAMES):
+                yield mels[0, :, frames : frames + 1]
+
+        for chunk in vocoder.stream(pieces(), 1, seed=4, low_latency=True):
+            seen.append((frames, len(chunk)))
+        return seen
+
+    monkeypatch.setattr(streaming.StreamedVocoder, "push", counted)
+    together = given_and_got()
+    assert sum(pushed) == FRAMES
+    if vocoder.denoiser.start_time < 1:
+        assert len(pushed) < FRAMES / 3
+    monkeypatch.setattr("wavediff.pipelines.vocoder.settled_after", lambda _: (1, 1))
+    assert given_and_got() == together
+
+
 @pytest.mark.parametrize("low_latency", [False, True])
 @pytest.mark.parametrize("lengths", [[FRAMES, 11], [1, FRAMES], [8, 23]])
 def test_an_item_of_a_batch_is_its_single(

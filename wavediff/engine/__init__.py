@@ -2,7 +2,7 @@
 
 from wavediff.engine.graphed_walk import GraphedWalk
 from wavediff.engine.registry import Pieces, accelerate, streams_of
-from wavediff.engine.streaming import StreamedVocoder, frames_at_once, look_ahead, twin_of
+from wavediff.engine.streaming import StreamedVocoder, frames_at_once, look_ahead, settled_after, twin_of
 
 __all__ = [
     "GraphedWalk",
@@ -11,6 +11,7 @@ __all__ = [
     "accelerate",
     "frames_at_once",
     "look_ahead",
+    "settled_after",
     "streams_of",
     "twin_of",
 ]

@@ -179,6 +179,17 @@ def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int, low_latency: boo
     return frames * hop_length + evaluations * each
 
 
+def settled_after(denoiser: Denoiser) -> tuple[int, int]:
+    """Frames of a mel after which the guess of low latency is settled further: at first, and from then on.
+
+    Fewer at a time would settle nothing, and each piece has its overhead.
+    """
+    shaped = denoiser.prior.shaping
+    if shaped is None or denoiser.start_time == 1:
+        return 1, 1
+    return griffin_lim.look_ahead(shaped.stft) + 1 + shaped.envelope.frames // 2, griffin_lim.BLOCK
+
+
 def frames_at_once(denoiser: Denoiser, hop_length: int, batch: int, streamed: bool = False) -> int:
     """How many frames of a mel are best computed together; where the speech of a stream waits for them, fewer."""
     device = next(denoiser.parameters()).device

@@ -65,15 +65,39 @@ class Chunks:
             yield torch.clone(frames.detach())
 
 
+class Gathering:
+    """Frames of a mel, until those are there that are best computed together.
+
+    Args:
+        first: how many, at the beginning.
+        each: how many, from then on.
+        multiples: whether pieces may be longer, by a multiple of `each`.
+    """
+
+    def __init__(self, first: int, each: int, *, multiples: bool = False) -> None:
+        self._size, self._each, self._multiples, self._waiting = first, each, multiples, DelayLine()
+
+    def push(self, frames: Tensor) -> Iterator[Tensor]:
+        """The next frames (B, n_mels, n) -> the pieces (B, n_mels, m) that are there."""
+        self._waiting.push(frames.transpose(1, 2))
+        while (more := self._waiting.held - self._size) >= 0:
+            size = self._size + (more // self._each * self._each if self._multiples else 0)
+            self._size = self._each
+            yield self._waiting.take(size).transpose(1, 2)
+
+    def rest(self) -> Tensor | None:
+        """What is left at the end."""
+        return self._waiting.take(self._waiting.held).transpose(1, 2) if self._waiting.held else None
+
+
 def gathered(
-    pieces: Iterable[Tensor], size_of: Callable[[int], int], *, at_once: bool
+    pieces: Iterable[Tensor], gathering_of: Callable[[int], Gathering]
 ) -> Iterator[tuple[Tensor | None, bool]]:
     """Pieces (B, n_mels, n) in the sizes that are computed together, and whether each is the last.
 
     Args:
         pieces: of a mel.
-        size_of: batch size -> frames of a gathered piece.
-        at_once: hand on each piece as it comes.
+        gathering_of: batch size -> what gathers them.
 
     Yields:
         (B, n_mels, m) and False; at the end what is left, or None, and True.
@@ -81,12 +105,11 @@ def gathered(
     Raises:
         MelError: there is no piece.
     """
-    size, waiting = 0, DelayLine()
+    gathering: Gathering | None = None
     for frames in pieces:
-        size = size or (1 if at_once else size_of(len(frames)))
-        waiting.push(frames.transpose(1, 2))
-        while waiting.held >= size:
-            yield waiting.take(waiting.held if at_once else size).transpose(1, 2), False
-    if not size:
+        gathering = gathering or gathering_of(len(frames))
+        for piece in gathering.push(frames):
+            yield piece, False
+    if gathering is None:
         raise MelError("mel: the stream ended without a frame; a mel needs at least one")
-    yield waiting.take(waiting.held).transpose(1, 2) if waiting.held else None, True
+    yield gathering.rest(), True

@@ -18,6 +18,7 @@ from wavediff.engine import StreamedVocoder, twin_of
 from wavediff.errors import MelError, SamplingError
 from wavediff.mel import MelSpec, in_dialect
 from wavediff.mel.transform import as_mel
+from wavediff.pipelines.chunks import Gathering
 from wavediff.pipelines.mels import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
@@ -65,6 +66,7 @@ class StreamPool:
                 f"{vocoder.mel_spec.framing}; use Vocoder.stream, which holds a frame back"
             )
         self._streams: dict[int, StreamedVocoder] = {}
+        self._gathering: dict[int, Gathering] = {}
         self._clipping: dict[int, Clipping] = {}
         self._companies: dict[tuple[int, ...], Company] = {}
         self._opened = 0
@@ -81,6 +83,7 @@ class StreamPool:
         seed = whole(seed, "seed", 0, MAX_SEED, SamplingError)
         self._opened += 1
         self._streams[self._opened] = self.vocoder._streamed(self.plan, [seed], None, True)
+        self._gathering[self._opened] = self.vocoder._gathering(1, low_latency=True)
         self._clipping[self._opened] = Clipping()
         return self._opened
 
@@ -91,12 +94,13 @@ class StreamPool:
             MelError: there is no such stream, or its frames are no mel of the dialect; then nothing was pushed.
             SamplingError: an evaluation gave NaN.
         """
-        frames = {stream: self._checked(stream, mel) for stream, mel in mels.items()}
+        checked = {stream: self._checked(stream, mel) for stream, mel in mels.items()}
+        frames = {stream: piece for stream, mel in checked.items() for piece in self._gathering[stream].push(mel)}
         groups: dict[Hashable, list[tuple[int, ...]]] = defaultdict(list)
         for members, streamed in self._units(frames):
             sizes = [frames[stream].shape[-1] for stream in members]
             groups[(standing(streamed), sizes[0]) if self._joins else members].append(members)
-        speech: dict[int, Tensor] = {}
+        speech = {stream: torch.empty(0, device=self.vocoder.device) for stream in mels}
         for units in groups.values():
             members, streamed = self._together(units)
             part = self.vocoder._push(streamed, torch.cat([frames[stream] for stream in members]), False)
@@ -114,7 +118,7 @@ class StreamPool:
         """
         self._known(stream)
         self._leave(stream)
-        part = self.vocoder._push(self._streams.pop(stream), None, True)
+        part = self.vocoder._push(self._streams.pop(stream), self._gathering.pop(stream).rest(), True)
         clipping = self._clipping.pop(stream)
         if part is None:
             raise MelError(f"stream {stream}: ended without a frame; a mel needs at least one")
