@@ -22,7 +22,7 @@ from wavediff.diffusion import CosineSchedule, ItemNoise, Plan, PriorConfig
 from wavediff.errors import ConfigError, MissingExtraError, OutputError
 from wavediff.exporting import FACTS, What, export_onnx, export_torch
 from wavediff.exporting.contract import module_of
-from wavediff.exporting.modules import find_phase
+from wavediff.exporting.phase import find_phase
 from wavediff.exporting.real_stft import FourierSTFT, MatrixSTFT, PairSTFT
 from wavediff.mel import FrameSTFT, MelSpec, griffin_lim
 from wavediff.mel.griffin_lim import lower_rates

@@ -133,7 +133,7 @@ def test_frames_that_settle_nothing_wait_and_delay_nothing(
     assert sum(pushed) == FRAMES
     if vocoder.denoiser.start_time < 1:
         assert len(pushed) < FRAMES / 3
-    monkeypatch.setattr("wavediff.pipelines.vocoder.settled_after", lambda _: (1, 1))
+    monkeypatch.setattr("wavediff.pipelines.chunks.settled_after", lambda _: (1, 1))
     assert given_and_got() == together
 
 

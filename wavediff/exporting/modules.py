@@ -3,7 +3,6 @@ and a generator of one class and one length with all of its sampling as one loop
 """
 
 import copy
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +15,9 @@ from wavediff.diffusion import Plan, predict_x0, unroll
 from wavediff.diffusion.schedules import Schedule
 from wavediff.diffusion.walk import diffuse, levels, walk
 from wavediff.errors import ConfigError
+from wavediff.exporting.phase import find_phase
 from wavediff.exporting.real_stft import MatrixSTFT, PairSTFT, exchange, fourier_matrix
 from wavediff.mel import MelSpec, MelTransform
-from wavediff.mel.griffin_lim import STEP_BACK, finer_from, iterations_of_rates
-from wavediff.mel.harmonics import Harmonics
 from wavediff.mel.transform import compress
 from wavediff.models.denoiser import Bound, Denoiser
 from wavediff.pipelines.generator import Generator
@@ -160,67 +158,6 @@ def _guess(bound: Bound, white: Tensor) -> Tensor:
         raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or start_time to 1")
     rates: list[PairSTFT] = prior.rates  # type: ignore[assignment]  # `exportable` saw to it
     return find_phase(magnitude, prior.shape(white, envelope), rates, prior.config.phase_iterations, prior.harmonics)
-
-
-def find_phase(
-    magnitude: Tensor, start: Tensor, rates: Sequence[PairSTFT], n_iter: int, harmonics: Harmonics | None = None
-) -> Tensor:
-    """As `wavediff.mel.griffin_lim.find_phase`, which explains it: in real numbers, in loops that can be exported."""
-    stft, counts = rates[-1], iterations_of_rates(n_iter, len(rates) - 1)
-    pairs = _with_magnitude(stft, stft.pairs(start), magnitude)
-    for rate, count in zip(rates, counts, strict=True):
-        bins = rate.n_fft // 2 + 1
-        found, above = pairs.split([bins, magnitude.shape[2] - bins], stft.bin_axis)
-        found = found.contiguous()  # as a loop leaves it
-        iteration = _PhaseIteration(rate, magnitude.shape[1])
-        previous = torch.zeros_like(iteration.signal(found))  # nothing was before the first: it has no momentum
-        turn = finer_from(count, len(rates) - 1)
-        if harmonics is None or rate is not stft or turn >= count:
-            found, _ = iteration.repeated(found, previous, magnitude[..., :bins], count)
-        else:
-            found, previous = iteration(*iteration.repeated(found, previous, magnitude, turn))
-            low = stft.frames_of(found * harmonics.low.unsqueeze(stft.axis))
-            finer = harmonics.carried(magnitude, low[..., : stft.n_fft], stft)
-            found, _ = iteration.repeated(_with_magnitude(stft, found, finer), previous, finer, count - turn - 1)
-        pairs = torch.cat([found, above], stft.bin_axis)
-    return _PhaseIteration(stft, magnitude.shape[1]).signal(pairs)
-
-
-class _PhaseIteration:
-    """One of `find_phase`, at one rate."""
-
-    def __init__(self, stft: PairSTFT, frames: int) -> None:
-        self.stft, self.gain = stft, stft.gain(frames)
-
-    def signal(self, pairs: Tensor) -> Tensor:
-        """Pairs -> (B, frames * hop_length)"""
-        return self.stft.added(pairs) * self.gain
-
-    def __call__(self, pairs: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
-        """Pairs and the signal of the last iteration -> pairs of any magnitude, and the signal of this one."""
-        signal = self.signal(pairs)
-        return self.stft.pairs(signal - STEP_BACK * previous), signal
-
-    def repeated(self, pairs: Tensor, previous: Tensor, magnitude: Tensor, times: int) -> tuple[Tensor, Tensor]:
-        """So many of them, each put on the magnitude, as one loop of the graph."""
-
-        def goes_on(count: Tensor, pairs: Tensor, previous: Tensor) -> Tensor:
-            return count < times
-
-        def iterate(count: Tensor, pairs: Tensor, previous: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            pairs, signal = self(pairs, previous)
-            return count + 1, _with_magnitude(self.stft, pairs, magnitude), signal
-
-        if times == 0:
-            return pairs, previous
-        _, pairs, previous = torch.while_loop(goes_on, iterate, (torch.zeros((), dtype=torch.int64), pairs, previous))
-        return pairs, previous
-
-
-def _with_magnitude(stft: PairSTFT, pairs: Tensor, magnitude: Tensor) -> Tensor:
-    # Not a sum with 1e-18: the ONNX exporter takes that for nothing, and 0 / 0 comes of silence.
-    power = pairs.square().sum(stft.axis).clamp(min=1e-18)
-    return pairs * (magnitude * power.rsqrt()).unsqueeze(stft.axis)
 
 
 class SoundSteps(nn.Module):

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from wavediff.arguments import as_floats
 from wavediff.diffusion.noise import check_seed
+from wavediff.engine import frames_at_once, settled_after
 from wavediff.errors import MelError
 from wavediff.mel import MelSpec
 from wavediff.mel.lines import DelayLine
 from wavediff.mel.transform import check_shape
+from wavediff.models.denoiser import Denoiser
 
 
 def check_stream(mel_chunks: Any, seed: int | Sequence[int]) -> None:
@@ -88,6 +90,21 @@ class Gathering:
     def rest(self) -> Tensor | None:
         """What is left at the end."""
         return self._waiting.take(self._waiting.held).transpose(1, 2) if self._waiting.held else None
+
+
+def gathering_of(denoiser: Denoiser, hop_length: int, low_latency: bool, batch: int) -> Gathering:
+    """What gathers the frames of a stream: with low latency until they settle speech, else as many as pay.
+
+    Args:
+        denoiser: of the vocoder.
+        hop_length: of its mel.
+        low_latency: see `Vocoder.stream`.
+        batch: items.
+    """
+    if low_latency:
+        return Gathering(*settled_after(denoiser), multiples=True)
+    size = frames_at_once(denoiser, hop_length, batch, streamed=True)
+    return Gathering(size, size)
 
 
 def gathered(

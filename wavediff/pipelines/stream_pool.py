@@ -18,7 +18,7 @@ from wavediff.engine import StreamedVocoder, twin_of
 from wavediff.errors import MelError, SamplingError
 from wavediff.mel import MelSpec, in_dialect
 from wavediff.mel.transform import as_mel
-from wavediff.pipelines.chunks import Gathering
+from wavediff.pipelines.chunks import Gathering, gathering_of
 from wavediff.pipelines.mels import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
@@ -83,7 +83,7 @@ class StreamPool:
         seed = whole(seed, "seed", 0, MAX_SEED, SamplingError)
         self._opened += 1
         self._streams[self._opened] = self.vocoder._streamed(self.plan, [seed], None, True)
-        self._gathering[self._opened] = self.vocoder._gathering(1, low_latency=True)
+        self._gathering[self._opened] = gathering_of(self.vocoder.denoiser, self.vocoder.hop_length, True, 1)
         self._clipping[self._opened] = Clipping()
         return self._opened
 

@@ -13,16 +13,7 @@ from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.noise import check_seeds
 from wavediff.diffusion.walk import OnStep
-from wavediff.engine import (
-    GraphedWalk,
-    StreamedVocoder,
-    accelerate,
-    frames_at_once,
-    look_ahead,
-    settled_after,
-    streams_of,
-    twin_of,
-)
+from wavediff.engine import GraphedWalk, StreamedVocoder, accelerate, frames_at_once, look_ahead, streams_of, twin_of
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, in_dialect_pieces
 from wavediff.mel.lines import Ends, each_padded
@@ -30,7 +21,7 @@ from wavediff.mel.transform import as_mel
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser
 from wavediff.models.sampling import begin, draw_each, way
-from wavediff.pipelines.chunks import Chunks, Gathering, check_stream, gathered
+from wavediff.pipelines.chunks import Chunks, check_stream, gathered, gathering_of
 from wavediff.pipelines.mels import Clipping, MelPipeline, check_lengths
 from wavediff.pipelines.pipeline import exact, uncompiled_each
 
@@ -219,8 +210,8 @@ class Vocoder(MelPipeline):
         """What `stream` yields, of arguments that are checked."""
         stream: StreamedVocoder | None = None
         chunks, clipping = Chunks(mel_chunks, given), Clipping()
-        gathering_of = partial(self._gathering, low_latency=low_latency)
-        for frames, last in gathered(in_dialect_pieces(chunks, given, self.mel_spec), gathering_of):
+        gathering = partial(gathering_of, self.denoiser, self.hop_length, low_latency)
+        for frames, last in gathered(in_dialect_pieces(chunks, given, self.mel_spec), gathering):
             if stream is None and frames is not None:
                 stream = self._streamed(plan, check_seeds(seed, len(frames), "mels"), None, low_latency)
             if stream is not None and (part := self._push(stream, frames, last)) is not None:
@@ -281,13 +272,6 @@ class Vocoder(MelPipeline):
     def _streamed(self, plan: Plan, seeds: Sequence[int], ends: Ends | None, low_latency: bool) -> StreamedVocoder:
         noise = ItemNoise(seeds, self.device)
         return StreamedVocoder(self.denoiser, plan, noise, self.hop_length, ends, self.precision, low_latency)
-
-    def _gathering(self, batch: int, low_latency: bool) -> Gathering:
-        """The frames of a stream's mels that are computed together: with low latency as soon as they settle speech."""
-        if low_latency:
-            return Gathering(*settled_after(self.denoiser), multiples=True)
-        size = frames_at_once(self.denoiser, self.hop_length, batch, streamed=True)
-        return Gathering(size, size)
 
     def bind(self, mel: Tensor) -> Bound:
         """The denoiser, told a batch of mels (B, n_mels, frames) of the model's dialect: what samplers drive."""
