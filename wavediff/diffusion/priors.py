@@ -97,7 +97,6 @@ class ShapedNormal(Prior):
     """
 
     weights: Tensor  # (n_mels, bins), of the mel's bands
-    tract: Tensor  # (bins, bins), level -> phase of minimum phase
 
     def __init__(self, config: PriorConfig, spec: MelSpec, n_fft: int = 0) -> None:
         super().__init__()

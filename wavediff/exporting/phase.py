@@ -21,7 +21,8 @@ def find_phase(
         found, above = pairs.split([bins, magnitude.shape[2] - bins], stft.bin_axis)
         found = found.contiguous()  # as a loop leaves it
         iteration = _PhaseIteration(rate, magnitude.shape[1])
-        previous = torch.zeros_like(iteration.signal(found))  # nothing was before the first: it has no momentum
+        # Nothing was before the first: it has no momentum. The exporter wants the very size that the loop leaves.
+        previous = torch.zeros_like(iteration.signal(found))
         turn = finer_from(count, len(rates) - 1)
         if harmonics is None or rate is not stft or turn >= count:
             found, _ = iteration.repeated(found, previous, magnitude[..., :bins], count)
@@ -31,7 +32,7 @@ def find_phase(
             finer = harmonics.carried(magnitude, low[..., : stft.n_fft], stft)
             found, _ = iteration.repeated(_with_magnitude(stft, found, finer), previous, finer, count - turn - 1)
         pairs = torch.cat([found, above], stft.bin_axis)
-    return _PhaseIteration(stft, magnitude.shape[1]).signal(pairs)
+    return iteration.signal(pairs)  # the last rate is the full one
 
 
 class _PhaseIteration:

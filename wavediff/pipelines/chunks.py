@@ -108,13 +108,13 @@ def gathering_of(denoiser: Denoiser, hop_length: int, low_latency: bool, batch: 
 
 
 def gathered(
-    pieces: Iterable[Tensor], gathering_of: Callable[[int], Gathering]
+    pieces: Iterable[Tensor], gathering_for: Callable[[int], Gathering]
 ) -> Iterator[tuple[Tensor | None, bool]]:
     """Pieces (B, n_mels, n) in the sizes that are computed together, and whether each is the last.
 
     Args:
         pieces: of a mel.
-        gathering_of: batch size -> what gathers them.
+        gathering_for: batch size -> what gathers them.
 
     Yields:
         (B, n_mels, m) and False; at the end what is left, or None, and True.
@@ -124,7 +124,7 @@ def gathered(
     """
     gathering: Gathering | None = None
     for frames in pieces:
-        gathering = gathering or gathering_of(len(frames))
+        gathering = gathering or gathering_for(len(frames))
         for piece in gathering.push(frames):
             yield piece, False
     if gathering is None:

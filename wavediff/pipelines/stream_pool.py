@@ -104,7 +104,8 @@ class StreamPool:
         for units in groups.values():
             members, streamed = self._together(units)
             part = self.vocoder._push(streamed, torch.cat([frames[stream] for stream in members]), False)
-            part = torch.empty(len(members), 0, device=self.vocoder.device) if part is None else part
+            if part is None:
+                continue
             for stream, samples in zip(members, part, strict=True):
                 self._clipping[stream].count(samples)
                 speech[stream] = samples
