@@ -11,7 +11,7 @@ from vocoders import untrained
 
 import wavediff
 from wavediff.audio import read_audio
-from wavediff.backbones import Condition, DiffWaveConfig, SpectralConfig
+from wavediff.backbones import Condition, DiffWaveConfig, InversionConfig, SpectralConfig
 from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig
 from wavediff.diffusion.priors import ShapedNormal
@@ -46,6 +46,9 @@ CONFIGS = {
     ),
     "spectral, guess as it falls": ModelConfig(
         SPECTRAL, CosineSchedule(), "v", dataclasses.replace(GUESSING, phase_iterations=0), SPEC
+    ),
+    "spectral, inverted by a network": ModelConfig(
+        SPECTRAL, CosineSchedule(), "v", FINISHED, SPEC, inversion=InversionConfig(bands=3, channels=8, layers=2)
     ),
     "spectral, causal": ModelConfig(
         dataclasses.replace(SPECTRAL, layers=3, causal_layers=1), CosineSchedule(), "v", FINISHED, SPEC

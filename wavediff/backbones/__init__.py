@@ -3,6 +3,7 @@
 from wavediff.backbones.codec import Codec, CodecConfig, LinearCodec, LinearCodecConfig, MelCodec
 from wavediff.backbones.conditioning import BackboneConfig, Condition
 from wavediff.backbones.diffwave import DiffWave, DiffWaveConfig
+from wavediff.backbones.inversion import InversionConfig, MelInversion
 from wavediff.backbones.spectral import SpectralConfig, SpectralNet
 from wavediff.backbones.unet import UNet, UNetConfig
 
@@ -13,9 +14,11 @@ __all__ = [
     "Condition",
     "DiffWave",
     "DiffWaveConfig",
+    "InversionConfig",
     "LinearCodec",
     "LinearCodecConfig",
     "MelCodec",
+    "MelInversion",
     "SpectralConfig",
     "SpectralNet",
     "UNet",

@@ -40,7 +40,7 @@ class Condition:
         mel: (B, n_mels, frames), in the model's own dialect.
         label: class indices (B,), int64; the number of classes stands for none of them.
         envelope: (B, frames, n_fft // 2 + 1), magnitude of the noise, where the prior shapes it by the mel.
-        magnitude: (B, frames, n_fft // 2 + 1), the mel's pseudo-inverse; comes with `envelope`.
+        magnitude: (B, frames, n_fft // 2 + 1), of the mel; comes with `envelope`.
         variation: (B, VARIATION_FEATURES), how items of training were varied, for a network that is told; 0 and None
             mean "not at all".
     """

@@ -149,7 +149,7 @@ class SpectralNet(nn.Module):
 
 
 class SpectralBlock(nn.Module):
-    """Tokens (B, frames, bands, channels), time features (B, 256) -> tokens.
+    """Tokens (B, frames, bands, channels), time features (B, 256) or None -> tokens.
 
     A ConvNeXt block (Liu et al. 2022, arXiv 2201.03545) over frames and bands, scaled and shifted by the time (Peebles
     and Xie 2023, arXiv 2212.09748), with a mixing of all bands, through which the low harmonics tell the high ones
@@ -158,34 +158,39 @@ class SpectralBlock(nn.Module):
     Args:
         config: of the network.
         ahead: frames beyond its own that the block looks at.
+        timed: whether a diffusion time scales and shifts it.
     """
 
-    def __init__(self, config: SpectralConfig, ahead: int) -> None:
+    def __init__(self, config: SpectralConfig, ahead: int, timed: bool = True) -> None:
         super().__init__()
         channels, kernel = config.channels, (config.kernel_frames, config.kernel_bands)
         self.past, self.ahead = kernel[0] - 1 - ahead, ahead
         self.depthwise = nn.Conv2d(channels, channels, kernel, padding=(0, kernel[1] // 2), groups=channels)
         self.norm = nn.LayerNorm(channels, elementwise_affine=False)
-        self.modulation = nn.Linear(TIME_FEATURES, 2 * channels)
+        self.modulation = nn.Linear(TIME_FEATURES, 2 * channels) if timed else None
         self.band_mixing = nn.Linear(config.bands, config.bands)
         self.expand = nn.Linear(channels, config.expansion * channels)
         self.contract = nn.Linear(config.expansion * channels, channels)
         self.scale = nn.Parameter(torch.full((channels,), 0.1))
         for layer in (self.modulation, self.band_mixing):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if layer is not None:
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor | None) -> Tensor:
         return self.step(F.pad(x, (0, 0, 0, 0, self.past, self.ahead)), self.at(time))
 
-    def at(self, time: Tensor, dtype: torch.dtype = torch.float32) -> "BlockWeights":
+    def at(self, time: Tensor | None, dtype: torch.dtype = torch.float32) -> "BlockWeights":
         """Its weights at a time (B, 256): what all pieces of a signal are computed with.
 
         Args:
-            time: features.
+            time: features; None where it has no time.
             dtype: of the products.
         """
-        scale, shift = self.modulation(time)[:, None, None].chunk(2, dim=-1)
+        if self.modulation is None:
+            scale = shift = torch.zeros_like(self.scale)
+        else:
+            scale, shift = self.modulation(time)[:, None, None].chunk(2, dim=-1)
         mixing = self.band_mixing.weight
         return BlockWeights(
             1 + scale,
@@ -238,7 +243,7 @@ class BlockWeights:
     """What `SpectralBlock.step` multiplies by.
 
     Attributes:
-        gain, shift: (B, 1, 1, channels) of the normalised tokens.
+        gain, shift: (B, 1, 1, channels) of the normalised tokens, or (channels,) without a time.
         mixing: (bands, bands), with the tokens themselves.
         band_bias: (bands, 1)
         expand: (channels, hidden)

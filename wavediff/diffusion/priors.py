@@ -22,6 +22,7 @@ from wavediff.mel.transform import LEAST_COLUMNS, core_spec, filterbank, in_core
 MAX_PHASE_ITERATIONS = 1_000
 MAX_WIDTH = 255  # of a mean over bands or frames
 _INVERSION_ITERATIONS = 20  # multiplicative updates of the pseudo-inverse
+_BAND_ITERATIONS = 2  # likewise, behind a network that changes it
 _LEAST_POWER = 1e-18  # where the root has a gradient
 
 
@@ -39,7 +40,7 @@ class PriorConfig:
             Half keeps PESQ where it was, the whole costs some on voices that were not trained on.
         harmonics: how far the fine structure of the guess above 2 kHz is that of its lowest harmonics: 0 not, 1 wholly.
         phase_octaves: how often the sample rate is halved for the first of them, which then cost less: 0 to 2. With 2,
-            half of them have a quarter of the rate, a quarter half of it.
+            two thirds of them have a quarter of the rate, a sixth half of it.
 
     Raises:
         ConfigError: a value out of bounds.
@@ -155,17 +156,23 @@ class ShapedNormal(Prior):
 
         A band changes by 12 dB at the most. What lies above the dialect's bands stays as it is.
         """
-        gain = self._gain(_magnitude(spectrum), magnitude).clamp(0.25, 4.0) ** self.config.consistency
-        gain = torch.where(self.weights.sum(0) > 0, gain, 1.0)
+        gain = self._gain(_magnitude(spectrum), magnitude) ** self.config.consistency
         return torch.complex(spectrum.real * gain, spectrum.imag * gain)
 
-    def _gain(self, made: Tensor, wanted: Tensor) -> Tensor:
-        """By what a magnitude (B, frames, bins) is multiplied to come near the bands of another.
+    def with_bands(self, magnitude: Tensor, wanted: Tensor) -> Tensor:
+        """A magnitude (B, frames, bins), nearer to the bands of another one."""
+        for _ in range(_BAND_ITERATIONS):
+            magnitude = magnitude * self._gain(magnitude, wanted)
+        return magnitude
 
-        One multiplicative update (Lee and Seung 2001, eq. 4); 0 where the dialect has no band.
+    def _gain(self, made: Tensor, wanted: Tensor) -> Tensor:
+        """By what a magnitude (B, frames, bins) is multiplied to come near the bands of another: 1/4 to 4.
+
+        One multiplicative update (Lee and Seung 2001, eq. 4); 1 where the dialect has no band.
         """
         made_bands, wanted_bands = (self.weights.T @ (self.weights @ _columns(x)) for x in (made, wanted))
-        return (wanted_bands / made_bands.clamp(min=1e-30)).transpose(1, 2)[:, : made.shape[1]]
+        gain = (wanted_bands / made_bands.clamp(min=1e-30)).transpose(1, 2)[:, : made.shape[1]]
+        return torch.where(self.weights.sum(0) > 0, gain.clamp(0.25, 4.0), 1.0)
 
 
 def _columns(x: Tensor) -> Tensor:

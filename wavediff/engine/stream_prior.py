@@ -6,12 +6,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from wavediff.backbones import Condition
+from wavediff.backbones import Condition, MelInversion
+from wavediff.backbones.conditioning import Workspace
+from wavediff.backbones.spectral import SpectralBlock
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.engine.stream_stft import Analysis, PhaseStep, Synthesis
 from wavediff.mel import FrameSTFT
 from wavediff.mel.griffin_lim import PhaseInBlocks, finer_from, iterations_of_rates, with_magnitude
-from wavediff.mel.lines import DelayLine, Ends, Window
+from wavediff.mel.lines import Context, DelayLine, Ends, Window
 
 
 class SpectrumStream:
@@ -70,6 +72,30 @@ class Whitening:
         prediction = self._colour.push(network(white, last), self.conditions, last)
         self.conditions.clear()
         return prediction
+
+
+class InversionStream:
+    """The denoiser's `inversion`: pseudo-inverses of the next frames -> their magnitudes."""
+
+    def __init__(self, inversion: MelInversion, prior: ShapedNormal) -> None:
+        self._inversion, self._prior = inversion, prior
+        blocks: list[SpectralBlock] = list(inversion.blocks)  # type: ignore[arg-type]
+        self._layers = [(Context(block.past, 0), block, block.at(None)) for block in blocks]
+        self._workspace = Workspace(inversion.fade.device)
+
+    def push(self, magnitude: Tensor, count: int) -> Tensor:
+        """(B, n, bins) -> (B, n, bins).
+
+        Args:
+            magnitude: of at least `LEAST_COLUMNS` frames.
+            count: how many of them are the next ones; others may follow, so that products round alike.
+        """
+        x = self._inversion.tokens(magnitude)
+        for context, block, weights in self._layers:
+            window = context.push(x[:, :count], False)
+            if window is not None:
+                x = block.step(torch.cat([window, x[:, count:]], 1), weights, self._workspace)
+        return self._prior.with_bands(self._inversion.changed(x, magnitude), magnitude)[:, :count]
 
 
 class NearGuessStream:

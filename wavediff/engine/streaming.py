@@ -17,7 +17,7 @@ from wavediff.diffusion import ItemNoise, Plan, Terms, unroll
 from wavediff.diffusion.walk import Steps, diffuse, levels
 from wavediff.engine import stream_stft
 from wavediff.engine.registry import streams_of
-from wavediff.engine.stream_prior import FinishStream, GuessStream, NearGuessStream, ShapeStream
+from wavediff.engine.stream_prior import FinishStream, GuessStream, InversionStream, NearGuessStream, ShapeStream
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError
 from wavediff.mel import griffin_lim
@@ -73,6 +73,9 @@ class StreamedVocoder:
         if self._shaped is not None:
             reach = self._shaped.envelope.frames // 2
             self._context = Context(reach, reach, "replicate")
+        self._inversion: InversionStream | None = None
+        if self._shaped is not None and denoiser.inversion is not None:
+            self._inversion = InversionStream(denoiser.inversion, self._shaped)
         self._finish: FinishStream | None = None
         if self._shaped is not None and self._shaped.config.consistency and not low_latency:
             self._finish = FinishStream(self._shaped, ends)
@@ -141,7 +144,8 @@ class StreamedVocoder:
         window = F.pad(window.transpose(1, 2), (0, max(LEAST_COLUMNS - count, 0)), mode="replicate")
         inner = slice(left, left + count)
         envelope, magnitude = self._shaped.spectra(window)
-        return [Condition(window[..., inner], None, envelope[:, inner], magnitude[:, inner])]
+        found = magnitude[:, inner] if self._inversion is None else self._inversion.push(magnitude[:, left:], count)
+        return [Condition(window[..., inner], None, envelope[:, inner], found)]
 
     def _start(self, noise: Tensor | None, frames: int, conditions: Sequence[Condition], last: bool) -> Tensor | None:
         """Where sampling starts: the guess at the first time of the plan, with as much noise as belongs to it."""

@@ -68,7 +68,7 @@ class FewSteps(nn.Module):
 
     The noise is standard normal: of the start, of the guess if the prior makes one, then what the sampler draws, in
     its order. It is what `Vocoder.decode` computes of the same noise, within rounding. The iterations of a guess
-    magnify rounding, in `decode` as here: the bundled model's 80 make 1e-3 of 1e-7, and more here and there.
+    magnify rounding, in `decode` as here: the bundled model's 60 make 1e-3 of 1e-7, and more here and there.
 
     Args:
         denoiser: see `exportable`.

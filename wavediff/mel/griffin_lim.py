@@ -72,8 +72,8 @@ def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float
 
 MAX_OCTAVES = 2
 _LENGTHS = ("n_fft", "win_length", "hop_length")
-# Shares of the iterations at lower sample rates, the lowest first; the rest have the full one.
-_SHARES: tuple[tuple[float, ...], ...] = ((), (0.75,), (0.5, 0.25))
+# Twelfths of the iterations at lower sample rates, the lowest first; the rest have the full one.
+_SHARES: tuple[tuple[int, ...], ...] = ((), (9,), (8, 2))
 
 
 def lower_rates(spec: MelSpec, octaves: int) -> list[FrameSTFT]:
@@ -102,7 +102,7 @@ def _divides(divisor: int, spec: MelSpec) -> bool:
 
 def iterations_of_rates(n_iter: int, octaves: int) -> list[int]:
     """How many of the iterations have each rate, the lowest first."""
-    lower = [int(share * n_iter) for share in _SHARES[octaves]]
+    lower = [share * n_iter // 12 for share in _SHARES[octaves]]
     return [*lower, n_iter - sum(lower)]
 
 

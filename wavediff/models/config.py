@@ -16,9 +16,11 @@ from wavediff.backbones import (
     CodecConfig,
     DiffWave,
     DiffWaveConfig,
+    InversionConfig,
     LinearCodec,
     LinearCodecConfig,
     MelCodec,
+    MelInversion,
     SpectralConfig,
     SpectralNet,
     UNet,
@@ -55,6 +57,7 @@ class ModelConfig:
         codec: compresses the mels of a vocoder, which thereby is an autoencoder; None for a plain vocoder.
         pretransform: the autoencoder in whose latents the model works; None for a model of waveforms.
         default_length: of sounds of a model without mel [samples], that of its training segments; 0 if not known.
+        inversion: shape of the network that improves the pseudo-inverse of a mel; None for none.
         n_fft: FFT length of the frames in which a network at frame rate works; 0 for that of the mel.
         plans: the best ways to sample that a search has found, by the number of network evaluations.
     """
@@ -69,6 +72,7 @@ class ModelConfig:
     codec: CodecConfig | LinearCodecConfig | None = None
     pretransform: "ModelConfig | None" = None
     default_length: int = 0
+    inversion: InversionConfig | None = None
     n_fft: int = 0
     plans: tuple[tuple[int, Plan], ...] = ()
 
@@ -96,6 +100,8 @@ class ModelConfig:
             raise ConfigError(f"n_fft: {self.n_fft!r} is neither 0 nor an even number from 16 to 65536")
         if self.codec is not None and self.mel is None:
             raise ConfigError("codec: compresses mels, and this model has none; give mel")
+        if self.inversion is not None and self.prior.power == 0:
+            raise ConfigError("inversion: improves what a shaped prior reads off a mel; set prior.power above 0")
         if self.pretransform is not None:
             self._check_pretransform(self.pretransform)
 
@@ -150,6 +156,7 @@ class ModelConfig:
             "codec": None if self.codec is None else _tagged(self.codec, _classes(CODECS)),
             "pretransform": None if self.pretransform is None else self.pretransform.to_dict(),
             "default_length": self.default_length,
+            "inversion": None if self.inversion is None else dataclasses.asdict(self.inversion),
             "n_fft": self.n_fft,
             "plans": [{"evaluations": n, "sampler": plan.sampler, "times": list(plan.times)} for n, plan in self.plans],
         }
@@ -177,6 +184,7 @@ class ModelConfig:
             codec=None if data["codec"] is None else _codec(data["codec"]),
             pretransform=None if pretransform is None else cls.from_dict(pretransform),
             default_length=data["default_length"],
+            inversion=None if data["inversion"] is None else build("inversion", InversionConfig, data["inversion"]),
             n_fft=data["n_fft"],
             plans=_plans(data["plans"]),
         )
@@ -198,6 +206,7 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
         if codec is None or config.mel is None
         else CODECS[_kind_of(codec, _classes(CODECS))][1](codec, config.mel),
         None if config.pretransform is None else build_denoiser(config.pretransform),
+        None if config.inversion is None else MelInversion(config.inversion),
     )
 
 

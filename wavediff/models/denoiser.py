@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavediff.backbones import Condition
+from wavediff.backbones import Condition, MelInversion
 from wavediff.diffusion.noise import ItemNoise, Noise
 from wavediff.diffusion.priors import Prior, ShapedNormal, StandardNormal
 from wavediff.diffusion.schedules import Prediction, Schedule, predict_x0
@@ -25,6 +25,7 @@ class Denoiser(nn.Module):
         prior: what the noise of the process looks like; white by default.
         codec: compresses the mels of a vocoder, which is an autoencoder then; not used here.
         pretransform: the vocoder with a codec in whose latents this denoiser works; not used here.
+        inversion: improves the pseudo-inverse of a mel, where the prior is shaped by one.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class Denoiser(nn.Module):
         prior: Prior | None = None,
         codec: nn.Module | None = None,
         pretransform: "Denoiser | None" = None,
+        inversion: MelInversion | None = None,
     ) -> None:
         super().__init__()
-        self.codec, self.pretransform = codec, pretransform
+        self.codec, self.pretransform, self.inversion = codec, pretransform, inversion
         self.backbone, self.schedule, self.prediction = backbone, schedule, prediction
         self.prior: Prior = StandardNormal() if prior is None else prior
 
@@ -60,6 +62,9 @@ class Denoiser(nn.Module):
         shaping = self.prior.shaping
         if shaping is not None and cond.mel is not None:
             envelope, magnitude = shaping.spectra(cond.mel)
+            if self.inversion is not None:
+                with torch.autocast(magnitude.device.type, enabled=False):
+                    magnitude = shaping.with_bands(self.inversion(magnitude), magnitude)
             cond = dataclasses.replace(cond, envelope=envelope, magnitude=magnitude)
         return Bound(self, network, cond, network.prepare(cond))
 

@@ -15,6 +15,7 @@ _LATER_FIELDS = {
     "direct",
     "fold",
     "harmonics",
+    "inversion",
     "phase_octaves",
     "n_fft",
     "plans",

@@ -120,7 +120,8 @@ class DenoiserModule(TrainingModule):
         config: of the model.
         learning_rate, weight_decay, warmup_steps, lr_scheduler: see `TrainingModule`.
         compile: compile the network with torch.compile (needs a C++ compiler on CPUs).
-        init_from: model file (.safetensors) whose weights training starts from; fresh weights by default.
+        init_from: model file (.safetensors) whose weights training starts from; fresh weights by default. A network
+            that inverts its mels comes along and stays as it is: `InversionModule` trains that.
 
     Raises:
         CheckpointError: `init_from` is not a sound model file.
@@ -138,8 +139,12 @@ class DenoiserModule(TrainingModule):
         init_from: str | None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup_steps, lr_scheduler)
+        if init_from is not None and config.inversion is None and config.prior.power:
+            config = dataclasses.replace(config, inversion=load_checkpoint(init_from).config.inversion)
         self.config, self.sample_rate, self.labels = config, config.sample_rate, config.labels
         self.denoiser = build_denoiser(config)
+        if self.denoiser.inversion is not None:
+            self.denoiser.inversion.requires_grad_(False)
         if init_from is not None:
             self._start_from(init_from)
         if compile:

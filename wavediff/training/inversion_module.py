@@ -1,0 +1,88 @@
+"""A vocoder's mels are inverted better: only the network that improves their pseudo-inverse learns."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from wavediff.backbones import InversionConfig
+from wavediff.diffusion.losses import Loss
+from wavediff.errors import ConfigError
+from wavediff.models.checkpoint import load_checkpoint
+from wavediff.models.denoiser import Bound
+from wavediff.training.dialects import Dialects
+from wavediff.training.module import LRScheduler, MelDenoiserModule
+
+_LEAST = 0.02  # of a frame's largest magnitude, below which the frame counts less
+_EDGE = 2  # frames at either end, which see beyond the segment
+
+
+class InversionModule(MelDenoiserModule):
+    """Trains the network between a mel's pseudo-inverse and the phases that are found for it.
+
+    The loss is the distance of its magnitude from that of the recording, |S - |X|| summed over its bins, divided by the
+    largest of |X| in the frame, so that soft speech counts as much as loud speech. All else in the vocoder stays.
+
+    Args:
+        init_from: model file of the vocoder; a network for its mels that it holds goes on learning.
+        inversion: shape of the network; by default that of the file, or as `InversionConfig` has it.
+        dialects: presets whose mels it learns from, one drawn for each batch; the model's own alone by default.
+        predicted_share: of the batches whose mels are as acoustic models predict them.
+        learning_rate, weight_decay, warmup_steps, lr_scheduler: see `TrainingModule`.
+
+    Raises:
+        CheckpointError: `init_from` is not a sound model file.
+        ConfigError: it reads nothing off its mel, or a value is out of bounds; and what `MelDenoiserModule` raises.
+    """
+
+    def __init__(
+        self,
+        init_from: str,
+        inversion: InversionConfig | None = None,
+        dialects: Sequence[str] = (),
+        predicted_share: float = 0.0,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        warmup_steps: int = 200,
+        lr_scheduler: LRScheduler = "cosine",
+    ) -> None:
+        start = load_checkpoint(init_from)
+        config = start.config
+        if config.prior.power == 0:
+            raise ConfigError(
+                f"model.init_from: {init_from} has white noise, which needs no magnitudes; give a vocoder whose "
+                "prior.power is above 0"
+            )
+        inversion = inversion or config.inversion or InversionConfig()
+        goes_on = inversion == config.inversion
+        config = dataclasses.replace(config, inversion=inversion)
+        super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, False, None)
+        kept = {name: w for name, w in start.weights.items() if goes_on or not name.startswith("inversion.")}
+        self.denoiser.load_state_dict(self.denoiser.state_dict() | kept)
+        for name, weight in self.denoiser.named_parameters():
+            weight.requires_grad_(name.startswith("inversion."))
+        self.bins = inversion.bands * inversion.width
+        self.dialects = Dialects(config, self.denoiser, dialects, predicted_share)
+
+    def loss(self, batch: dict[str, Tensor]) -> Loss:
+        """The distance of magnitudes, of mels of a drawn dialect."""
+        told = self.dialects.tell(batch, self.noise(batch))
+        return self._distance(told.bound, told.waveform, told.lengths)
+
+    def validation_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same, of mels of the model's own dialect."""
+        return {"loss_of_magnitudes": self._distance(self.bind(batch), batch["waveform"], batch["length"]).mean}
+
+    def _distance(self, bound: Bound, waveform: Tensor, lengths: Tensor) -> Loss:
+        prior, made = bound.denoiser.prior.shaping, bound.cond.magnitude
+        if prior is None or made is None:
+            raise AssertionError("the prior of this module is shaped by a mel")
+        with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
+            wanted = prior.stft.analysis(waveform.float()).abs()[..., : self.bins]
+        peak = wanted.amax(-1, keepdim=True).clamp(min=_LEAST)
+        distance = ((made[..., : self.bins] - wanted).abs() / peak).sum(-1)
+        frames = torch.arange(distance.shape[1], device=distance.device)
+        inner = (frames >= _EDGE) & (frames < lengths[:, None] // prior.stft.hop_length - _EDGE)
+        per_item = (distance * inner).sum(1) / inner.sum(1).clamp(min=1)
+        return Loss(per_item.mean(), per_item.detach(), torch.zeros_like(per_item))
