@@ -114,3 +114,34 @@ def test_the_command_line_takes_it(clip: tuple[Tensor, int], tmp_path: Path) -> 
     assert main(["vocode", f"{tmp_path}/m.npy", "-o", f"{tmp_path}/s.wav", *options]) == 0
     speech, made_at = read_audio(f"{tmp_path}/s.wav")
     assert (made_at, len(speech)) == (24_000, mel.shape[1] * 256)
+
+
+@pytest.mark.parametrize("name", ["espnet", "parallel-wavegan-24k", "cosyvoice2"])
+def test_what_lies_above_a_mel_that_ends_lower_than_the_networks_own_has_the_level_of_its_highest_bands(
+    vocoder: Vocoder, name: str
+) -> None:
+    """Of white noise, whose geometric mean is the same everywhere; without it nothing is there."""
+    prior = vocoder.for_mels(name).denoiser.prior.shaping
+    assert prior is not None
+    spec, generator = MelSpec.preset(name), torch.Generator().manual_seed(0)
+    mel = MelTransform(spec)(0.1 * torch.randn(1, 60 * spec.hop_length, generator=generator))
+    _, magnitude = prior.spectra(mel)
+    hertz = torch.linspace(0, spec.sample_rate / 2, magnitude.shape[-1])
+    gap = (hertz > spec.f_max) & (hertz <= 8000 / 11025 * spec.sample_rate / 2)
+    assert gap.sum() > 10
+    recorded = prior.stft.analysis(0.1 * torch.randn(1, 60 * spec.hop_length, generator=generator)).abs()
+    ratio = (magnitude[..., gap].log().mean() - recorded[..., 8:-8, gap].log().mean()).exp()
+    assert ratio == pytest.approx(1, abs=0.2)
+    assert magnitude[..., hertz > 8000 / 11025 * spec.sample_rate / 2 + 30].max() < 1e-3
+    below = hertz < spec.f_max - 300
+    torch.testing.assert_close(magnitude[..., below], prior.magnitude(in_core(mel, spec, prior.spec))[..., below])
+
+
+def test_the_networks_own_dialect_is_not_filled(vocoder: Vocoder) -> None:
+    assert vocoder.config.prior.reach == 0
+    for name in ("hifigan", "vocos-24k"):
+        prior = vocoder.for_mels(name).denoiser.prior.shaping
+        assert prior is not None
+        assert not prior.filled.any()
+    again = vocoder.for_mels("bigvgan-24k").for_mels("espnet")  # the mel that it was trained on decides
+    assert again.config.prior.reach == pytest.approx(8000 / 11025)

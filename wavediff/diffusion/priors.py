@@ -23,6 +23,7 @@ MAX_PHASE_ITERATIONS = 1_000
 MAX_WIDTH = 255  # of a mean over bands or frames
 _INVERSION_ITERATIONS = 20  # multiplicative updates of the pseudo-inverse
 _BAND_ITERATIONS = 2  # likewise, behind a network that changes it
+_GEOMETRIC_MEAN = 0.749  # exp(-gamma / 2): of the magnitude of noise whose mean square is 1
 _LEAST_POWER = 1e-18  # where the root has a gradient
 
 
@@ -41,6 +42,8 @@ class PriorConfig:
         harmonics: how far the fine structure of the guess above 2 kHz is that of its lowest harmonics: 0 not, 1 wholly.
         phase_octaves: how often the sample rate is halved for the first of them, which then cost less: 0 to 2. With 2,
             two thirds of them have a quarter of the rate, a sixth half of it.
+        reach: share of the frequencies up to which the network was trained to find magnitudes, of 0 to half the sample
+            rate. A mel that ends below is filled up to there at the level of its highest bands; 0 fills nothing.
 
     Raises:
         ConfigError: a value out of bounds.
@@ -54,9 +57,10 @@ class PriorConfig:
     consistency: float = 0.0
     harmonics: float = 0.0
     phase_octaves: int = 0
+    reach: float = 0.0
 
     def __post_init__(self) -> None:
-        shares = dict.fromkeys(("power", "start_time", "consistency", "harmonics"), (0.0, 1.0))
+        shares = dict.fromkeys(("power", "start_time", "consistency", "harmonics", "reach"), (0.0, 1.0))
         widths = dict.fromkeys(("bands", "frames"), (1, MAX_WIDTH))
         phase = {"phase_iterations": (0, MAX_PHASE_ITERATIONS), "phase_octaves": (0, MAX_OCTAVES)}
         check_bounds(self, "prior", **shares, **widths, **phase)
@@ -65,8 +69,8 @@ class PriorConfig:
         for name in ("bands", "frames"):
             if getattr(self, name) % 2 == 0:
                 raise ConfigError(f"prior.{name}: {getattr(self, name)} is not odd")
-        if self.consistency and self.power == 0:
-            raise ConfigError("prior.power: consistency needs a mel in the prior; set power above 0")
+        if (self.consistency or self.reach) and self.power == 0:
+            raise ConfigError("prior.power: consistency and reach need a mel in the prior; set power above 0")
 
 
 class Prior(nn.Module):
@@ -98,6 +102,7 @@ class ShapedNormal(Prior):
     """
 
     weights: Tensor  # (n_mels, bins), of the mel's bands
+    filled: Tensor  # (bins,), whether the mel ends below a bin that the network was trained to find filled
 
     def __init__(self, config: PriorConfig, spec: MelSpec, n_fft: int = 0) -> None:
         super().__init__()
@@ -107,6 +112,10 @@ class ShapedNormal(Prior):
         self.stft, self.lower = FrameSTFT(spec), nn.ModuleList(lower_rates(spec, config.phase_octaves))
         self.harmonics = Harmonics(spec, config.harmonics) if config.harmonics else None
         self.register_buffer("weights", filterbank(spec).clone(), persistent=False)
+        share = torch.linspace(0, 1, self.weights.shape[1], dtype=torch.float64, device="cpu")
+        filled = (share <= config.reach) & (share > 2 * spec.f_max / spec.sample_rate)
+        self.register_buffer("filled", filled, persistent=False)
+        self._fills = bool(filled.any())
         self.start_time = config.start_time
 
     @property
@@ -120,9 +129,16 @@ class ShapedNormal(Prior):
         return [*self.lower, self.stft]
 
     def spectra(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """Mel (B, n_mels, frames) -> envelope of the noise and pseudo-inverse, both (B, frames, n_fft // 2 + 1)."""
+        """Mel (B, n_mels, frames) -> envelope of the noise and pseudo-inverse, both (B, frames, n_fft // 2 + 1).
+
+        What the mel says nothing about, up to `config.reach`, has the level that the envelope has there.
+        """
         mel = in_core(mel, self.dialect, self.spec)
-        return self.envelope(mel), self.magnitude(mel)
+        envelope, magnitude = self.envelope(mel), self.magnitude(mel)
+        if self._fills:
+            level = envelope ** (1 / self.config.power)
+            magnitude = torch.where(self.filled, _GEOMETRIC_MEAN * level, magnitude)
+        return envelope, magnitude
 
     def magnitude(self, mel: Tensor) -> Tensor:
         """Pseudo-inverse of a mel in these frames, one by one: (B, n_mels, frames) -> (B, frames, n_fft // 2 + 1)."""

@@ -123,9 +123,10 @@ class ModelConfig:
         if self.mel is None:
             raise ConfigError("config.mel: this model takes no mel")
         n_fft = self.n_fft or self.mel.n_fft
-        return dataclasses.replace(
-            self, mel=spec, sample_rate=spec.sample_rate, n_fft=0 if n_fft == spec.n_fft else n_fft
-        )
+        reach = self.prior.reach or 2 * self.mel.f_max / self.sample_rate  # the mel that it was trained on
+        prior = dataclasses.replace(self.prior, reach=reach if self.prior.power else 0.0)
+        n_fft = 0 if n_fft == spec.n_fft else n_fft
+        return dataclasses.replace(self, mel=spec, sample_rate=spec.sample_rate, prior=prior, n_fft=n_fft)
 
     @property
     def classes(self) -> dict[str, tuple[str, ...]]:

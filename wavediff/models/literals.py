@@ -20,6 +20,7 @@ _LATER_FIELDS = {
     "n_fft",
     "plans",
     "pretransform",
+    "reach",
 }
 
 # What files hold that were written while there were these; with another value they are of no use any more.
