@@ -46,7 +46,7 @@ def test_a_fresh_network_changes_nothing_and_a_trained_one_only_its_bands() -> N
     changed = shaken()(magnitudes())
     assert torch.equal(changed[..., 24:], magnitudes()[..., 24:])
     steps = (changed / magnitudes()).log().abs().amax((0, 1))
-    assert steps[:16].min() > 0.1
+    assert steps[2:16].min() > 0.1
     assert steps[23] < 0.5 * steps[16:20].max()  # it fades
 
 

@@ -18,6 +18,7 @@ from wavediff.backbones.spectral import SpectralBlock, SpectralConfig
 
 _MOST = 5.0  # nepers, by which a bin changes
 _SPREAD = 1.5  # nepers, of the input
+_LOWEST = 2  # bins that stay: a recording's offset is in them
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class InversionConfig:
 class MelInversion(nn.Module):
     """Pseudo-inverse (B, frames, n_fft // 2 + 1) -> a magnitude of that shape, nearer to that of speech.
 
-    The bins above its bands stay as they are. A frame depends on those before it, and on none that comes later.
+    The lowest two bins, and those above its bands, stay as they are. A frame depends on none that comes later.
 
     Args:
         config: shape of the network.
@@ -69,6 +70,7 @@ class MelInversion(nn.Module):
         # The last band goes over into the bins that stay.
         fade = torch.ones(config.bands, width, device="cpu")
         fade[-1] = 1 - torch.arange(1, width + 1, device="cpu") / (width + 1)
+        fade[0, :_LOWEST] = 0
         self.register_buffer("fade", fade, persistent=False)
 
     def forward(self, pseudo_inverse: Tensor) -> Tensor:
