@@ -14,6 +14,21 @@ from wavediff.training import TrainingModule
 MEL = {"sample_rate": RATE, "n_fft": 256, "win_length": 256, "hop_length": 64, "n_mels": 20, "f_max": 4000.0}
 
 
+def trainer(folder: Path, steps: int, *callbacks: dict[str, Any]) -> dict[str, Any]:
+    """A quiet trainer of a recipe, on the CPU."""
+    return {
+        "accelerator": "cpu",
+        "max_steps": steps,
+        "limit_val_batches": 1,
+        "num_sanity_val_steps": 0,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "logger": False,
+        "default_root_dir": str(folder),
+        "callbacks": list(callbacks),
+    }
+
+
 def recipe(folder: Path, **data: Any) -> Path:
     """A YAML (JSON is YAML too) that trains a tiny vocoder on 21 clips of .11 s, 10 steps an epoch."""
     train, valid = write_manifests(folder / "clips")
@@ -33,18 +48,7 @@ def recipe(folder: Path, **data: Any) -> Path:
             },
         },
         "data": {"train_manifest": train, "valid_manifest": valid, "segment_length": 512, "batch_size": 2} | data,
-        "trainer": {
-            "accelerator": "cpu",
-            "max_steps": 4,
-            "limit_val_batches": 1,
-            "num_sanity_val_steps": 0,
-            "gradient_clip_val": 1.0,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "logger": False,
-            "default_root_dir": str(folder / "run"),
-            "callbacks": callbacks,
-        },
+        "trainer": trainer(folder / "run", 4, *callbacks) | {"gradient_clip_val": 1.0},
     }
     path = folder / "tiny.yaml"
     path.write_text(json.dumps(config))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from clips import write_manifests
-from runs import MEL, arguments
+from runs import MEL, arguments, trainer
 from torch import Tensor
 
 from wavediff.backbones import SpectralConfig
@@ -123,17 +123,7 @@ def train(model: Path, folder: Path, steps: int, *options: str) -> int:
             "segment_length": 2048,
             "batch_size": 2,
         },
-        "trainer": {
-            "accelerator": "cpu",
-            "max_steps": steps,
-            "limit_val_batches": 1,
-            "num_sanity_val_steps": 0,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "logger": False,
-            "default_root_dir": str(folder),
-            "callbacks": callbacks,
-        },
+        "trainer": trainer(folder, steps, *callbacks),
     }
     path = folder.parent / "tiny.yaml"
     path.write_text(json.dumps(config))

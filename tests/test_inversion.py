@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from clips import write_manifests
-from runs import MEL, arguments
+from runs import MEL, arguments, trainer
 from torch import Tensor
 
 from wavediff import MelSpec, Vocoder
@@ -120,17 +120,7 @@ def train(model: Path, folder: Path, steps: int) -> Path:
             "segment_length": 2048,
             "batch_size": 4,
         },
-        "trainer": {
-            "accelerator": "cpu",
-            "max_steps": steps,
-            "limit_val_batches": 1,
-            "num_sanity_val_steps": 0,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "logger": False,
-            "default_root_dir": str(folder),
-            "callbacks": [{"class_path": "wavediff.training.ModelExport"}],
-        },
+        "trainer": trainer(folder, steps, {"class_path": "wavediff.training.ModelExport"}),
     }
     (folder / "tiny.yaml").write_text(json.dumps(config))
     assert main(arguments(folder / "tiny.yaml")) == 0
