@@ -4,13 +4,10 @@ There the bands of a mel are about two bins wide, so many spectra have the same 
 smooth one of them. A network knows that speech has harmonics, and where the frames before had them.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wavediff.arguments import check_bounds
 from wavediff.backbones.conditioning import Workspace
@@ -74,12 +71,12 @@ class MelInversion(nn.Module):
         self.register_buffer("fade", fade, persistent=False)
 
     def forward(self, pseudo_inverse: Tensor) -> Tensor:
-        x, blocks = self.tokens(pseudo_inverse), cast(Iterable[SpectralBlock], self.blocks)
+        x = self.tokens(pseudo_inverse)
         # Sampling on a CPU rounds as a stream does: the search for phases makes much of little.
         samples = x.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
         workspace = Workspace(x.device) if samples else None
-        for block in blocks:
-            x = block.step(F.pad(x, (0, 0, 0, 0, block.past, 0)), block.at(None), workspace)
+        for block in self.blocks:
+            x = block(x, None, workspace)
         return self.changed(x, pseudo_inverse)
 
     def tokens(self, pseudo_inverse: Tensor) -> Tensor:

@@ -177,8 +177,8 @@ class SpectralBlock(nn.Module):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, time: Tensor | None) -> Tensor:
-        return self.step(F.pad(x, (0, 0, 0, 0, self.past, self.ahead)), self.at(time))
+    def forward(self, x: Tensor, time: Tensor | None, workspace: Workspace | None = None) -> Tensor:
+        return self.step(F.pad(x, (0, 0, 0, 0, self.past, self.ahead)), self.at(time), workspace)
 
     def at(self, time: Tensor | None, dtype: torch.dtype = torch.float32) -> "BlockWeights":
         """Its weights at a time (B, 256): what all pieces of a signal are computed with.

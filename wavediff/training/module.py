@@ -18,7 +18,7 @@ from wavediff.diffusion import ItemNoise
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError, DataError
 from wavediff.mel import MelSpec, MelTransform
-from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
+from wavediff.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Bound
 from wavediff.models.file import below
@@ -139,14 +139,15 @@ class DenoiserModule(TrainingModule):
         init_from: str | None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup_steps, lr_scheduler)
-        if init_from is not None and config.inversion is None and config.prior.power:
-            config = dataclasses.replace(config, inversion=load_checkpoint(init_from).config.inversion)
+        start = None if init_from is None else load_checkpoint(init_from)
+        if start is not None and config.inversion is None and config.prior.power:
+            config = dataclasses.replace(config, inversion=start.config.inversion)
         self.config, self.sample_rate, self.labels = config, config.sample_rate, config.labels
         self.denoiser = build_denoiser(config)
         if self.denoiser.inversion is not None:
             self.denoiser.inversion.requires_grad_(False)
-        if init_from is not None:
-            self._start_from(init_from)
+        if start is not None:
+            self._start_from(start)
         if compile:
             self.denoiser.backbone.compile()
 
@@ -163,17 +164,16 @@ class DenoiserModule(TrainingModule):
             losses[f"loss_at_t{share}"] = loss(t).mean
         return losses
 
-    def _start_from(self, path: str) -> None:
+    def _start_from(self, start: Checkpoint) -> None:
         """Weights of the same network; the mel may be another one where no weight's shape depends on it.
 
         The plans that were searched for the file come along where the process is the same.
         """
-        start = load_checkpoint(path)
         weights = start.build().state_dict()
         shapes = {name: weight.shape for name, weight in weights.items()}
         if shapes != {name: weight.shape for name, weight in self.denoiser.state_dict().items()}:
             raise ConfigError(
-                f"model.init_from: {path} holds another network than the configuration describes; make backbone, "
+                f"model.init_from: {start.path} holds another network than the configuration describes; make backbone, "
                 "mel and labels equal"
             )
         self.denoiser.load_state_dict(weights)
