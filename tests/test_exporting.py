@@ -57,7 +57,7 @@ CONFIGS = {
         SpectralConfig(bands=16, channels=4, layers=1),
         CosineSchedule(),
         "v",
-        PriorConfig(power=0.8, start_time=0.5, phase_iterations=9, harmonics=0.5, phase_octaves=2),
+        PriorConfig(power=0.8, start_time=0.5, phase_iterations=9, harmonics=0.5, phase_octaves=2, partials=True),
         SPEC,
     ),
 }

@@ -42,7 +42,11 @@ CONFIGS = {
         SPECTRAL, CosineSchedule(), "v", dataclasses.replace(GUESSING, harmonics=0.6), CENTRED
     ),
     "spectral, guess at lower rates": ModelConfig(
-        SPECTRAL, CosineSchedule(), "v", dataclasses.replace(FINISHED, phase_iterations=9, phase_octaves=2), SPEC
+        SPECTRAL,
+        CosineSchedule(),
+        "v",
+        dataclasses.replace(FINISHED, phase_iterations=9, phase_octaves=2, partials=True),
+        SPEC,
     ),
     "spectral, guess as it falls": ModelConfig(
         SPECTRAL, CosineSchedule(), "v", dataclasses.replace(GUESSING, phase_iterations=0), SPEC

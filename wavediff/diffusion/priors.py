@@ -17,6 +17,7 @@ from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
 from wavediff.mel.griffin_lim import MAX_OCTAVES, find_phase, lower_rates, phase_in_blocks
 from wavediff.mel.harmonics import Harmonics
+from wavediff.mel.partials import Partials
 from wavediff.mel.transform import LEAST_COLUMNS, core_spec, filterbank, in_core
 
 MAX_PHASE_ITERATIONS = 1_000
@@ -42,6 +43,7 @@ class PriorConfig:
         harmonics: how far the fine structure of the guess above 2 kHz is that of its lowest harmonics: 0 not, 1 wholly.
         phase_octaves: how often the sample rate is halved for the first of them, which then cost less: 0 to 2. With 2,
             two thirds of them have a quarter of the rate, a sixth half of it.
+        partials: whether the first phases below 2 kHz are those of partials that go on, instead of those of noise.
         reach: share of the frequencies up to which the network was trained to find magnitudes, of 0 to half the sample
             rate. A mel that ends below is filled up to there at the level of its highest bands; 0 fills nothing.
 
@@ -57,6 +59,7 @@ class PriorConfig:
     consistency: float = 0.0
     harmonics: float = 0.0
     phase_octaves: int = 0
+    partials: bool = False
     reach: float = 0.0
 
     def __post_init__(self) -> None:
@@ -165,6 +168,8 @@ class ShapedNormal(Prior):
             return phase_in_blocks(magnitude, white, self.stft, self.harmonics)
         count = self.config.phase_iterations if iterations is None else iterations
         start = self.stft.analysis(self.shape(white, envelope))
+        if self.config.partials:
+            start = Partials(self.spec).push(magnitude, start)
         return find_phase(magnitude, start, self.rates, count, self.harmonics)
 
     def brought(self, spectrum: Tensor, magnitude: Tensor) -> Tensor:

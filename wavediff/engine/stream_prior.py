@@ -14,6 +14,7 @@ from wavediff.engine.stream_stft import Analysis, PhaseStep, Synthesis
 from wavediff.mel import FrameSTFT
 from wavediff.mel.griffin_lim import PhaseInBlocks, finer_from, iterations_of_rates, with_magnitude
 from wavediff.mel.lines import Context, DelayLine, Ends, Window
+from wavediff.mel.partials import Partials
 
 
 class SpectrumStream:
@@ -125,6 +126,7 @@ class GuessStream:
 
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
         self._shape, self._analysis = ShapeStream(prior, ends), Analysis(prior.stft, ends)
+        self._partials = Partials(prior.spec) if prior.config.partials else None
         self._magnitudes, self._finer, self._given = Window(), Window(), 0
         rates = prior.rates
         counts = iterations_of_rates(prior.config.phase_iterations, len(rates) - 1)
@@ -151,8 +153,11 @@ class GuessStream:
             self._magnitudes.push(cond.magnitude)
         spectra = self._analysis.push(self._shape.push(white, conditions, last), last)
         if spectra is not None:
-            spectra = with_magnitude(spectra, self._magnitudes.look(self._given, spectra.shape[1]))
+            wanted = self._magnitudes.look(self._given, spectra.shape[1])
             self._given += spectra.shape[1]
+            if self._partials is not None:
+                spectra = self._partials.push(wanted, spectra)
+            spectra = with_magnitude(spectra, wanted)
             spectra, *above = spectra.split(self._widths, -1)
             for line, piece in zip(self._above[1:], above, strict=True):
                 line.push(piece)

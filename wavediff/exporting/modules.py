@@ -157,7 +157,8 @@ def _guess(bound: Bound, white: Tensor) -> Tensor:
     if prior is None or envelope is None or magnitude is None:
         raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or start_time to 1")
     rates: list[PairSTFT] = prior.rates  # type: ignore[assignment]  # `exportable` saw to it
-    return find_phase(magnitude, prior.shape(white, envelope), rates, prior.config.phase_iterations, prior.harmonics)
+    config, start = prior.config, prior.shape(white, envelope)
+    return find_phase(magnitude, start, rates, config.phase_iterations, prior.harmonics, config.partials)
 
 
 class SoundSteps(nn.Module):

@@ -6,16 +6,26 @@ import torch
 from torch import Tensor
 
 from wavediff.exporting.real_stft import PairSTFT
+from wavediff.mel import partials
 from wavediff.mel.griffin_lim import STEP_BACK, finer_from, iterations_of_rates
 from wavediff.mel.harmonics import Harmonics
 
 
 def find_phase(
-    magnitude: Tensor, start: Tensor, rates: Sequence[PairSTFT], n_iter: int, harmonics: Harmonics | None = None
+    magnitude: Tensor,
+    start: Tensor,
+    rates: Sequence[PairSTFT],
+    n_iter: int,
+    harmonics: Harmonics | None = None,
+    going_on: bool = False,
 ) -> Tensor:
-    """As `wavediff.mel.griffin_lim.find_phase`, which explains it: in real numbers, in loops that can be exported."""
+    """As `wavediff.mel.griffin_lim.find_phase`, which explains it: in real numbers, in loops that can be exported.
+
+    With `going_on`, the phases of `start` (B, frames * hop_length) are `Partials` first.
+    """
     stft, counts = rates[-1], iterations_of_rates(n_iter, len(rates) - 1)
-    pairs = _with_magnitude(stft, stft.pairs(start), magnitude)
+    pairs = stft.pairs(start)
+    pairs = _with_magnitude(stft, _followed(stft, pairs, magnitude) if going_on else pairs, magnitude)
     for rate, count in zip(rates, counts, strict=True):
         bins = rate.n_fft // 2 + 1
         found, above = pairs.split([bins, magnitude.shape[2] - bins], stft.bin_axis)
@@ -70,3 +80,21 @@ def _with_magnitude(stft: PairSTFT, pairs: Tensor, magnitude: Tensor) -> Tensor:
     # Not a sum with 1e-18: the ONNX exporter takes that for nothing, and 0 / 0 comes of silence.
     power = pairs.square().sum(stft.axis).clamp(min=1e-18)
     return pairs * (magnitude * power.rsqrt()).unsqueeze(stft.axis)
+
+
+def _followed(stft: PairSTFT, pairs: Tensor, magnitude: Tensor) -> Tensor:
+    """As `Partials.push` of all frames."""
+    step = partials.advance(magnitude, stft.spec)
+    bins = step.owner.shape[2]
+    low, above = pairs.split([bins, magnitude.shape[2] - bins], stft.bin_axis)
+    real, imaginary = low[:, :1].unbind(stft.axis)
+    chain = partials.beginning(step, partials.phase_of(real, imaginary))
+
+    def goes_on(span: Tensor, owner: Tensor, turns: Tensor) -> Tensor:
+        return span < owner.shape[1]
+
+    def iterate(span: Tensor, owner: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return span * 2, *partials.joined(partials.Step(owner, turns), span)
+
+    _, _, turns = torch.while_loop(goes_on, iterate, (torch.ones((), dtype=torch.int64), *chain))
+    return torch.cat([torch.stack(partials.unit(turns % partials.TURN), stft.axis), above], stft.bin_axis)
