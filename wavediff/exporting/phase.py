@@ -84,7 +84,7 @@ def _with_magnitude(stft: PairSTFT, pairs: Tensor, magnitude: Tensor) -> Tensor:
 
 def _followed(stft: PairSTFT, pairs: Tensor, magnitude: Tensor) -> Tensor:
     """As `Partials.push` of all frames."""
-    step = partials.advance(magnitude, stft.spec)
+    step, _ = partials.advance(magnitude, stft.spec)
     bins = step.owner.shape[2]
     low, above = pairs.split([bins, magnitude.shape[2] - bins], stft.bin_axis)
     real, imaginary = low[:, :1].unbind(stft.axis)

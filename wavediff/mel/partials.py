@@ -29,11 +29,12 @@ class Partials:
     Source: Beauregard, Harish and Wyse 2015, Single Pass Spectrogram Inversion.
     """
 
-    STATE = ("_last",)
+    STATE = ("_phase", "_frequency")
 
     def __init__(self, spec: MelSpec) -> None:
         self.spec = spec
-        self._last: Tensor | None = None  # (B, 1, bins) phases of the frame before
+        self._phase: Tensor | None = None  # (B, 1, bins) of the frame before
+        self._frequency: Tensor | None = None  # likewise
 
     def push(self, magnitude: Tensor, spectrum: Tensor) -> Tensor:
         """The next frames.
@@ -45,17 +46,17 @@ class Partials:
         Returns:
             (B, n, n_fft // 2 + 1), of any magnitude.
         """
-        step = advance(magnitude, self.spec)
+        step, frequency = advance(magnitude, self.spec, self._frequency)
         bins = step.owner.shape[2]
-        if self._last is None:
+        if self._phase is None:
             chain = beginning(step, phase_of(spectrum.real[:, :1, :bins], spectrum.imag[:, :1, :bins]))
         else:
-            chain = after(step, self._last)
+            chain = after(step, self._phase)
         span = 1
         while span < chain.owner.shape[1]:
             chain, span = joined(chain, span), 2 * span
         phase = chain.turns[:, -magnitude.shape[1] :] % TURN
-        self._last = phase[:, -1:]
+        self._phase, self._frequency = phase[:, -1:], frequency[:, -1:]
         return torch.cat([torch.complex(*unit(phase)), spectrum[..., bins:]], -1)
 
 
@@ -71,8 +72,17 @@ class Step(NamedTuple):
     turns: Tensor
 
 
-def advance(magnitude: Tensor, spec: MelSpec) -> Step:
-    """The growth over one frame, in the bins below 2 kHz of a magnitude (B, frames, n_fft // 2 + 1)."""
+def advance(magnitude: Tensor, spec: MelSpec, before: Tensor | None = None) -> tuple[Step, Tensor]:
+    """The growth over one frame, in the bins below 2 kHz.
+
+    Args:
+        magnitude: (B, frames, n_fft // 2 + 1).
+        spec: dialect of the frames.
+        before: (B, 1, bins) the frequency of the frame before; that of the first frame if None.
+
+    Returns:
+        The growth, and the frequency (B, frames, bins) of the peak that each bin belongs to [turns a hop].
+    """
     bins = min(round(_TOP / spec.sample_rate * spec.n_fft), spec.n_fft // 2)
     level = magnitude[..., : bins + 1].contiguous().clamp(min=_LEAST).log()
     here, above = level[..., :-1], level[..., 1:]
@@ -85,10 +95,12 @@ def advance(magnitude: Tensor, spec: MelSpec) -> Step:
         owner = owner.gather(-1, owner)
     # The top of a parabola through the logarithms of a peak and its neighbours.
     offset = (0.5 * (below - above) / (below - 2 * here + above).clamp(max=-1e-6)).clamp(-0.5, 0.5)
-    turns = ((number + offset) * (spec.hop_length / spec.n_fft)) % 1.0
+    frequency = ((number + offset) * (spec.hop_length / spec.n_fft)).gather(-1, owner)
+    earlier = torch.cat([frequency[:, :1] if before is None else before, frequency[:, :-1]], 1)
+    turns = 0.5 * (frequency + earlier.gather(-1, owner)) % 1.0  # a glide from one to the other
     # The transform of the window is real about the middle of a frame: half a turn lies between the bins of a peak.
     half = (TURN // 2) * ((number - owner) % 2)
-    return Step(owner, (turns * TURN).long().gather(-1, owner) + half)
+    return Step(owner, (turns * TURN).long() + half), frequency
 
 
 def after(step: Step, before: Tensor) -> Step:
