@@ -43,7 +43,8 @@ class PriorConfig:
         harmonics: how far the fine structure of the guess above 2 kHz is that of its lowest harmonics: 0 not, 1 wholly.
         phase_octaves: how often the sample rate is halved for the first of them, which then cost less: 0 to 2. With 2,
             two thirds of them have a quarter of the rate, a sixth half of it.
-        partials: whether the first phases below 2 kHz are those of partials that go on, instead of those of noise.
+        partials: whether the first phases below 2 kHz are those of partials that go on, instead of those of noise. The
+            guess of low latency goes on from the samples before it, with either.
         reach: share of the frequencies up to which the network was trained to find magnitudes, of 0 to half the sample
             rate. A mel that ends below is filled up to there at the level of its highest bands; 0 fills nothing.
 

@@ -1,8 +1,8 @@
-"""Phases to start from: each partial of a voice turns on, from frame to frame, at the frequency that it has.
+"""First phases for Griffin-Lim's method: below 2 kHz the phase of each partial grows as its frequency says.
 
-Below 2 kHz a magnitude has a peak for each partial. The frequency of a peak says by how much its phase grows over a
-hop, so a phase that is drawn once goes on for as long as the partial does. Griffin-Lim's method needs many iterations
-to find that from random phases, and never finds all of it.
+A magnitude has a peak there for each partial. The frequency of a peak says by how much its phase grows over a hop, so
+a phase that is drawn once goes on for as long as the partial does. From random phases Griffin-Lim's method needs many
+iterations to find that, and never finds all of it.
 """
 
 from typing import NamedTuple
