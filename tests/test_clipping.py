@@ -139,7 +139,7 @@ def test_a_mel_that_is_none_of_the_dialect_becomes_no_noise_without_a_word(vocod
 
 def test_what_is_silent_or_beyond_its_length_is_no_padding(vocoder: Vocoder) -> None:
     waveform, rate = read_audio(WEIGHTS / "clip.flac")
-    mel = vocoder.mel(waveform, rate)[..., :100]
+    mel = vocoder.mel(0.9 * waveform, rate)[..., :100]  # other phases have other peaks
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         vocoder.decode(F.pad(mel, (0, 40), value=float(mel.min())), 1)

@@ -129,5 +129,5 @@ def phase_of(real: Tensor, imaginary: Tensor) -> Tensor:
 
 def unit(phase: Tensor) -> tuple[Tensor, Tensor]:
     """Phases in parts of `TURN` -> real and imaginary parts of numbers of magnitude 1."""
-    angle = phase * (2 * torch.pi / TURN)
+    angle = phase.float() * (2 * torch.pi / TURN)
     return angle.cos(), angle.sin()
