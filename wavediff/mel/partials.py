@@ -96,7 +96,11 @@ def advance(magnitude: Tensor, spec: MelSpec, before: Tensor | None = None) -> t
     # The top of a parabola through the logarithms of a peak and its neighbours.
     offset = (0.5 * (below - above) / (below - 2 * here + above).clamp(max=-1e-6)).clamp(-0.5, 0.5)
     frequency = ((number + offset) * (spec.hop_length / spec.n_fft)).gather(-1, owner)
-    earlier = torch.cat([frequency[:, :1] if before is None else before, frequency[:, :-1]], 1)
+    # By index, not by slices: the exporter would ask whether a slice has one frame.
+    frames = torch.arange(frequency.shape[1], device=frequency.device)
+    earlier = frequency.index_select(1, (frames - 1).clamp(min=0))
+    if before is not None:
+        earlier = torch.where((frames == 0)[:, None], before, earlier)
     turns = 0.5 * (frequency + earlier.gather(-1, owner)) % 1.0  # a glide from one to the other
     # The transform of the window is real about the middle of a frame: half a turn lies between the bins of a peak.
     half = (TURN // 2) * ((number - owner) % 2)
@@ -111,7 +115,8 @@ def after(step: Step, before: Tensor) -> Step:
 
 def beginning(step: Step, first: Tensor) -> Step:
     """The growth over frames of which the first one has the phases `first` (B, 1, bins)."""
-    return after(Step(step.owner[:, 1:], step.turns[:, 1:]), first)
+    frames = torch.arange(step.turns.shape[1], device=first.device)
+    return Step(step.owner, torch.where((frames == 0)[:, None], first, step.turns))
 
 
 def joined(step: Step, span: int | Tensor) -> Step:
