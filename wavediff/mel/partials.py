@@ -49,13 +49,13 @@ class Partials:
         step, frequency = advance(magnitude, self.spec, self._frequency)
         bins = step.owner.shape[2]
         if self._phase is None:
-            chain = beginning(step, phase_of(spectrum.real[:, :1, :bins], spectrum.imag[:, :1, :bins]))
+            first = phase_of(spectrum.real[:, :1, :bins], spectrum.imag[:, :1, :bins])
         else:
-            chain = after(step, self._phase)
-        span = 1
+            first = self._phase.gather(-1, step.owner[:, :1]) + step.turns[:, :1]
+        chain, span = beginning(step, first), 1
         while span < chain.owner.shape[1]:
             chain, span = joined(chain, span), 2 * span
-        phase = chain.turns[:, -magnitude.shape[1] :] % TURN
+        phase = chain.turns % TURN
         self._phase, self._frequency = phase[:, -1:], frequency[:, -1:]
         return torch.cat([torch.complex(*unit(phase)), spectrum[..., bins:]], -1)
 
@@ -105,12 +105,6 @@ def advance(magnitude: Tensor, spec: MelSpec, before: Tensor | None = None) -> t
     # The transform of the window is real about the middle of a frame: half a turn lies between the bins of a peak.
     half = (TURN // 2) * ((number - owner) % 2)
     return Step(owner, (turns * TURN).long() + half), frequency
-
-
-def after(step: Step, before: Tensor) -> Step:
-    """The growth over frames that come after one with the phases `before` (B, 1, bins)."""
-    own = torch.arange(before.shape[2], device=before.device).expand_as(before)
-    return Step(torch.cat([own, step.owner], 1), torch.cat([before, step.turns], 1))
 
 
 def beginning(step: Step, first: Tensor) -> Step:
