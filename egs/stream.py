@@ -1,8 +1,8 @@
 """Speech while its mel is still being made: chunk by chunk in, 16-bit samples out, to a pipe, a file or a player.
 
-The samples are those of `decode`. How far they are behind the mel is known beforehand (`Vocoder.delay`): as many frames
-as the network looks ahead. Here the mel is that of a recording; an acoustic model that works from left to right would
-hand over its frames in the same way.
+The samples are those of `decode(mel, low_latency=True)`. `Vocoder.delay` says beforehand how far they are behind the
+mel: as many frames as the network looks ahead. Here the mel is that of a recording; an acoustic model that works from
+left to right would hand over its frames in the same way.
 
 Run: python egs/stream.py --player "aplay -q -t raw -f S16_LE -c 1 -r {rate}"
      python egs/stream.py --output - | ffplay -nodisp -autoexit -f s16le -ar 22050 -
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", type=Path, default=CLIP, help="recording whose mel is streamed (default: bundled)")
     parser.add_argument("--frames", type=int, default=8, help="of a chunk (default 8)")
-    parser.add_argument("--num-steps", type=int, help="network evaluations (default: the model's own number)")
+    parser.add_argument("--num-steps", type=int, help="network evaluations (default: one)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", type=Path, help="model file (default: the bundled vocoder)")
     where = parser.add_mutually_exclusive_group()

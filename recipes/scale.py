@@ -28,18 +28,14 @@ from wavediff.bulk.jobs import plan_jobs
 from wavediff.cli.demo import CLIP
 from wavediff.data.dataset import SegmentDataset
 from wavediff.data.manifest import Utterance, read_manifest, write_manifest
-from wavediff.data.packed import PackedAudio
-from wavediff.data.shards import ShardedAudio, write_shards
+from wavediff.data.shards import open_decoded, write_shards
 from wavediff.data.shuffling import ResumableBatchSampler
 from wavediff.mel import MelSpec
 
 
 def read_segments(source: Path, segment: int, items: int) -> None:
     """Prints how many random segments [samples] a second one process reads, and how much audio they are."""
-    if source.is_dir():
-        corpus: Any = ShardedAudio(source)
-    else:
-        corpus = PackedAudio(source) if source.suffix == ".safetensors" else read_manifest(source)
+    corpus: Any = open_decoded(str(source)) or read_manifest(source)
     rate = corpus[0].sample_rate if isinstance(corpus, list) else corpus.sample_rate
     data = SegmentDataset(corpus, rate, segment, seed=0, random=True)
     chosen = torch.randint(len(data), (items,), generator=torch.Generator().manual_seed(0)).tolist()

@@ -133,9 +133,7 @@ def is_whole(value: Any) -> bool:
     return _whole(value) is not None
 
 
-def whole(
-    value: Any, name: str, least: int, most: int | None, error: type[WavediffError], *, unit: str = "", cure: str = ""
-) -> int:
+def whole(value: Any, name: str, least: int, most: int | None, error: type[WavediffError], *, unit: str = "") -> int:
     """A whole number: whatever is one by `operator.index`, and floats without a fraction; truth values are none.
 
     Args:
@@ -144,7 +142,6 @@ def whole(
         least, most: bounds, both included; None for no upper one.
         error: what is raised.
         unit: of the number, for messages.
-        cure: what to do, for messages.
 
     Raises:
         WavediffError: of the kind `error`: not a whole number, or out of bounds.
@@ -152,8 +149,7 @@ def whole(
     number = _whole(value)
     if number is None or number < least or (most is not None and number > most):
         bounds = f"from {least} to {most}" if most is not None else f"of at least {least}"
-        ending = f"; {cure}" if cure else ""
-        raise error(f"{name}: {shown(value)} is not a whole number {bounds}{unit and f' {unit}'}{ending}")
+        raise error(f"{name}: {shown(value)} is not a whole number {bounds}{unit and f' {unit}'}")
     return number
 
 

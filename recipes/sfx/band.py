@@ -29,7 +29,6 @@ from wavediff.pipelines.extension import RANGE, BandExtension, bands, decades
 
 SPEEDS = (0.93, 1.0, 1.07)
 SEGMENT, BATCH = 128, 48  # frames, segments
-WARMUP = 100
 
 
 class Example(NamedTuple):

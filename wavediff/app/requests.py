@@ -42,6 +42,11 @@ def generate_options(given: Mapping[str, Any], labels: Sequence[str], max_second
     label = given.get("label")
     if label is not None and label not in labels:
         raise RequestError(400, f"label: no class is called that; choose from {', '.join(labels) or 'none'}")
+    if given.get("loop") and given.get("vary") is not None:
+        raise RequestError(400, "loop: a variation is as its sound is; leave out loop or vary")
+    for name, owner in {"strength": "vary", "fill_seed": "fill_from"}.items():
+        if given.get(name) is not None and given.get(owner) is None:
+            raise RequestError(400, f"{name}: is for {owner}; give both, or neither")
     return {
         "label": label,
         "seconds": _value(given, "seconds", float, 0.05, max_seconds),

@@ -64,7 +64,7 @@ class MelInversion(nn.Module):
         self.output_projection = nn.Linear(channels, width)
         nn.init.zeros_(self.output_projection.weight)
         nn.init.zeros_(self.output_projection.bias)
-        # The last band goes over into the bins that stay.
+        # The last band fades into the bins that stay.
         fade = torch.ones(config.bands, width, device="cpu")
         fade[-1] = 1 - torch.arange(1, width + 1, device="cpu") / (width + 1)
         fade[0, :_LOWEST] = 0

@@ -6,16 +6,17 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from wavediff.audio import READ_SUFFIXES, iter_files
+from wavediff.audio.containers import EXTENSIONS
 from wavediff.errors import DataError, OutputError, WavediffError
 from wavediff.files import check_output, sweep_temporaries
+from wavediff.mel.mel_files import MEL_SUFFIXES
 from wavediff.places import Address, Place, there
 
 Answer = TypeVar("Answer")
 
-MEL_SUFFIXES = (".npy", ".safetensors")
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+AUDIO_SUFFIXES = tuple(suffix for suffixes in EXTENSIONS.values() for suffix in suffixes)
 INPUT_SUFFIXES = (*MEL_SUFFIXES, *READ_SUFFIXES)
-OTHER_AUDIO_SUFFIXES = (".mp3", ".m4a", ".aac", ".opus", ".aif", ".aiff", ".wma")
+OTHER_AUDIO_SUFFIXES = (*(set(READ_SUFFIXES) - set(AUDIO_SUFFIXES)), ".m4a", ".aac", ".opus", ".wma")
 
 
 @dataclass(frozen=True)

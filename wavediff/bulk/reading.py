@@ -20,7 +20,7 @@ from wavediff.audio import read_audio, resample
 from wavediff.bulk.batches import Batch, Item
 from wavediff.bulk.jobs import Fault
 from wavediff.data.readers import LOOK, attended
-from wavediff.errors import DataError, WavediffError
+from wavediff.errors import WavediffError
 from wavediff.mel import MelSpec, MelTransform, in_dialect_pieces, read_mel, read_mel_pieces
 from wavediff.mel.check import check_unnamed
 from wavediff.places import Place, is_remote
@@ -113,14 +113,8 @@ def read_batches(
         timeout=look,
         generator=torch.Generator(),  # or it would draw from the global one
     )
-    try:
-        yield from attended(iter(loader), look, WORKER_TIMEOUT)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        if "DataLoader" not in reason:
-            raise
-        cure = "what is done stays: go on with --resume, and --workers 0 if it happens again"
-        raise DataError(f"a process that reads files died or hangs ({reason}); {cure}") from error
+    cure = "what is done stays: go on with --resume, and --workers 0 if it happens again"
+    yield from attended(iter(loader), look, WORKER_TIMEOUT, cure)
 
 
 def end_with_parent(worker: int = 0) -> None:

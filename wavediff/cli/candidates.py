@@ -116,7 +116,7 @@ class Judge:
 
     def __call__(self, sound: Tensor, job: Job) -> float:
         """Probability, 0 to 1."""
-        from wavediff.audio import resample, trim
+        from wavediff.audio import resample
 
         heard = resample(trim(sound, self.sample_rate), self.sample_rate, self.classifier.config.sample_rate)
         with torch.inference_mode():
@@ -132,7 +132,7 @@ class Finish:
     Attributes:
         drawn_at: sample rate of the model [Hz].
         extension: that brings them to another one; None where they keep theirs.
-        loop: their ends go over into their beginnings.
+        loop: their ends continue into their beginnings.
         trimmed, levelled: whether silence around them is cut off, and whether an offset is taken away, what would be
             cut fades out, and the peak is brought to -1 dBFS.
         recording: whose span is filled, at the rate of what is written, where it has an octave of its own: outside the

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler", metavar="NAME", help=SAMPLER_HELP)
     parser.add_argument("--schedule", choices=list(SPACINGS), help="for experts: where the steps lie")
     add_options(parser, seed="of the first sound, others follow")
-    parser.add_argument("--loop", action="store_true", help="sounds whose end goes over into their beginning")
+    parser.add_argument("--loop", action="store_true", help="sounds whose end continues into their beginning")
     source = parser.add_mutually_exclusive_group()
     vary_help = "variations of this recording, or of the sound that this seed makes"
     source.add_argument("--vary", metavar="FILE|SEED", help=vary_help)
@@ -65,17 +65,17 @@ def run(args: argparse.Namespace) -> None:
     from wavediff.cli.candidates import Finish, best_of
     from wavediff.pipelines.generator import Generator
 
-    if args.pack:
-        args.label = args.label or "all"
     count = _check(args)
     output = args.pack or args.output
     if args.pack:
-        pack.check_manifest(output, overwrite=args.overwrite)
+        check_output(output / pack.MANIFEST, overwrite=args.overwrite)
     generator = Generator.from_pretrained(args.checkpoint, args.device)
     if args.list_labels:
         print("\n".join(generator.labels))
         return
     finish = Finish.of(args, generator.sample_rate)
+    if args.pack and args.label is None and generator.classes:
+        args.label = "all"
     names = (
         list(generator.classes) if args.label == "all" and generator.classes else _labels(args.label, generator.labels)
     )
@@ -216,8 +216,7 @@ def _batch_size(args: argparse.Namespace, seconds: float) -> int:
     from wavediff.audio import read_info
 
     if recording := _recording(args):
-        info = read_info(recording)
-        seconds = info.frames / info.sample_rate
+        seconds = read_info(recording).seconds
     elif args.seconds is not None:
         seconds = args.seconds
     # Written so that NaN, which is refused later, and lengths far too small give a whole batch.

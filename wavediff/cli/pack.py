@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wavediff.cli.candidates import Job
-from wavediff.files import check_output, write_text
+from wavediff.files import write_text
 from wavediff.version import __version__
 
 MANIFEST = "manifest.json"
@@ -43,11 +43,6 @@ def tags_of(job: Job, licence: str) -> dict[str, str]:
     """What a file of the pack says of itself."""
     comment = f"label {job.label}, seed {job.seed}"
     return {"title": job.target.stem, "software": f"wavediff {__version__}", "copyright": licence, "comment": comment}
-
-
-def check_manifest(folder: Path, *, overwrite: bool) -> None:
-    """Raise OutputError where there is one that may not be replaced."""
-    check_output(folder / MANIFEST, overwrite=overwrite)
 
 
 def write_manifest(folder: Path, model: str, licence: str, rows: Sequence[dict[str, Any]], *, overwrite: bool) -> None:

@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Search, then write model, curve and picture."""
-    from wavediff.models.checkpoint import load_checkpoint
+    import torch
+
+    from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
+    from wavediff.models.file import digest
     from wavediff.models.hub import MODEL_FILE
     from wavediff.pipelines.vocoder import Vocoder
     from wavediff.search.curve import draw_curve, search
@@ -71,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
             vocoder,
             recordings,
             diary,
-            _weights_hash(checkpoint.weights),
+            digest(checkpoint.weights, {}),
             budgets=budgets,
             metrics=args.metric,
             clips=args.clips,
@@ -88,8 +91,10 @@ def run(args: argparse.Namespace) -> None:
     with atomic_write(folder / "curve.png", overwrite=True) as temporary:
         draw_curve(curve, temporary)
     config = dataclasses.replace(checkpoint.config, plans=curve.plans)
+    half = all(weight.dtype == torch.float16 for weight in checkpoint.weights.values())
+    facts = checkpoint.facts | {"search": curve.subject}
     for target in (folder / MODEL_FILE, *([path] if args.update else [])):
-        _save(target, config, checkpoint, curve)
+        save_checkpoint(target, config, checkpoint.weights, facts, half=half, overwrite=True)
     unfinished = [str(evaluations) for evaluations, found in curve.found.items() if not found.in_time]
     if unfinished:
         numbers = ", ".join(unfinished)
@@ -120,22 +125,6 @@ def held_out(data: Path) -> list[Path]:
     if not paths:
         raise DataError(f"{data}: holds no recordings; check the path")
     return paths
-
-
-def _save(target: Path, config: Any, checkpoint: Any, curve: Any) -> None:
-    import torch
-
-    from wavediff.models.checkpoint import save_checkpoint
-
-    half = all(weight.dtype == torch.float16 for weight in checkpoint.weights.values())
-    facts = checkpoint.facts | {"search": curve.subject}
-    save_checkpoint(target, config, checkpoint.weights, facts, half=half, overwrite=True)
-
-
-def _weights_hash(weights: Any) -> str:
-    from wavediff.models.file import digest
-
-    return digest(weights, {})
 
 
 def _numbers(text: str) -> list[int]:

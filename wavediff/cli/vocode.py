@@ -99,7 +99,8 @@ def run(args: argparse.Namespace) -> None:
     try:
         # Ray prints what it hears of its nodes, from a thread.
         aside = contextlib.redirect_stdout(sys.stderr) if ray else contextlib.nullcontext()
-        with aside, seconds_done(work.batches, quiet=args.quiet) as progress:
+        total = sum(item.seconds for batch in work.batches for item in batch if not item.done)
+        with aside, Progress("vocode", total, "s of speech", quiet=args.quiet, digits=1) as progress:
             if alone:
                 decoder.advance = progress.update
                 read = read_batches(work.batches, lenient=args.lenient, workers=workers)
@@ -235,9 +236,3 @@ def conclude(args: argparse.Namespace, report: Report, jobs: int, skipped: int, 
     complain(faults)
     if faults:
         raise WavediffError(f"{len(faults)} of {jobs} inputs could not be vocoded, for the reasons above")
-
-
-def seconds_done(batches: Sequence[Batch], *, quiet: bool) -> Progress:
-    """The progress in seconds of audio."""
-    total = sum(item.seconds for batch in batches for item in batch if not item.done)
-    return Progress("vocode", total, "s of speech", quiet=quiet, digits=1)

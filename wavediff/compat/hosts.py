@@ -170,7 +170,7 @@ class CoquiVocoder(HostVocoder):
         """Take another wavediff model file; its own configuration counts, not Coqui's.
 
         Raises:
-            CheckpointError: it is not a sound model file.
+            CheckpointError: it is not an intact model file.
             MelError: it cannot take the host's mels.
         """
         self._take(Vocoder.from_pretrained(checkpoint_path, device=str(self.vocoder.device)))

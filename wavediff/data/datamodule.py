@@ -184,7 +184,8 @@ class _Loader(DataLoader[dict[str, Any]]):
 
     def __iter__(self) -> Any:
         batches = super().__iter__()  # now, and not in a generator: workers start at once
-        return _one_line_errors(attended(batches, self.timeout, WORKER_TIMEOUT))
+        cure = "check the memory and the storage; data.num_workers=0 reads without processes"
+        return _one_line_errors(attended(batches, self.timeout, WORKER_TIMEOUT, cure))
 
 
 class ResumableLoader(_Loader):
@@ -215,15 +216,6 @@ def _one_line_errors(batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, An
         yield from batches
     except DataError as error:  # from a worker it arrives with a traceback in its message
         raise DataError(str(error).rpartition("wavediff.errors.DataError: ")[2].strip()) from error
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        if "DataLoader timed out" in reason:
-            raise DataError(
-                f"no batch for {WORKER_TIMEOUT} s ({reason}); check the storage, or num_workers=0"
-            ) from error
-        if "DataLoader worker" in reason:
-            raise DataError(f"a worker process died ({reason}); lower num_workers if memory ran out") from error
-        raise
 
 
 def balanced(labels: Sequence[int], exponent: float) -> list[int]:

@@ -17,11 +17,11 @@ from wavediff.data.packed import DecodedCorpus
 from wavediff.errors import DataError, MelError
 from wavediff.files import is_leftover
 from wavediff.mel import MelSpec, MelTransform, check_mel, read_mel, read_mel_info
+from wavediff.mel.mel_files import MEL_SUFFIXES
 
 FRAME_TOLERANCE = 4
 """Frames by which a mel may be longer or shorter than its recording's own. Both are then cut to the shorter: more than
 that is another clip, or another hop; less is how frameworks frame and round."""
-_SUFFIXES = (".npy", ".safetensors")
 
 
 class Mels(ABC):
@@ -232,7 +232,7 @@ def _mels_below(folder: Path) -> dict[Path, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; name the one that holds the mels (.npy, .safetensors)")
     found: dict[Path, Path] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in MEL_SUFFIXES and path.is_file()):
         below = path.relative_to(folder)
         if is_leftover(below):
             continue

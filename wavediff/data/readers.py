@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from typing import TypeVar
 
+from wavediff.errors import DataError
+
 Batch = TypeVar("Batch")
 
 LOOK = 5
 """Seconds without a batch after which the processes of a loader are looked at: its `timeout`."""
 
 
-def attended(batches: Iterator[Batch], look: float, patience: float) -> Iterator[Batch]:
+def attended(batches: Iterator[Batch], look: float, patience: float, cure: str) -> Iterator[Batch]:
     """What a loader gives, with a look at its processes again and again.
 
     A loader learns of a death by a signal, which other libraries of the same process may have taken for themselves,
@@ -19,9 +21,10 @@ def attended(batches: Iterator[Batch], look: float, patience: float) -> Iterator
         batches: iterator of a `DataLoader` whose `timeout` is `look`.
         look: seconds; 0 for a loader without processes.
         patience: seconds without a batch after which they are taken to hang.
+        cure: what to do where one died or hangs, for the message.
 
     Raises:
-        RuntimeError: of the loader, which says "DataLoader": a process died, or they hang.
+        DataError: a process died, or they hang.
     """
     waited = 0.0
     while True:
@@ -30,11 +33,15 @@ def attended(batches: Iterator[Batch], look: float, patience: float) -> Iterator
         except StopIteration:
             return
         except RuntimeError as error:
-            if not str(error).startswith("DataLoader timed out after"):  # what a process raised may be a timeout, too
+            reason = " ".join(str(error).split())
+            if reason.startswith("DataLoader timed out after"):
+                waited += look
+                if waited < patience:
+                    continue
+                reason = f"no batch for {patience} seconds"
+            elif not reason.startswith("DataLoader worker (pid"):  # what a process raised speaks of workers, too
                 raise
-            waited += look
-            if waited >= patience:
-                raise RuntimeError(f"DataLoader timed out: no batch for {patience} seconds") from error
+            raise DataError(f"a process that reads files died or hangs ({reason}); {cure}") from error
         else:
             waited = 0.0
             yield batch

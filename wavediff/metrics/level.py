@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wavediff.audio.finish import FULL_SCALE
 from wavediff.errors import AudioError
 from wavediff.metrics.pitch import HOP_LENGTH, PITCH_RATE, pitch_track
 from wavediff.metrics.signals import of_pair, of_synthesised
@@ -13,7 +14,6 @@ from wavediff.metrics.signals import of_pair, of_synthesised
 SILENCE_FRAME = 0.02  # [s]
 SILENCE_LEVEL = -60.0  # [dBFS]
 LOWEST_LEVEL = -120.0  # [dBFS], so that digital silence has a figure
-FULL_SCALE = 32767 / 32768  # the largest 16-bit sample
 
 
 def _dbfs(mean_square: float) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Circular:
-    """An estimate for signals whose end goes over into their beginning.
+    """An estimate for signals whose end continues into their beginning.
 
     The network is shown the signal with its other end joined on at both sides, and only the middle is kept, at each
     step. So it finds no edge where the loop closes.
@@ -36,7 +36,7 @@ def wrap(signal: Tensor, margin: int) -> Tensor:
 def close_loop(wrapped: Tensor, start: int, length: int, overlap: int, power: float = 0.5) -> Tensor:
     """A loop (B, length) cut from a sound (B, N) that goes on beyond it.
 
-    Its first samples go over from what follows its end.
+    Its first samples cross-fade from those that follow its end.
 
     Args:
         wrapped: the sound.

@@ -68,7 +68,7 @@ class BandExtension:
         """Load a model file; None for the bundled one.
 
         Raises:
-            CheckpointError: the file is missing, or not a sound file of a band extension.
+            CheckpointError: the file is missing, or not an intact band-extension file.
             ConfigError: the device is not there.
         """
         path = BUNDLED if source is None else as_path(source, "source", CheckpointError)
@@ -116,7 +116,7 @@ class BandExtension:
         Args:
             waveform: (N,) or (B, N), a tensor, array or list of floats, nominally in [-1, 1].
             sample_rate: its rate, `source_rate` [Hz].
-            loop: its end goes over into its beginning, and is to go on doing so.
+            loop: its end continues into its beginning, and must still do so.
 
         Returns:
             (2 N,) or (B, 2 N), float32. Below 10 kHz it is the sound, resampled; one that would exceed 0.98 is scaled
@@ -166,8 +166,8 @@ class BandExtension:
     def _copied(self, spectrum: Tensor, loop: int) -> Tensor:
         """Of spectra (B, frames, bins), the source's bins repeated above it: each patch is the band times a carrier.
 
-        One patch goes over into the next within a band: neighbouring bins of two patches do not fit together, and what
-        does not is lost in the synthesis.
+        One patch cross-fades into the next within a band: neighbouring bins of two patches do not fit together, and the
+        rest is lost in the synthesis.
         """
         first, end = SOURCE
         copied = torch.zeros_like(spectrum)

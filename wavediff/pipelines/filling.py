@@ -8,7 +8,7 @@ from wavediff.arguments import real
 from wavediff.errors import SamplingError
 from wavediff.pipelines.peaks import within
 
-EDGE_SECONDS = 0.005  # over which the sound and the filling go over into each other
+EDGE_SECONDS = 0.005  # of the cross-fade between the sound and the filling
 CONTEXT_SECONDS = 0.02  # on either side, whose level decides that of the filling; sounds decay within longer ones
 MAX_GAIN = 4.0  # 12 dB
 
@@ -57,7 +57,7 @@ def fill(waveform: Tensor, made: Tensor, first: int, last: int, sample_rate: int
 def insert(waveform: Tensor, filling: Tensor, first: int, sample_rate: int) -> Tensor:
     """A sound (N,) with fillings (B, n) in the place of its samples from `first` on, (B, N).
 
-    Inside the span, 5 ms at either edge go over from one to the other; there is none at an end of the sound.
+    Inside the span, 5 ms at either edge are a cross-fade; there is none at an end of the sound.
     """
     length = filling.shape[-1]
     last = first + length

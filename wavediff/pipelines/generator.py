@@ -74,7 +74,7 @@ class Generator(FittingPipeline):
             schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.
             seed: of the first sound; the others follow with seed + 1, seed + 2, ... Or one seed a sound. A sound
                 depends on its own seed alone, not on the rest of the batch.
-            loop: the end goes over into the beginning; for what goes on and on, such as engines. Takes twice the time.
+            loop: the end continues into the beginning; for sustained sounds, such as engines. Takes twice the time.
             on_step: called with (steps done, steps in all) after each.
 
         Returns:
@@ -254,7 +254,7 @@ class Generator(FittingPipeline):
                 is 60 by default. Of a class with kinds, all fillings are of the kind that fits the sound best.
 
         Returns:
-            (count, N') as long as the sound; inside the span, 5 ms at either edge go over from one to the other. The
+            (count, N') as long as the sound; inside the span, 5 ms at either edge are a cross-fade. The
             filling has the level that fits the 20 ms beside its edges, and no peak above 0.98.
 
         Raises:

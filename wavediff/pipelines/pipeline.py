@@ -85,6 +85,9 @@ class Pipeline:
         config: of the model.
         denoiser: the model.
         facts: how it came about.
+
+    Raises:
+        ConfigError: `config` is of another kind of model.
     """
 
     bundled: ClassVar[str]
@@ -106,7 +109,7 @@ class Pipeline:
             revision: branch, tag or commit of a model on the Hub.
 
         Raises:
-            CheckpointError: the file is missing or not a sound model file of this kind, or cannot be fetched.
+            CheckpointError: the file is missing or not an intact model file of this kind, or cannot be fetched.
             ConfigError: the device is not there, or a revision is given of a file.
             MissingExtraError: the model is on the Hub, and huggingface_hub is not installed.
         """
@@ -147,7 +150,11 @@ class Pipeline:
         return self
 
     def save(self, path: str | os.PathLike[str], *, half: bool = False, overwrite: bool = False) -> None:
-        """Write a model file that `from_pretrained` reads; `half` stores float16."""
+        """Write a model file that `from_pretrained` reads; `half` stores float16.
+
+        Raises:
+            OutputError: the file exists and `overwrite` is not set, or it cannot be written.
+        """
         save_checkpoint(path, self.config, self.denoiser.state_dict(), self.facts, half=half, overwrite=overwrite)
 
     def save_pretrained(

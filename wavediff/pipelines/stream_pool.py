@@ -27,8 +27,8 @@ class StreamPool:
     """Streams of one vocoder that begin and end when they like, and are pushed together.
 
     The speech of each is that of `Vocoder.stream` with `low_latency`, which computes every stream by itself; company
-    changes less than 1e-4. Streams that are given equally many frames are one batch from a few frames after their
-    beginning on; where speech starts from a guess, numbers of frames that 4 divides keep all of them in one.
+    changes less than 1e-4. After their first few frames, streams that receive the same number of frames are computed as
+    one batch. If sampling starts from a guess, push multiples of 4 frames: then all streams stay in one batch.
 
     >>> from wavediff import StreamPool, Vocoder
     >>> vocoder = Vocoder.from_pretrained(device="cpu")
@@ -44,7 +44,7 @@ class StreamPool:
         num_steps, schedule, sampler, mel_spec: as `Vocoder.decode` takes them; of all streams.
 
     Raises:
-        ConfigError: the network does not stream.
+        ConfigError: the network does not stream, or `mel_spec` names no preset.
         MelError: the mels are of another framing than the model's.
         SamplingError: steps, schedule or sampler are not possible.
     """

@@ -112,18 +112,20 @@ class Vocoder(MelPipeline):
             schedule: for experts: where the steps lie; see `wavediff.diffusion.make_grid`.
             sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5"; "heun" evaluates twice a step.
                 By default "ddpm" for discrete steps, "ddim" for continuous time.
-            seed: decides the noise: one number for every item, or one number an item. With as many threads the same
-                machine gives the same bits, streamed too. Company in a batch changes less than 1e-4; other numbers of
-                threads too, or where a phase is guessed, as by the bundled model, what lies 50 dB below the speech.
+            seed: decides the noise: one number for every item, or one for each. With as many threads the same machine
+                gives the same bits, also when streamed. Other items in the batch change less than 1e-4; other numbers
+                of threads likewise, or, where a phase is guessed, what lies 50 dB below the speech.
             mel_spec: dialect of `mel`, or its preset's name, converted where exact; "auto" takes the likeliest preset.
                 By default the model's own; a mel that surely is of another is refused.
             low_latency: the speech of a stream with `low_latency`.
             on_step: called with (pieces of the mel done, pieces in all); with steps where the network does not stream.
 
         Returns:
-            (B, frames * hop_length) in [-1, 1]; (frames * hop_length,) for a mel without batch.
+            (B, frames * hop_length) in [-1, 1]; (frames * hop_length,) for a mel without batch; a hop less where
+            a centred mel is converted.
 
         Raises:
+            ConfigError: `mel_spec` names no preset.
             MelError: the mel is not of the model's dialect, or not a mel at all.
             SamplingError: steps, lengths, schedule, sampler or seed are not possible, or an evaluation gave NaN.
 
@@ -183,7 +185,7 @@ class Vocoder(MelPipeline):
     ) -> Iterator[Tensor]:
         """Speech while the mel is still being made: `decode`'s samples, as soon as no later frame changes them.
 
-        How far the speech is behind the mel tells `delay`.
+        `delay` says how far the speech is behind the mel.
 
         Args:
             mel_chunks: pieces (n_mels, n) or (B, n_mels, n) of a mel, of any lengths; a buffer may be used again.
@@ -195,7 +197,7 @@ class Vocoder(MelPipeline):
             (n,) or (B, n), in [-1, 1]; in all frames * hop_length.
 
         Raises:
-            ConfigError: the network does not stream.
+            ConfigError: the network does not stream, or `mel_spec` names no preset.
             MelError, SamplingError: as `decode`; also a stream without frames, or of chunks of unlike batch sizes. What
                 is wrong with the other arguments is raised at the call.
         """
@@ -227,8 +229,7 @@ class Vocoder(MelPipeline):
         schedule: str | Sequence[float] | None = None,
         sampler: str | None = None,
     ) -> float:
-        """How far the speech of `stream` is behind its mel [ms], beside what computing takes: by the mel that a sample
-        depends on after it, and without `low_latency` by what is gathered.
+        """Delay of `stream`'s speech behind its mel [ms]: look-ahead and, without `low_latency`, gathered frames.
 
         Raises:
             ConfigError: the network does not stream.

@@ -8,7 +8,7 @@ from wavediff.errors import AudioError, ConfigError, WavediffError
 from wavediff.files import write_text
 from wavediff.metrics import evaluate_files, select_metrics
 from wavediff.report.clips import find_sounds
-from wavediff.report.comparison_markup import Clip, Entry, Gap, System, render_comparison
+from wavediff.report.comparison_markup import Clip, Entry, Gap, render_comparison
 from wavediff.report.page import Contents, Reader, check_page, spread
 
 # Those that take a fraction of a second a clip; pYIN, which F0 and voicing need, takes several.
@@ -82,15 +82,13 @@ def write_comparison(
     if not shown:
         raise AudioError(f"{directory}: none of its sounds can be shown; the first: {reader.skipped[0]}")
 
-    systems = [
-        System(name, name == reference, [clip.entries[number] for clip in clips]) for number, name in enumerate(found)
-    ]
-    html = render_comparison(title or directory.resolve().name or "comparison", systems, clips, names, len(all_clips))
+    title = title or directory.resolve().name or "comparison"
+    html = render_comparison(title, list(found), clips, names, len(all_clips), reference)
     write_text(path, html, overwrite=overwrite)
     return Contents(
         sounds=len(shown),
         references=0,
-        groups=len(systems),
+        groups=len(found),
         faulty=sum(bool(sound.faults) for sound in shown),
         left_out=len(all_clips) - len(clips),
         skipped=tuple(reader.skipped),

@@ -36,17 +36,13 @@ class Clip:
     entries: Sequence[Entry | Gap]
 
 
-@dataclasses.dataclass(frozen=True)
-class System:
-    """A system with its entry for every clip."""
-
-    name: str
-    is_reference: bool
-    entries: Sequence[Entry | Gap]
-
-
 def render_comparison(
-    title: str, systems: Sequence[System], clips: Sequence[Clip], metrics: Sequence[str], num_clips: int
+    title: str,
+    systems: Sequence[str],
+    clips: Sequence[Clip],
+    metrics: Sequence[str],
+    num_clips: int,
+    reference: str | None,
 ) -> str:
     """The page, which shows `clips` of `num_clips`; `metrics` are the columns of its table."""
     numbers = itertools.count(1)
@@ -82,7 +78,7 @@ turned down). Its answers stay in this browser.</p>
 </header>
 <section aria-labelledby="systems">
 <h2 id="systems">Systems</h2>
-{_summary(systems, metrics)}
+{_summary(systems, clips, metrics, reference)}
 </section>
 <main id="clips" data-page="{digest}">
 <p class="order" hidden><label>Clips by <select id="order"><option value="">name</option>{orders}</select></label></p>
@@ -100,9 +96,11 @@ turned down). Its answers stay in this browser.</p>
     return document(title, body, styles, scripts)
 
 
-def _summary(systems: Sequence[System], metrics: Sequence[str]) -> str:
+def _summary(systems: Sequence[str], clips: Sequence[Clip], metrics: Sequence[str], reference: str | None) -> str:
     """The table of means: a row for each system, a column for each metric."""
-    summaries = [summarise(_rows(system)) for system in systems]
+    columns = zip(*(clip.entries for clip in clips), strict=True)
+    measured = [[entry.figures for entry in column if isinstance(entry, Entry)] for column in columns]
+    summaries = [summarise(figures) for figures in measured]
     best = {
         name: _best(name, [summary[name].mean if name in summary else None for summary in summaries])
         for name in metrics
@@ -113,14 +111,13 @@ def _summary(systems: Sequence[System], metrics: Sequence[str]) -> str:
         for name in metrics
     )
     rows = []
-    for number, (system, summary) in enumerate(zip(systems, summaries, strict=True), start=1):
+    for number, (system, figures, summary) in enumerate(zip(systems, measured, summaries, strict=True), start=1):
         cells = "".join(mean_cell(summary.get(name), best[name]) for name in metrics)
-        num_gaps = sum(isinstance(entry, Gap) for entry in system.entries)
-        mark = ' <span class="mark">reference</span>' if system.is_reference else ""
+        have, num_gaps = len(figures), len(clips) - len(figures)
+        mark = ' <span class="mark">reference</span>' if system == reference else ""
         missing = f' <span class="faulty">{num_gaps} missing</span>' if num_gaps else ""
-        have = len(system.entries) - num_gaps
         rows.append(
-            f'<tr data-name="{text(system.name)}"><th scope="row">{_key(number)}<bdi>{text(system.name)}</bdi>{mark}'
+            f'<tr data-name="{text(system)}"><th scope="row">{_key(number)}<bdi>{text(system)}</bdi>{mark}'
             f'</th><td data-value="{have}">{have}{missing}</td>{cells}</tr>'
         )
     return (
@@ -128,10 +125,6 @@ def _summary(systems: Sequence[System], metrics: Sequence[str]) -> str:
         f'<th scope="col" data-column>clips</th>{head}</tr></thead>\n<tbody>\n' + "\n".join(rows) + "\n</tbody>\n"
         "</table></div>"
     )
-
-
-def _rows(system: System) -> list[Mapping[str, float | None]]:
-    return [entry.figures for entry in system.entries if isinstance(entry, Entry)]
 
 
 def mean_cell(summary: Summary | None, best: float | None) -> str:
@@ -148,7 +141,7 @@ def mean_cell(summary: Summary | None, best: float | None) -> str:
     return f'<td data-value="{summary.mean:.9g}"{_bold(summary.mean == best)}>{shown}</td>'
 
 
-def _clip(number: int, clip: Clip, systems: Sequence[System], metrics: Sequence[str], numbers: Iterator[int]) -> str:
+def _clip(number: int, clip: Clip, systems: Sequence[str], metrics: Sequence[str], numbers: Iterator[int]) -> str:
     rows = [entry.figures for entry in clip.entries if isinstance(entry, Entry)]
     best = {name: _best(name, [row.get(name) for row in rows]) for name in metrics}
     means = "".join(
@@ -161,7 +154,7 @@ def _clip(number: int, clip: Clip, systems: Sequence[System], metrics: Sequence[
         key = _key(place + 1)
         if isinstance(entry, Gap):
             cards.append(
-                f'<div class="gap">{key}<p><bdi>{text(system.name)}</bdi><br>'
+                f'<div class="gap">{key}<p><bdi>{text(system)}</bdi><br>'
                 f'<span class="faulty">{entry.reason}</span></p></div>'
             )
             continue
@@ -173,7 +166,7 @@ def _clip(number: int, clip: Clip, systems: Sequence[System], metrics: Sequence[
         )
         figures = f'<dl class="figures">{figures}</dl>\n' if figures else ""
         attributes = f' data-system="{place}"'
-        cards.append(card(entry.sound, next(numbers), system.name, key=key, figures=figures, attributes=attributes))
+        cards.append(card(entry.sound, next(numbers), system, key=key, figures=figures, attributes=attributes))
     return f"""<section class="clip" data-name="{text(clip.name)}"{means} aria-labelledby="clip-{number}">
 <h2 id="clip-{number}"><bdi>{text(clip.name)}</bdi> <a href="#top" aria-label="To the top">↑</a></h2>
 <div class="cards">

@@ -10,7 +10,6 @@ from torch import Tensor
 from wavediff.diffusion import SignalRegression, SpectralLoss
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
-from wavediff.models.checkpoint import load_checkpoint
 from wavediff.training.critics import CriticConfig, Critics, load_critics, save_critics
 from wavediff.training.dialects import Dialects
 from wavediff.training.module import LRScheduler, MelDenoiserModule
@@ -45,7 +44,7 @@ class AdversarialModule(MelDenoiserModule):
         learning_rate, weight_decay, warmup_steps, lr_scheduler, compile: see `MelDenoiserModule`.
 
     Raises:
-        CheckpointError: `init_from` is not a sound model file, or `critics_from` none of such critics.
+        CheckpointError: `init_from` is not an intact model file, or `critics_from` none of such critics.
         ConfigError: it starts from noise alone, or a value is out of bounds; and what `MelDenoiserModule` raises.
     """
 
@@ -75,7 +74,7 @@ class AdversarialModule(MelDenoiserModule):
         lr_scheduler: LRScheduler = "cosine",
         compile: bool = False,
     ) -> None:
-        config = load_checkpoint(init_from).config
+        config = self.start_of(init_from).config
         if config.prior.start_time == 1 or start.guess_share != 1:
             raise ConfigError(
                 f"model.start.guess_share: {start.guess_share} with {init_from}, which starts at "

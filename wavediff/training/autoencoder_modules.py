@@ -11,18 +11,19 @@ from wavediff.errors import ConfigError
 from wavediff.mel import MelTransform
 from wavediff.models.checkpoint import Checkpoint, load_checkpoint
 from wavediff.pipelines.autoencoder import Autoencoder
+from wavediff.pipelines.generator import Generator
 from wavediff.training.module import DenoiserModule, LRScheduler
 
 FADE_NAT = 6.9  # 60 dB below the loudest frame of a clip, a frame counts for nothing
 
 
 def autoencoder_of(path: str) -> Checkpoint:
-    """The autoencoder, or vocoder, of a model file: that within it where it holds a generator.
+    """The autoencoder, or vocoder, of a model file: that within it where it holds a generator, as "bundled" does.
 
     Raises:
-        CheckpointError: `path` is not a sound model file.
+        CheckpointError: `path` is not an intact model file.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(Generator.model_path(path))
     return checkpoint.pretransform or checkpoint
 
 
@@ -36,7 +37,7 @@ class AutoencoderModule(DenoiserModule):
         learning_rate, weight_decay, warmup_steps, lr_scheduler, init_from: see `DenoiserModule`.
 
     Raises:
-        CheckpointError: `vocoder` is not a sound model file.
+        CheckpointError: `vocoder` is not an intact model file.
         ConfigError: it is no vocoder; and what `DenoiserModule` raises.
     """
 
@@ -64,6 +65,11 @@ class AutoencoderModule(DenoiserModule):
         self.codec: Codec = self.denoiser.codec  # type: ignore[assignment]
         self.codec.requires_grad_(True)
         self.mel_transform = MelTransform(decoder.config.mel)
+
+    @classmethod
+    def start_of(cls, source: str) -> Checkpoint:
+        """The autoencoder that `init_from` names."""
+        return autoencoder_of(source)
 
     def mel(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Mel (B, n_mels, frames) of a batch, and where (B, 1, frames) it is clip, not the silence behind it."""

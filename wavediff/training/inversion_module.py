@@ -9,7 +9,6 @@ from torch import Tensor
 from wavediff.backbones import InversionConfig
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
-from wavediff.models.checkpoint import load_checkpoint
 from wavediff.models.denoiser import Bound
 from wavediff.training.dialects import Dialects
 from wavediff.training.module import LRScheduler, MelDenoiserModule
@@ -32,8 +31,9 @@ class InversionModule(MelDenoiserModule):
         learning_rate, weight_decay, warmup_steps, lr_scheduler: see `TrainingModule`.
 
     Raises:
-        CheckpointError: `init_from` is not a sound model file.
-        ConfigError: it reads nothing off its mel, or a value is out of bounds; and what `MelDenoiserModule` raises.
+        CheckpointError: `init_from` is not an intact model file.
+        ConfigError: its noise is white (`prior.power` 0), so it uses no magnitudes; or a value is out of bounds; and
+            what `MelDenoiserModule` raises.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class InversionModule(MelDenoiserModule):
         warmup_steps: int = 200,
         lr_scheduler: LRScheduler = "cosine",
     ) -> None:
-        start = load_checkpoint(init_from)
+        start = self.start_of(init_from)
         config = start.config
         if config.prior.power == 0:
             raise ConfigError(

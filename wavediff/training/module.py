@@ -26,6 +26,7 @@ from wavediff.pipelines.vocoder import Vocoder
 from wavediff.training.guards import CONFIG_KEY
 
 LRScheduler = Literal["constant", "cosine"]
+LABELS = "backbone.label_embedding.weight"  # a row for each class, and one for none
 VALIDATION_TIMES = (0.1, 0.3, 0.6, 1.0)  # noise levels the validation loss is reported at, as shares of T
 
 
@@ -120,11 +121,11 @@ class DenoiserModule(TrainingModule):
         config: of the model.
         learning_rate, weight_decay, warmup_steps, lr_scheduler: see `TrainingModule`.
         compile: compile the network with torch.compile (needs a C++ compiler on CPUs).
-        init_from: model file (.safetensors) whose weights training starts from; fresh weights by default. A network
-            that inverts its mels comes along and stays as it is: `InversionModule` trains that.
+        init_from: model file whose weights training starts from, or "bundled"; fresh weights by default. A network that
+            inverts its mels comes along and stays as it is: `InversionModule` trains that.
 
     Raises:
-        CheckpointError: `init_from` is not a sound model file.
+        CheckpointError: `init_from` is not an intact model file.
         ConfigError: its network is another one, a value out of bounds, or parts of the configuration do not fit.
     """
 
@@ -139,7 +140,7 @@ class DenoiserModule(TrainingModule):
         init_from: str | None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup_steps, lr_scheduler)
-        start = None if init_from is None else load_checkpoint(init_from)
+        start = None if init_from is None else self.start_of(init_from)
         if start is not None and config.inversion is None and config.prior.power:
             config = dataclasses.replace(config, inversion=start.config.inversion)
         self.config, self.sample_rate, self.labels = config, config.sample_rate, config.labels
@@ -150,6 +151,15 @@ class DenoiserModule(TrainingModule):
             self._start_from(start)
         if compile:
             self.denoiser.backbone.compile()
+
+    @classmethod
+    def start_of(cls, source: str) -> Checkpoint:
+        """The model that `init_from` names.
+
+        Raises:
+            CheckpointError: it is no intact model file.
+        """
+        return load_checkpoint(Vocoder.model_path(source))
 
     def heard(self, batch: dict[str, Tensor]) -> Tensor:
         """What the model makes beside the waveforms (B, N) of a batch, to listen to: (B, N') at its sample rate."""
@@ -167,14 +177,21 @@ class DenoiserModule(TrainingModule):
     def _start_from(self, start: Checkpoint) -> None:
         """Weights of the same network; the mel may be another one where no weight's shape depends on it.
 
-        The plans that were searched for the file come along where the process is the same.
+        Classes may be others. One whose kinds alone the file knows begins as their mean, and one that it does not know
+        as no class at all. The plans that were searched for the file come along where the process is the same.
         """
-        weights = start.build().state_dict()
+        weights, known = start.build().state_dict(), start.config.labels
+        if self.labels and known:
+            names = [
+                [place for place, name in enumerate(known) if label in (name, name.partition("/")[0])]
+                for label in self.labels
+            ]
+            weights[LABELS] = torch.stack([weights[LABELS][rows or [-1]].mean(0) for rows in [*names, []]])
         shapes = {name: weight.shape for name, weight in weights.items()}
         if shapes != {name: weight.shape for name, weight in self.denoiser.state_dict().items()}:
             raise ConfigError(
-                f"model.init_from: {start.path} holds another network than the configuration describes; make backbone, "
-                "mel and labels equal"
+                f"model.init_from: {start.path} holds another network than the configuration describes; make backbone "
+                "and mel equal, and give labels if it has some"
             )
         self.denoiser.load_state_dict(weights)
         if dataclasses.replace(self.config, plans=start.config.plans) == start.config:

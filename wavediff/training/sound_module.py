@@ -10,6 +10,7 @@ from wavediff.backbones import BackboneConfig, Condition, UNetConfig
 from wavediff.diffusion import CosineSchedule, NoiseRegression, Schedule
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
+from wavediff.models.checkpoint import Checkpoint, load_checkpoint
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound
 from wavediff.pipelines.autoencoder import Autoencoder
@@ -30,8 +31,8 @@ class SoundModule(DenoiserModule):
         sample_rate: of the sounds [Hz].
         labels: class names in the order of their indices, or a manifest (.jsonl) whose labels they are; none for a
             model without classes.
-        autoencoder: model file of the autoencoder in whose latents the model works, or of a generator that has one;
-            waveforms by default.
+        autoencoder: model file of the autoencoder in whose latents the model works, or of a generator that has one (as
+            "bundled"); waveforms by default.
         backbone: shape of the network: `UNetConfig`, or `DiffWaveConfig` (sections 5.2 and 5.3 of its paper).
         schedule: of the process; `FlowSchedule` with "velocity" is flow matching (rectified flow); DiffWave takes a
             `DiscreteSchedule`.
@@ -41,7 +42,8 @@ class SoundModule(DenoiserModule):
         learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from: see `DenoiserModule`.
 
     Raises:
-        CheckpointError: `autoencoder` is not a sound model file.
+        CheckpointError: `autoencoder` is not an intact model file.
+        DataError: `labels` is a manifest that is damaged.
         ConfigError: it is no autoencoder, or a value out of bounds; and what `DenoiserModule` raises.
     """
 
@@ -76,6 +78,11 @@ class SoundModule(DenoiserModule):
             self.denoiser.pretransform.requires_grad_(False).eval()
         self.label_dropout, self.objective = label_dropout, objective
         self._autoencoder: Autoencoder | None = None
+
+    @classmethod
+    def start_of(cls, source: str) -> Checkpoint:
+        """The generator that `init_from` names."""
+        return load_checkpoint(Generator.model_path(source))
 
     def train(self, mode: bool = True) -> "SoundModule":
         """The autoencoder is never trained here: its statistics stay."""
