@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +18,9 @@ from wavediff.errors import CheckpointError, ConfigError
 from wavediff.mel import MelSpec
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.models.file import write_model_file
 from wavediff.training import AdversarialModule
-from wavediff.training.critics import CriticConfig, Critics, SpectrumCritic, save_critics
+from wavediff.training.critics import CriticConfig, Critics, SpectrumCritic
 from wavediff.training.guards import load_training_checkpoint
 
 SMALL = CriticConfig(windows=(256, 128), high_windows=(128,), high_from=1000.0, channels=4)
@@ -155,7 +157,7 @@ def test_a_model_that_starts_from_noise_is_refused(tmp_path: Path) -> None:
 
 def test_info_says_what_critics_are_for(tmp_path: Path) -> None:
     critics = Critics(SMALL, 8000)
-    save_critics(tmp_path / "critics.safetensors", critics)
+    write_model_file(tmp_path / "critics.safetensors", "critics", {}, critics.state_dict(), half=True)
     told = describe(tmp_path / "critics.safetensors")
     assert (told["kind"], told["parameters"]) == ("critics", sum(weight.numel() for weight in critics.parameters()))
     assert "model.critics_from" in told["use"]
@@ -175,3 +177,18 @@ def test_critics_of_an_earlier_run_go_on(model: Path, tmp_path: Path) -> None:
         AdversarialModule(str(model), critics=CriticConfig((256, 128), (128,), 1000.0, 8), critics_from=str(path))
     with pytest.raises(CheckpointError, match="set of critics"):
         AdversarialModule(str(path))
+
+
+def test_the_state_of_the_critics_optimiser_comes_to_where_the_weights_are(model: Path) -> None:
+    """Lightning loads a state before it moves the weights; a type stands here for a device."""
+    first, again = (AdversarialModule(str(model), critics=SMALL) for _ in range(2))
+    for weight in first.critics.parameters():
+        weight.grad = torch.ones_like(weight)
+    first._critic_optimizer.step()
+    checkpoint: dict[str, Any] = {}
+    first.on_save_checkpoint(checkpoint)
+    again.on_load_checkpoint(checkpoint)
+    again.double().on_fit_start()
+    states = again._critic_optimizer.state.values()
+    assert states
+    assert all(state["exp_avg"].dtype == torch.float64 for state in states)

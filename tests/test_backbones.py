@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from wavediff.backbones import Condition, DiffWave, DiffWaveConfig
-from wavediff.backbones.conditioning import STEP_FEATURES, MelUpsampler, Workspace, encode_steps, upsample_factors
+from wavediff.backbones.conditioning import Workspace
+from wavediff.backbones.diffwave_inputs import STEP_FEATURES, MelUpsampler, encode_steps, upsample_factors
 from wavediff.backbones.residual_layer import LABEL_FEATURES, GatedUnit, LayerProducts, ResidualLayer, add_products
 from wavediff.engine import Pieces, accelerate, stream_diffwave
 from wavediff.errors import ConfigError

@@ -5,8 +5,10 @@ import re
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.signal import butter, sosfilt
 from services import ask, events, served
 from sounds import small_generator
 from torch import Tensor
@@ -15,8 +17,9 @@ from torch.nn import functional as F
 from wavediff.app.events import Studio
 from wavediff.app.queue import Limits
 from wavediff.app.service import make_app
-from wavediff.audio import AudioWriter, read_audio, write_audio
+from wavediff.audio import AudioWriter, centred, read_audio, write_audio
 from wavediff.cli.main import main
+from wavediff.data.augment import Variation
 from wavediff.errors import ClippingWarning
 from wavediff.models import WEIGHTS
 from wavediff.pipelines.mels import Clipping
@@ -188,3 +191,14 @@ def test_the_page_shows_it(vocoder: Vocoder, tmp_path: Path) -> None:
         _, _, body = ask(port, "POST", "/api/vocode", (tmp_path / "loud.wav").read_bytes())
     (after,) = (event for event in events(body) if event["event"] == "after")
     assert any(note.startswith("clipped ") for note in after["notes"])
+
+
+def test_a_filter_leaves_loud_sounds_their_tops() -> None:
+    """torchaudio clamps what a filter makes to [-1, 1]; scipy's filter of the same order does not."""
+    loud = 0.95 * torch.sign(torch.sin(2 * torch.pi * 20 * torch.arange(22_050) / 22_050))
+    expected = sosfilt(butter(2, 10, "highpass", fs=22_050, output="sos"), loud.double().numpy())
+    assert np.abs(expected).max() > 1.2
+    np.testing.assert_allclose(centred(loud, 22_050).numpy(), expected, atol=1e-3)
+    tone = 0.5 * torch.sin(torch.arange(22_050) * 0.0571)  # 200 Hz
+    varied = Variation(bands=(12.0, 0.0, 0.0)).apply(tone, 22_050)
+    assert (varied.abs() > 0.9999).sum() < 1000  # its peaks are full scale, and are no plateaus: 7,000 if clamped

@@ -10,23 +10,19 @@ from torch import Tensor
 
 from wavediff.backbones import Condition
 from wavediff.diffusion import (
-    PREDICTIONS,
     CosineSchedule,
     DiscreteSchedule,
     FlowSchedule,
     ItemNoise,
     NoiseRegression,
-    Prediction,
     Schedule,
-    expand,
     make_sampler,
-    predict_noise,
     predict_x0,
     spaced_grid,
-    training_target,
 )
 from wavediff.diffusion.noise import CountedDraw
 from wavediff.diffusion.samplers import DDIM, DPMpp2M, Heun
+from wavediff.diffusion.schedules import PREDICTIONS, Prediction, expand, predict_noise, training_target
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.models.denoiser import Bound, Denoiser
 

@@ -16,15 +16,8 @@ from conftest import load_example
 from torch import Tensor
 
 from wavediff.backbones import Condition, DiffWave, DiffWaveConfig
-from wavediff.diffusion import (
-    FAST_BETAS,
-    DiscreteSchedule,
-    ItemNoise,
-    NoiseRegression,
-    align,
-    full_grid,
-    make_sampler,
-)
+from wavediff.diffusion import FAST_BETAS, DiscreteSchedule, ItemNoise, NoiseRegression, make_sampler
+from wavediff.diffusion.grids import align, full_grid
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.models.denoiser import Denoiser
 

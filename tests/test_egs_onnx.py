@@ -14,8 +14,8 @@ from vocoders import untrained
 
 from wavediff.backbones import DiffWaveConfig
 from wavediff.exporting import export_onnx
-from wavediff.exporting.contract import module_of
 from wavediff.exporting.real_stft import MatrixSTFT
+from wavediff.exporting.tracing import module_of
 from wavediff.mel import MelSpec
 from wavediff.models.config import ModelConfig
 from wavediff.pipelines.vocoder import Vocoder

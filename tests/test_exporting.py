@@ -21,12 +21,11 @@ from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, Plan, PriorConfig
 from wavediff.errors import ConfigError, MissingExtraError, OutputError
 from wavediff.exporting import FACTS, What, export_onnx, export_torch
-from wavediff.exporting.contract import module_of
-from wavediff.exporting.phase import find_phase
-from wavediff.exporting.real_stft import FourierSTFT, MatrixSTFT, PairSTFT
+from wavediff.exporting.real_stft import FourierSTFT, MatrixSTFT, PairSTFT, find_phase
+from wavediff.exporting.tracing import module_of
 from wavediff.mel import FrameSTFT, MelSpec, griffin_lim
 from wavediff.mel.griffin_lim import lower_rates
-from wavediff.mel.harmonics import Harmonics
+from wavediff.mel.phases import Harmonics
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
 

@@ -547,3 +547,13 @@ def test_kinds_are_compared_in_latents_and_at_discrete_steps(kind: str) -> None:
     assert generator.fitting_kind(tone(), RATE, 0.1, 0.2, "rain") in ("rain/drops", "rain/steady")
     with pytest.raises(ConfigError, match="is none of this model's classes"):
         generator.fitting_kind(tone(), RATE, 0.1, 0.2, "hail")
+
+
+def test_the_transition_of_a_loop_begins_and_ends_without_a_step() -> None:
+    """Two low tones have nothing above 2 kHz, and where the loop closes no more than a cross-fade puts there."""
+    time = torch.arange(12_000, dtype=torch.float64) / 22_050
+    sound = 0.4 * torch.sin(2 * math.pi * 41 * time) + 0.4 * torch.sin(2 * math.pi * 67 * time + 1)
+    loop = close_loop(sound[None], 500, 8000, 1000)[0]
+    around = torch.cat([loop, loop])[7000:9000] * torch.hann_window(2000, dtype=torch.float64)
+    high = torch.fft.rfft(around)[round(2000 * 2000 / 22_050) :].abs().max() / 1000
+    assert high < 1e-3

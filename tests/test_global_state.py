@@ -12,7 +12,9 @@ import numpy as np
 import torch
 import wavediff
 from wavediff.audio import centred, ended, read_audio, resample, trim, with_peak, write_audio
+from wavediff import StreamPool
 from wavediff.compat import HiFiGANVocoder
+from wavediff.data.augment import Augment
 from wavediff.mel import MelTransform, check_mel, convert, diagnose, pseudo_inverse
 from wavediff.metrics import evaluate_pair
 
@@ -40,6 +42,9 @@ def results(vocoder, generator, folder):
     yield generator.interpolate(x, -x, 22050, 2, num_steps=1)
     yield generator.inpaint(x, 22050, 0.05, 0.1, num_steps=1)
     yield from generator.states(0.2, num_steps=1)
+    yield vocoder.decode(mel, 1, low_latency=True)
+    pool = StreamPool(vocoder, 1)
+    yield pool.push({pool.open(): mel[0, :, :1]})[1]
     yield MelTransform("hifigan")(x[None])
     yield convert(mel, "hifigan", "tacotron2")
     yield pseudo_inverse(mel, "hifigan", iterations=2)
@@ -51,6 +56,7 @@ def results(vocoder, generator, folder):
     write_audio(f"{folder}/x.wav", x, 22050, overwrite=True)
     yield read_audio(f"{folder}/x.wav", 16000)[0]
     assert diagnose(mel).certainty >= 0
+    Augment(share=1.0).draw(torch.Generator().manual_seed(0))
     figures = evaluate_pair(x, x, 22050, ["mr_stft", "log_mel_l1", "mcd", "noise_floor", "peak", "high_band_voiced"])
     assert figures["mcd"] == figures["mr_stft"] == 0
 
@@ -75,7 +81,8 @@ with tempfile.TemporaryDirectory() as folder:
     for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
         assert one.dtype == other.dtype == torch.float32, (number, one.dtype)
         assert one.device.type == "cpu", number
-        assert (one - other).abs().max() < 5e-3, (number, float((one - other).abs().max()))
+        assert one.shape == other.shape, number
+        assert not one.numel() or (one - other).abs().max() < 5e-3, (number, float((one - other).abs().max()))
 print(len(wanted), "results are the same")
 """
 

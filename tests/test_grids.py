@@ -15,11 +15,10 @@ from wavediff.diffusion import (
     DiscreteSchedule,
     FlowSchedule,
     Schedule,
-    align,
-    full_grid,
     make_grid,
     spaced_grid,
 )
+from wavediff.diffusion.grids import align, full_grid
 from wavediff.errors import SamplingError
 
 BASE = DiscreteSchedule()

@@ -1,5 +1,7 @@
 """Back from a mel: the pseudo-inverse against numpy and SciPy, Griffin-Lim by what it must keep."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import librosa
@@ -81,3 +83,16 @@ def test_griffin_lim_is_seeded_and_leaves_the_global_generator_alone(speech: Ten
     singles = torch.cat([griffin_lim(item[None], spec, n_iter=2, seed=5) for item in mel])
     torch.testing.assert_close(batch, singles, atol=1e-5, rtol=0)  # fault 67
     assert not torch.equal(batch, griffin_lim(mel, spec, n_iter=2, seed=6))
+
+
+def test_griffin_lim_gives_several_threads_what_it_gives_one() -> None:
+    spec = MelSpec()
+    mel = torch.full((1, 80, 4), -5.0)
+    expected, interval = griffin_lim(mel, spec, n_iter=1, seed=5), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: griffin_lim(mel, spec, n_iter=1, seed=5), range(200)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(torch.equal(each, expected) for each in found)

@@ -13,7 +13,7 @@ from wavediff.audio import read_audio
 from wavediff.diffusion.priors import PriorConfig, ShapedNormal
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelTransform
-from wavediff.mel.harmonics import Harmonics
+from wavediff.mel.phases import Harmonics
 from wavediff.models import WEIGHTS
 
 SPEC = MelSpec.preset("hifigan")

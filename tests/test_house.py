@@ -168,7 +168,7 @@ def test_the_top_level_holds_the_smallest_modules_alone() -> None:
 
 def test_nobody_asks_for_the_class_of_a_network_a_prior_or_a_schedule() -> None:
     """They answer for themselves, and the registries know the rest."""
-    classes = {"DiffWave", "SpectralNet", "UNet", "ShapedNormal", "StandardNormal"}
+    classes = {"DiffWave", "SpectralNet", "UNet", "ShapedNormal"}
     classes |= {"DiscreteSchedule", "CosineSchedule", "FlowSchedule", "DiffWaveConfig", "SpectralConfig", "UNetConfig"}
     calls = [
         (module, node)

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from wavediff.backbones import Condition
 from wavediff.cli.main import main
-from wavediff.diffusion import DiscreteSchedule, published_betas
+from wavediff.diffusion import DiscreteSchedule
+from wavediff.diffusion.grids import published_betas
 from wavediff.engine import accelerate
 from wavediff.errors import ConfigError
 from wavediff.models.checkpoint import load_checkpoint

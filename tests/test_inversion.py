@@ -82,7 +82,7 @@ def test_the_bundled_vocoder_knows_the_spectrum_of_its_clip_better_than_the_pseu
     vocoder = Vocoder.from_pretrained("bundled")
     waveform, rate = read_audio(CLIP, vocoder.sample_rate)
     mel, denoiser = vocoder.mel(waveform, rate), vocoder.denoiser
-    prior = denoiser.prior.shaping
+    prior = denoiser.prior
     assert prior is not None
     with torch.no_grad():
         magnitude, pseudo_inverse = denoiser.bind(Condition(mel)).cond.magnitude, prior.spectra(mel)[1]
@@ -149,7 +149,7 @@ def test_its_loss_is_the_distance_from_the_spectrum_of_the_recording(model: Path
     module = InversionModule(str(model), SMALL)
     generator = torch.Generator().manual_seed(0)
     batch = {"waveform": 0.1 * torch.randn(2, 2048, generator=generator), "length": torch.tensor([2048, 1500])}
-    prior = module.denoiser.prior.shaping
+    prior = module.denoiser.prior
     assert prior is not None
     bound, recorded = module.bind(batch), prior.stft.analysis(batch["waveform"]).abs()
 

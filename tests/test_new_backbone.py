@@ -16,7 +16,7 @@ from wavediff.backbones import BackboneConfig, Condition
 from wavediff.bulk.decoding import Decoder, Settings
 from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, SamplingOptions, SignalRegression
-from wavediff.engine import registry
+from wavediff.engine import streaming
 from wavediff.engine.streams import Streams
 from wavediff.errors import ConfigError
 from wavediff.exporting import export_torch
@@ -187,7 +187,7 @@ class ToyStreams(Streams):
 
 def test_with_a_twin_it_streams_what_it_decodes(vocoder: Vocoder, mel: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = vocoder.decode(mel, 3, seed=[4, 5], sampler="ddpm")
-    monkeypatch.setitem(registry.STREAMS, Toy, ToyStreams)
+    monkeypatch.setitem(streaming.STREAMS, Toy, ToyStreams)
     twin = Vocoder(vocoder.config, vocoder.denoiser)
     assert twin.delay(3, low_latency=True) == 0
     decoded = twin.decode(mel, 3, seed=[4, 5], sampler="ddpm")

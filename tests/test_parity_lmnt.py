@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.diffusion import FAST_BETAS, align, make_sampler
+from wavediff.diffusion import FAST_BETAS, make_sampler
+from wavediff.diffusion.grids import align
 from wavediff.engine import accelerate
 from wavediff.models.checkpoint import Checkpoint
 from wavediff.models.importing import import_checkpoint

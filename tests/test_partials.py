@@ -10,7 +10,7 @@ from wavediff.audio import read_audio
 from wavediff.cli.demo import CLIP
 from wavediff.mel import FrameSTFT, MelSpec
 from wavediff.mel.griffin_lim import find_phase
-from wavediff.mel.partials import TURN, Partials, advance
+from wavediff.mel.phases import TURN, Partials, advance
 
 SPECS = [MelSpec(), MelSpec(hop_length=200, framing="center"), MelSpec(sample_rate=24_000, win_length=800)]
 IDS = ["hifigan", "hop of 200", "short window"]

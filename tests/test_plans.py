@@ -16,9 +16,9 @@ from wavediff.diffusion import (
     SamplingOptions,
     make_grid,
     make_sampler,
-    plan_for,
     spaced_grid,
 )
+from wavediff.diffusion.plan import plan_for
 from wavediff.errors import SamplingError
 
 PLANS = {n: Plan.along("dpmpp-2m", spaced_grid(FlowSchedule(), n, "karras")) for n in (3, 6, 12)}

@@ -11,9 +11,10 @@ from vocoders import untrained
 from wavediff.backbones import DiffWaveConfig, SpectralConfig
 from wavediff.cli.main import main
 from wavediff.diffusion import CosineSchedule, PriorConfig
-from wavediff.engine import precision
+from wavediff.engine import accelerate, precision
+from wavediff.engine.precision import gemm_rate, whole_float32
 from wavediff.mel import MelSpec
-from wavediff.models.config import ModelConfig
+from wavediff.models.config import ModelConfig, build_denoiser
 
 SPEC = MelSpec.preset("hifigan")
 DIFFWAVE = ModelConfig(DiffWaveConfig(channels=8, layers=2, dilation_cycle=2), mel=SPEC)
@@ -57,3 +58,35 @@ def test_training_warns_at_its_start_and_goes_on(
 ) -> None:
     assert main(arguments(recipe(tmp_path), "--trainer.max_steps=1", f"--trainer.precision={asked}")) == 0
     assert ("--trainer.precision 32-true" in capsys.readouterr().err) == (takes > 1 and asked == "bf16-mixed")
+
+
+def test_threads_within_share_whole_float32_and_the_last_one_brings_the_setting_back() -> None:
+    """Also where a program uses torch's newer names of these settings, or its one for matrix products."""
+    place, device = torch.backends.cuda.matmul, torch.device("cuda")
+    before = place.fp32_precision
+    try:
+        for allowed in ("tf32", "none"):
+            place.fp32_precision = allowed
+            first, second = whole_float32(device), whole_float32(device)
+            first.__enter__()
+            second.__enter__()
+            first.__exit__(None, None, None)
+            assert place.fp32_precision == "ieee"
+            second.__exit__(None, None, None)
+            assert place.fp32_precision == allowed
+    finally:
+        place.fp32_precision = before
+    torch.get_float32_matmul_precision()  # raises where settings of both kinds were mixed
+
+
+def test_measuring_bfloat16_draws_no_number_of_the_programs() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    gemm_rate(torch.device("cpu"), torch.bfloat16, repeats=1, size=8)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_bfloat16_that_no_layer_takes_is_said() -> None:
+    network = build_denoiser(SPECTRAL).backbone.to("meta")
+    with pytest.warns(UserWarning, match="computed in float32"):
+        accelerate(network, torch.bfloat16)

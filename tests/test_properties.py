@@ -138,13 +138,13 @@ def test_along_any_grid_every_sampler_stays_finite(
 ) -> None:
     """With a denoiser that knows no better than half of what it sees; noise of other items is not drawn."""
     from wavediff.diffusion import ItemNoise
-    from wavediff.diffusion.walk import denoise
+    from wavediff.diffusion.walk import states
 
     plan = plan_of(schedule, sampler, steps, spacing)
     assert list(plan.times) == sorted(plan.times, reverse=True)
     assert (len(plan.times), plan.times[-1]) == (len(set(plan.times)), 0)
     noise = ItemNoise([seed, seed + 1])
-    x = denoise(lambda x_t, t: 0.5 * x_t.clamp(-1, 1), noise.normal(64), schedule, plan, noise)
+    *_, x = states(lambda x_t, t: 0.5 * x_t.clamp(-1, 1), noise.normal(64), schedule, plan, noise)
     assert x.shape == (2, 64)
     assert x.abs().max() < 1e3
 

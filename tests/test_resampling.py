@@ -73,3 +73,11 @@ def test_rates_out_of_bounds_are_refused(rate: float) -> None:
 def test_integers_are_not_resampled() -> None:
     with pytest.raises(AudioError, match=r"int16 values.*divided by 32768"):
         resample(torch.zeros(9, dtype=torch.int16), RATE, 16_000)
+
+
+def test_what_a_metric_has_resampled_can_still_be_trained_through() -> None:
+    with torch.inference_mode():
+        resample(torch.randn(2400), 23_000, 22_000)
+    waveform = torch.randn(2400, requires_grad=True)
+    resample(waveform, 23_000, 22_000).square().sum().backward()
+    assert waveform.grad is not None

@@ -121,7 +121,7 @@ def test_what_lies_above_a_mel_that_ends_lower_than_the_networks_own_has_the_lev
     vocoder: Vocoder, name: str
 ) -> None:
     """Of white noise, whose geometric mean is the same everywhere; without it nothing is there."""
-    prior = vocoder.for_mels(name).denoiser.prior.shaping
+    prior = vocoder.for_mels(name).denoiser.prior
     assert prior is not None
     spec, generator = MelSpec.preset(name), torch.Generator().manual_seed(0)
     mel = MelTransform(spec)(0.1 * torch.randn(1, 60 * spec.hop_length, generator=generator))
@@ -140,7 +140,7 @@ def test_what_lies_above_a_mel_that_ends_lower_than_the_networks_own_has_the_lev
 def test_the_networks_own_dialect_is_not_filled(vocoder: Vocoder) -> None:
     assert vocoder.config.prior.reach == 0
     for name in ("hifigan", "vocos-24k"):
-        prior = vocoder.for_mels(name).denoiser.prior.shaping
+        prior = vocoder.for_mels(name).denoiser.prior
         assert prior is not None
         assert not prior.filled.any()
     again = vocoder.for_mels("bigvgan-24k").for_mels("espnet")  # the mel that it was trained on decides

@@ -16,14 +16,13 @@ from wavediff.diffusion import (
     FlowSchedule,
     ItemNoise,
     Schedule,
-    align,
-    expand,
-    full_grid,
     make_sampler,
     predict_x0,
     spaced_grid,
 )
+from wavediff.diffusion.grids import align, full_grid
 from wavediff.diffusion.samplers import Denoise
+from wavediff.diffusion.schedules import expand
 
 BASE = DiscreteSchedule()
 LARGE = DiscreteSchedule(200, 1e-4, 0.02)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from wavediff.diffusion import DiscreteSchedule, FlowSchedule, Prediction, Schedule, make_sampler, predict_x0
+from wavediff.diffusion import DiscreteSchedule, FlowSchedule, Schedule, make_sampler, predict_x0
+from wavediff.diffusion.schedules import Prediction
 
 diffusers = pytest.importorskip("diffusers")
 

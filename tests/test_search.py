@@ -13,6 +13,7 @@ from torch import nn
 
 from wavediff.audio import write_audio
 from wavediff.backbones import DiffWaveConfig, SpectralConfig
+from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, Plan, PriorConfig
 from wavediff.errors import ConfigError, DataError
 from wavediff.mel import MelSpec
@@ -276,3 +277,13 @@ def test_an_impossible_search_is_refused_before_any_work(tmp_path: Path, options
     with pytest.raises(ConfigError, match=cause):
         search(make_vocoder("diffwave"), [tmp_path / "none.wav"], tmp_path / "t.jsonl", "x", **options)
     assert not (tmp_path / "t.jsonl").exists()
+
+
+def test_equal_figures_cost_as_much_also_where_there_is_no_ratio() -> None:
+    assert relative_cost({"clipped": 0.0, "mr_stft": 2.0}, {"clipped": 0.0, "mr_stft": 1.0}) == 1.5
+    assert relative_cost({"clipped": 1.0}, {"clipped": 0.0}) == math.inf
+
+
+def test_a_level_is_no_metric_of_a_search(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"noise_floor is a level"):
+        search(make_vocoder("spectral"), [CLIP], tmp_path / "trials.jsonl", "", budgets=[1], metrics=["noise_floor"])

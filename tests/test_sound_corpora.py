@@ -281,3 +281,14 @@ def test_prepare_classes_takes_the_fractions_as_options(tmp_path: Path) -> None:
     manifests = {split: read_manifest(tmp_path / "out" / f"{split}.jsonl") for split in SPLITS}
     assert {split: len(utterances) for split, utterances in manifests.items()} == {"train": 11, "valid": 4, "test": 5}
     assert {utterance.label for utterances in manifests.values() for utterance in utterances} == {"glass"}
+
+
+def test_each_split_has_a_family_where_there_are_enough(tmp_path: Path) -> None:
+    for family, takes in {"a0x": 1, "b0y": 1, "c0z": 18, "d0w": 18}.items():
+        for number in range(takes):
+            write_clip(tmp_path / "glass" / f"{family}_{number:03}.wav")
+    for size in (3, 4):
+        clips = ClassFolders(tmp_path, families=True).clips()
+        assert {clip.split for clip in clips} == {"train", "valid", "test"}, size
+        for path in (tmp_path / "glass").glob("d0w*"):
+            path.unlink()

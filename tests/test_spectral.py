@@ -15,10 +15,9 @@ from torch.nn import functional
 import wavediff
 from wavediff.audio import read_audio
 from wavediff.backbones import Condition, SpectralConfig, SpectralNet
-from wavediff.backbones.conditioning import TIME_FEATURES, Workspace
-from wavediff.backbones.spectral import SpectralBlock
+from wavediff.backbones.conditioning import TIME_FEATURES, SpectralBlock, Workspace
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig, SignalRegression, SpectralLoss
-from wavediff.engine import Pieces, accelerate, stream_spectral
+from wavediff.engine import Pieces, accelerate, stream_spectra
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, MelTransform
 from wavediff.mel.lines import Context
@@ -154,7 +153,7 @@ def test_a_batch_equals_its_items(speech: Tensor, mel: Tensor) -> None:
 def test_the_evaluation_in_pieces_equals_the_plain_one(
     speech: Tensor, mel: Tensor, frames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_spectral, "FRAMES", frames)
+    monkeypatch.setattr(stream_spectra, "FRAMES", frames)
     denoiser = untrained(CONFIG).requires_grad_(False)
     cond, t = denoiser.bind(Condition(mel)).cond, torch.tensor([0.2, 0.7])
     faster = Pieces(denoiser.backbone)  # type: ignore[arg-type]
@@ -309,7 +308,9 @@ def test_sampling_meets_few_sizes_whatever_the_lengths_are(monkeypatch: pytest.M
 @pytest.mark.parametrize("sizes", [[30], [1] * 30, [4, 3, 1, 22]], ids=str)
 def test_a_block_in_steps_is_the_block_on_the_whole(ahead: int, sizes: list[int]) -> None:
     torch.manual_seed(0)
-    block, context, workspace = SpectralBlock(TINY, ahead), Context(4 - ahead, ahead), Workspace(torch.device("cpu"))
+    kernel = TINY.kernel_frames, TINY.kernel_bands
+    block = SpectralBlock(TINY.bands, TINY.channels, TINY.expansion, kernel, ahead)
+    context, workspace = Context(4 - ahead, ahead), Workspace(torch.device("cpu"))
     for parameter in block.parameters():  # some begin as zeros
         torch.nn.init.normal_(parameter, std=0.3)
     x, time = torch.randn(2, 30, TINY.bands, TINY.channels), torch.randn(2, TIME_FEATURES)
@@ -328,3 +329,9 @@ def test_a_grown_vocoder_speaks_as_the_small_one_did(tmp_path: Path, monkeypatch
     assert grown.delay() == small.delay()
     mel = -6 + 2 * torch.rand(80, 20, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(grown.decode(mel), small.decode(mel), atol=1e-4, rtol=0)
+
+
+def test_the_spectral_loss_is_the_same_in_dialects_of_another_logarithm(speech: Tensor) -> None:
+    noisy = speech + 0.01 * torch.randn(speech.shape, generator=torch.Generator().manual_seed(0))
+    decibels = dataclasses.replace(SPEC, log="db", scale=0.125, offset=-4.0)
+    torch.testing.assert_close(SpectralLoss(decibels)(noisy, speech), SpectralLoss(SPEC)(noisy, speech))

@@ -13,14 +13,13 @@ from wavediff.cli.demo import CLIP
 from wavediff.errors import ConfigError
 from wavediff.mel import PRESETS, FrameSTFT, MelSpec, MelTransform, SpectralEnvelope, pseudo_inverse
 from wavediff.mel.griffin_lim import (
-    MAX_OCTAVES,
     PhaseInBlocks,
     find_phase,
-    iterations_of_rates,
     look_ahead,
     lower_rates,
     phase_in_blocks,
 )
+from wavediff.mel.phases import MAX_OCTAVES, iterations_of_rates
 
 SPEC = MelSpec()
 

@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 from vocoders import untrained
 
+from wavediff import StreamPool
+from wavediff.audio import read_audio
 from wavediff.backbones import DiffWaveConfig
+from wavediff.cli.demo import CLIP
 from wavediff.errors import ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, in_dialect, in_dialect_pieces
 from wavediff.models.config import ModelConfig
@@ -114,3 +117,17 @@ def test_dialects_that_differ_in_more_are_refused_at_the_call(vocoder: Vocoder, 
     other = dataclasses.replace(vocoder.mel_spec, hop_length=200)
     with pytest.raises(MelError, match="hop_length"):
         vocoder.stream([mel], mel_spec=other)
+
+
+def test_a_pause_that_is_flat_ends_no_stream() -> None:
+    """Predicted silence has values more alike than any recording's, which a piece may hold and nothing else."""
+    vocoder = untrained(ModelConfig(DiffWaveConfig(channels=8, layers=2, dilation_cycle=2), mel=SPECS["hifigan"]))
+    mel = vocoder.mel(*read_audio(CLIP))[0, :, :60]
+    pause = -9 + 0.1 * torch.randn(80, 40, generator=torch.Generator().manual_seed(0))
+    whole = torch.cat([mel, pause], 1)
+    expected = vocoder.decode(whole, 1)
+    assert torch.cat(list(vocoder.stream(whole.split(16, -1), 1))).shape == expected.shape
+    pool = StreamPool(vocoder, 1)
+    stream = pool.open()
+    parts = [pool.push({stream: piece})[stream] for piece in whole.split(16, -1)]
+    assert len(torch.cat([*parts, pool.close(stream)])) == len(expected)

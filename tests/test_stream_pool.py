@@ -102,6 +102,6 @@ def test_misuse_is_refused_and_pushes_nothing() -> None:
 
 
 def test_a_network_of_whole_signals_has_no_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wavediff.engine.registry.STREAMS", {})
+    monkeypatch.setattr("wavediff.engine.streaming.STREAMS", {})
     with pytest.raises(ConfigError, match="whole signals alone"):
         StreamPool(vocoder("diffwave", 16))

@@ -16,12 +16,12 @@ from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.engine import accelerate, streaming
-from wavediff.engine.stream_prior import GuessStream
+from wavediff.engine.stream_spectra import GuessStream
 from wavediff.errors import ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec
 from wavediff.mel.lines import Context, DelayLine, Window
 from wavediff.models.config import ModelConfig
-from wavediff.models.sampling import draw
+from wavediff.models.sampling import begin, follow
 from wavediff.pipelines.vocoder import Vocoder
 
 pytestmark = pytest.mark.slow
@@ -85,7 +85,8 @@ def mels(vocoder: Vocoder) -> Tensor:
 def whole(vocoder: Vocoder, mel: Tensor, seeds: list[int], **options: str) -> Tensor:
     """The samplers and networks as they are, on the whole signal at once."""
     bound = vocoder.denoiser.bind(Condition(mel))
-    speech = draw(bound, ItemNoise(seeds), mel.shape[-1] * vocoder.hop_length, vocoder.plan(3, **options))
+    start = begin(bound, ItemNoise(seeds), mel.shape[-1] * vocoder.hop_length)
+    speech = follow(bound, start, vocoder.plan(3, **options))
     return speech.clamp(-1, 1)
 
 

@@ -194,7 +194,7 @@ def test_a_second_run_in_the_same_folder_and_a_resumption_of_nothing_are_refused
     train(manifests, tmp_path, 1)
     again = ["train", "--config", str(SMALL), *options(manifests, tmp_path, 2)]
     assert main(again) == 2
-    assert "--ckpt_path last" in capsys.readouterr().err
+    assert "--resume" in capsys.readouterr().err
     nothing = ["train", "--config", str(SMALL), *options(manifests, tmp_path / "none", 2), "--ckpt_path=last"]
     assert main(nothing) == 2
     assert "nothing to resume" in capsys.readouterr().err

@@ -17,7 +17,8 @@ from wavediff.diffusion import (
     make_grid,
     unroll,
 )
-from wavediff.diffusion.samplers import _OPTIONS, DDIM, Denoise
+from wavediff.diffusion.plan import _OPTIONS
+from wavediff.diffusion.samplers.sampler import DDIM, Denoise
 from wavediff.diffusion.walk import states, walk
 from wavediff.errors import SamplingError
 

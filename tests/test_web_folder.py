@@ -163,8 +163,8 @@ def test_what_no_page_can_make_is_refused() -> None:
 
 def _sampled(vocoder: Vocoder, mel: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     """Samples of a mel and its noise, without the page."""
-    from wavediff.exporting.contract import module_of
     from wavediff.exporting.real_stft import MatrixSTFT
+    from wavediff.exporting.tracing import module_of
 
     module, _ = module_of(vocoder, "sampler", vocoder.plan(1), MatrixSTFT)
     with torch.no_grad():

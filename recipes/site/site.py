@@ -13,7 +13,7 @@ REFERENCE = {
     "Models to use": ["wavediff.Vocoder", "wavediff.Generator", "wavediff.BandExtension"],
     "Audio": ["wavediff.audio.read_audio", "wavediff.audio.write_audio"],
     "Mels": ["wavediff.mel.MelSpec", "wavediff.mel.read_mel", "wavediff.mel.write_mel", "wavediff.mel.diagnose"],
-    "Diffusion": ["wavediff.diffusion.samplers", "wavediff.diffusion.schedules"],
+    "Diffusion": ["wavediff.diffusion.make_sampler", "wavediff.diffusion.samplers", "wavediff.diffusion.schedules"],
     "Metrics": ["wavediff.metrics.evaluate_pair"],
     "Errors": ["wavediff.errors"],
 }

@@ -374,7 +374,7 @@ MACHINE = [
         },
     ),
     Guards(
-        "mel/harmonics.py",
+        "mel/phases.py",
         "test_harmonics.py",
         {
             "x.relu().square()": ("test_partials_lie_at_multiples", "x"),
@@ -400,7 +400,7 @@ MACHINE = [
         },
     ),
     Guards(
-        "mel/partials.py",
+        "mel/phases.py",
         "test_partials.py",
         {
             "((number - owner) % 2)": ("test_steady_tones_go_on", "(0 * owner)"),

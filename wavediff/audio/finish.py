@@ -1,5 +1,8 @@
 """What makes a sound ready for use: its zero line, its ends, how loud it is; and what is wrong with it."""
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -14,6 +17,7 @@ TAIL_SECONDS = 0.02  # after the end
 CUT_SECONDS = 0.025  # that are listened to for whether a sound still goes on
 FADE_PER_DECIBEL = 0.005  # of what is cut above the level at which a sound ends [s]: 0.3 s at the peak
 PEAK_LEVEL = -1.0  # [dBFS]
+_HEADROOM = 10  # octaves that a filter may amplify: 60 dB
 LOWEST = 10.0  # frequency of a sound [Hz]; half of what is heard
 
 
@@ -33,7 +37,16 @@ def centred(waveform: Values, sample_rate: int, *, loop: bool = False) -> Tensor
     from torchaudio.functional import highpass_biquad
 
     # In float64, which not every device has: poles as near to 1 as these magnify what float32 rounds off.
-    return highpass_biquad(waveform.cpu().double(), sample_rate, LOWEST).to(waveform)
+    return filtered(lambda x: highpass_biquad(x, sample_rate, LOWEST), waveform.cpu().double()).to(waveform)
+
+
+def filtered(biquad: Callable[[Tensor], Tensor], waveform: Tensor) -> Tensor:
+    """What one of torchaudio's filters makes of a waveform (..., N), which it would clamp to [-1, 1]: it is made soft
+    before, and as loud as it was after. Powers of two change no other bit.
+    """
+    peak = float(waveform.abs().max()) if waveform.numel() else 0.0
+    scale = 2.0 ** (_HEADROOM + math.ceil(math.log2(max(peak, 1.0))))
+    return biquad(waveform / scale) * scale
 
 
 def trim(waveform: Values, sample_rate: int) -> Tensor:

@@ -72,7 +72,8 @@ def _resampler(from_rate: int, to_rate: int, dtype: torch.dtype, device: torch.d
     require_torchaudio()
     from torchaudio.transforms import Resample
 
-    with torch.device("cpu"):  # the filter is of float64, which not every device has
+    # The filter is of float64, which not every device has; those that train use it, too.
+    with torch.device("cpu"), torch.inference_mode(False):
         resampler = Resample(
             from_rate,
             to_rate,
@@ -82,21 +83,21 @@ def _resampler(from_rate: int, to_rate: int, dtype: torch.dtype, device: torch.d
             beta=KAISER_BETA,
             dtype=torch.float64,
         )
-    return resampler.to(device=device, dtype=dtype)
+        return resampler.to(device=device, dtype=dtype)
 
 
 def _interpolate(waveform: Tensor, from_rate: int, to_rate: int, length: int) -> Tensor:
     """The same filter, computed at each output sample: a ratio like 44100:22051 has too many phases for a table."""
     cutoff = _cutoff(from_rate, to_rate)
     half = math.ceil(ZERO_CROSSINGS / cutoff)
-    offsets = torch.arange(-half, half + 2, device=waveform.device)
+    offsets = torch.arange(-half, half + 2, device="cpu")  # as all that is float64
     windows = torch.nn.functional.pad(waveform, (half, half + 1)).unfold(-1, len(offsets), 1)  # (..., N, taps)
     outputs = []
-    for indices in torch.arange(length, device=waveform.device).split(max(1, _INTERPOLATED_VALUES // len(offsets))):
+    for indices in torch.arange(length, device="cpu").split(max(1, _INTERPOLATED_VALUES // len(offsets))):
         before, remainder = indices * from_rate // to_rate, indices * from_rate % to_rate
         distance = (offsets - (remainder.double() / to_rate)[:, None]) * cutoff  # in zero crossings
         window = torch.i0(KAISER_BETA * (1 - (distance / ZERO_CROSSINGS) ** 2).clamp(min=0).sqrt())
         window = torch.where(distance.abs() <= ZERO_CROSSINGS, window, 0) / torch.i0(window.new_tensor(KAISER_BETA))
-        kernel = (torch.sinc(distance) * window * cutoff).to(waveform.dtype)  # (outputs, taps)
-        outputs.append((windows[..., before, :] * kernel).sum(-1))
+        kernel = (torch.sinc(distance) * window * cutoff).to(waveform)  # (outputs, taps)
+        outputs.append((windows[..., before.to(waveform.device), :] * kernel).sum(-1))
     return torch.cat(outputs, dim=-1)

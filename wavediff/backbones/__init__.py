@@ -3,8 +3,7 @@
 from wavediff.backbones.codec import Codec, CodecConfig, LinearCodec, LinearCodecConfig, MelCodec
 from wavediff.backbones.conditioning import BackboneConfig, Condition
 from wavediff.backbones.diffwave import DiffWave, DiffWaveConfig
-from wavediff.backbones.inversion import InversionConfig, MelInversion
-from wavediff.backbones.spectral import SpectralConfig, SpectralNet
+from wavediff.backbones.spectral import InversionConfig, MelInversion, SpectralConfig, SpectralNet
 from wavediff.backbones.unet import UNet, UNetConfig
 
 __all__ = [

@@ -1,9 +1,8 @@
-"""What networks share: what they are told beside the noisy signal, how it reaches their layers, and their memory."""
+"""What networks share: what they are told beside the noisy signal, their memory, and a block of layers at
+frame rate."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +10,9 @@ from torch.nn import functional as F
 
 from wavediff.errors import ConfigError
 
-LEAKY_SLOPE = 0.4  # DiffWave, section 5.1, after each upsampling layer
-MAX_UPSAMPLE_FACTOR = 64
-STEP_FREQUENCIES = 64
-STEP_FEATURES = 512
 TIME_FREQUENCIES = 32
 TIME_FEATURES = 256
-SQRT_HALF = math.sqrt(0.5)
 VARIATION_FEATURES = 6  # numbers that tell how an item of training was varied
-
-StepEncoding = Literal["rising", "falling"]
 
 
 class BackboneConfig:
@@ -50,60 +42,6 @@ class Condition:
     envelope: Tensor | None = None
     magnitude: Tensor | None = None
     variation: Tensor | None = None
-
-
-def upsample_factors(hop_length: int) -> tuple[int, int]:
-    """The two factors of `hop_length` closest to each other, smaller first: 256 -> (16, 16).
-
-    Raises:
-        ConfigError: one factor would exceed 64, as for a large prime.
-    """
-    small = next(factor for factor in range(int(hop_length**0.5), 0, -1) if hop_length % factor == 0)
-    large = hop_length // small
-    if large > MAX_UPSAMPLE_FACTOR:
-        raise ConfigError(
-            f"mel.hop_length: {hop_length} does not split into two factors of at most {MAX_UPSAMPLE_FACTOR}; "
-            f"choose one that does, such as 256, 275, 300 or 512"
-        )
-    return small, large
-
-
-class MelUpsampler(nn.Module):
-    """Mel frames -> mel at the sample rate by two transposed convolutions over time and bands.
-
-    (B, n_mels, frames) -> (B, n_mels, frames * hop_length), exactly. DiffWave, section 5.1: kernels of
-    3 bands by twice the factor, or by 3 where that is 1, leaky ReLU of slope 0.4.
-    """
-
-    def __init__(self, hop_length: int) -> None:
-        super().__init__()
-        self.hop_length = hop_length
-        self.layers = nn.ModuleList(
-            nn.ConvTranspose2d(
-                1,
-                1,
-                kernel_size=(3, max(2 * factor, 3)),
-                stride=(1, factor),
-                # For an odd factor one sample more is cut in front and added behind: the length stays exact.
-                padding=(1, factor // 2 + factor % 2),
-                output_padding=(0, factor % 2 if factor > 1 else 0),
-            )
-            for factor in upsample_factors(hop_length)
-        )
-
-    def forward(self, mel: Tensor, cleared: Callable[[Tensor, int], Tensor] = lambda x, unit: x) -> Tensor:
-        """A mel -> the mel at the sample rate.
-
-        Args:
-            mel: (B, n_mels, frames)
-            cleared: (what a layer gives (B, 1, n_mels, frames * unit), unit) -> the same without what lies beyond the
-                ends of the items.
-        """
-        x, unit = mel.unsqueeze(1), 1
-        for layer, factor in zip(self.layers, upsample_factors(self.hop_length), strict=True):
-            unit *= factor
-            x = cleared(F.leaky_relu(layer(x), LEAKY_SLOPE), unit)
-        return x.squeeze(1)
 
 
 def check_condition(cond: Condition, n_mels: int | None, n_classes: int) -> None:
@@ -138,47 +76,6 @@ def unfold(frames: Tensor, length: int | None = None) -> Tensor:
     return frames.transpose(1, 2).flatten(1)[:, :length]
 
 
-def encode_steps(step: Tensor, num_steps: int, encoding: StepEncoding) -> Tensor:
-    """Sines and cosines of diffusion steps, (B,) -> (B, 128) float32. Steps count from 0 and may be fractional.
-
-    "rising": frequencies 10^0 ... 10^4 (DiffWave, section 3.1, eq. 8). Their fast ones mean something at whole
-    steps only, so that a fractional step is interpolated between its two neighbours.
-    "falling": frequencies 1 ... 10^-4, smooth in the step, evaluated at the fraction itself; the author's code.
-    """
-    exponent = torch.arange(STEP_FREQUENCIES, device=step.device, dtype=torch.float64) * 4 / (STEP_FREQUENCIES - 1)
-    if encoding == "falling":
-        return _waves(step.double()[:, None] * 10**-exponent)
-
-    # Rounded to float32 where the diffwave package rounds: at 10^4 that moves the phase by up to 0.1, and networks
-    # trained there have learned these values. The functions themselves are float64, the same on every machine.
-    frequency = _rounded(10 ** _rounded(exponent))
-    low = step.floor().clamp(0, max(num_steps - 2, 0)).double()
-    start, end = (_waves(_rounded(whole[:, None] * frequency)) for whole in (low, low + 1))
-    return torch.lerp(start, end, (step - low).float()[:, None])
-
-
-def _rounded(x: Tensor) -> Tensor:
-    return x.float().double()
-
-
-def _waves(phase: Tensor) -> Tensor:
-    return torch.cat([phase.sin(), phase.cos()], dim=1).float()
-
-
-class StepEmbedding(nn.Module):
-    """Diffusion step (B,) -> features (B, 512): encoding, then two layers with SiLU (DiffWave, section 3.1)."""
-
-    def __init__(self, num_steps: int, encoding: StepEncoding) -> None:
-        super().__init__()
-        self.num_steps, self.encoding = num_steps, encoding
-        self.projection1 = nn.Linear(2 * STEP_FREQUENCIES, STEP_FEATURES)
-        self.projection2 = nn.Linear(STEP_FEATURES, STEP_FEATURES)
-
-    def forward(self, step: Tensor) -> Tensor:
-        x = encode_steps(step, self.num_steps, self.encoding).to(self.projection1.weight)
-        return F.silu(self.projection2(F.silu(self.projection1(x))))
-
-
 class TimeEmbedding(nn.Module):
     """Time (B,) in [0, 1] -> features (B, 256), smooth in t."""
 
@@ -202,13 +99,6 @@ class TimeEmbedding(nn.Module):
         return features
 
 
-def kaiming_conv1d(*args: int, **kwargs: int) -> nn.Conv1d:
-    """A convolution with the paper's initialisation (its code: Kaiming normal weights)."""
-    conv = nn.Conv1d(*args, **kwargs)  # type: ignore[arg-type]
-    nn.init.kaiming_normal_(conv.weight)
-    return conv
-
-
 class Workspace:
     """Memory that every layer uses in turn, so that it stays in the cache and is never faulted in anew."""
 
@@ -222,3 +112,129 @@ class Workspace:
         if buffer is None or buffer.numel() < size:
             buffer = self._buffers[name] = torch.empty(size, dtype=dtype, device=self.device)
         return buffer[:size].view(shape)
+
+
+_FRAMES = 64  # more are filled up to a multiple of these, fewer to a power of two
+
+
+class SpectralBlock(nn.Module):
+    """Tokens (B, frames, bands, channels), time features (B, 256) or None -> tokens.
+
+    A ConvNeXt block (Liu et al. 2022, arXiv 2201.03545) over frames and bands, scaled and shifted by the time (Peebles
+    and Xie 2023, arXiv 2212.09748), with a mixing of all bands, through which the low harmonics tell the high ones
+    where to be (Tolstikhin et al. 2021, arXiv 2105.01601).
+
+    Args:
+        bands: of a frame.
+        channels: of a token.
+        expansion: hidden channels over `channels`.
+        kernel: reach over frames and bands, odd.
+        ahead: frames beyond its own that the block looks at.
+        timed: whether a diffusion time scales and shifts it.
+    """
+
+    def __init__(
+        self, bands: int, channels: int, expansion: int, kernel: tuple[int, int], ahead: int, timed: bool = True
+    ) -> None:
+        super().__init__()
+        self.past, self.ahead = kernel[0] - 1 - ahead, ahead
+        self.depthwise = nn.Conv2d(channels, channels, kernel, padding=(0, kernel[1] // 2), groups=channels)
+        self.norm = nn.LayerNorm(channels, elementwise_affine=False)
+        self.modulation = nn.Linear(TIME_FEATURES, 2 * channels) if timed else None
+        self.band_mixing = nn.Linear(bands, bands)
+        self.expand = nn.Linear(channels, expansion * channels)
+        self.contract = nn.Linear(expansion * channels, channels)
+        self.scale = nn.Parameter(torch.full((channels,), 0.1))
+        for layer in (self.modulation, self.band_mixing):
+            if layer is not None:
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, time: Tensor | None, workspace: Workspace | None = None) -> Tensor:
+        return self.step(F.pad(x, (0, 0, 0, 0, self.past, self.ahead)), self.at(time), workspace)
+
+    def at(self, time: Tensor | None, dtype: torch.dtype = torch.float32) -> "BlockWeights":
+        """Its weights at a time (B, 256): what all pieces of a signal are computed with.
+
+        Args:
+            time: features; None where it has no time.
+            dtype: of the products.
+        """
+        if self.modulation is None:
+            scale = shift = torch.zeros_like(self.scale)
+        else:
+            scale, shift = self.modulation(time)[:, None, None].chunk(2, dim=-1)
+        mixing = self.band_mixing.weight
+        return BlockWeights(
+            1 + scale,
+            shift,
+            (mixing + torch.eye(len(mixing), dtype=mixing.dtype, device=mixing.device)).to(dtype),
+            self.band_mixing.bias[:, None].to(dtype),
+            self.expand.weight.t().to(dtype),
+            self.expand.bias.to(dtype),
+            (self.contract.weight * self.scale[:, None]).t().to(dtype),
+            (self.contract.bias * self.scale).to(dtype),
+        )
+
+    def step(self, window: Tensor, weights: "BlockWeights", workspace: Workspace | None = None) -> Tensor:
+        """(B, past + n + ahead, bands, channels) -> (B, n, bands, channels).
+
+        Args:
+            window: tokens, and their neighbours.
+            weights: `at` the times of the items; in another dtype than the window's with a workspace alone.
+            workspace: where intermediate results are written, without gradients. The hidden channels of a piece are
+                some megabytes; where each operation returns them anew, their pages are faulted in anew, which takes
+                longer than the products.
+        """
+        count, conv, padding = window.shape[1] - self.past - self.ahead, self.depthwise, self.depthwise.padding
+        missing = 0 if workspace is None else _filled_up(count) - count
+        padded = F.pad(window, (0, 0, 0, 0, 0, missing)) if missing else window
+        # Permuted, the tokens are already in the channels-last order that convolutions on CPUs like best.
+        h = F.conv2d(padded.permute(0, 3, 1, 2), conv.weight, conv.bias, padding=padding, groups=conv.groups)
+        h = self.norm(h.permute(0, 2, 3, 1)[:, :count])
+        h = torch.addcmul(weights.shift, h, weights.gain, out=None if workspace is None else h)
+        items, _, bands, channels = h.shape
+        frames, x = items * count, window[:, self.past : self.past + count]
+        # The linear layer over bands, written as a product from the left: no transposed copies.
+        mixing, h = weights.mixing.expand(frames, -1, -1), h.flatten(0, 1).to(weights.mixing.dtype)
+        if workspace is None:
+            hidden = F.gelu(self.expand(torch.bmm(mixing, h) + weights.band_bias))
+            return x + (torch.matmul(hidden, weights.contract) + weights.bias).view(x.shape)
+        mixed = torch.bmm(mixing, h, out=workspace.get("mixed", (frames, bands, channels), h.dtype))
+        mixed += weights.band_bias
+        filled = workspace.get("hidden", (_filled_up(frames) * bands, weights.expand.shape[1]), h.dtype)
+        rows = mixed.flatten(0, 1)
+        hidden = torch.addmm(weights.expand_bias, rows, weights.expand, out=filled[: len(rows)])
+        torch.ops.aten.gelu_(filled)
+        if h.dtype != x.dtype:  # the sum over the layers stays in float32
+            return x + torch.addmm(weights.bias, hidden, weights.contract).view(x.shape)
+        return torch.addmm(x.reshape(-1, channels), hidden, weights.contract).add_(weights.bias).view(x.shape)
+
+
+@dataclass(frozen=True)
+class BlockWeights:
+    """What `SpectralBlock.step` multiplies by.
+
+    Attributes:
+        gain, shift: (B, 1, 1, channels) of the normalised tokens, or (channels,) without a time.
+        mixing: (bands, bands), with the tokens themselves.
+        band_bias: (bands, 1)
+        expand: (channels, hidden)
+        expand_bias: (hidden,)
+        contract: (hidden, channels), with the scale of the residual.
+        bias: (channels,) likewise.
+    """
+
+    gain: Tensor
+    shift: Tensor
+    mixing: Tensor
+    band_bias: Tensor
+    expand: Tensor
+    expand_bias: Tensor
+    contract: Tensor
+    bias: Tensor
+
+
+def _filled_up(count: int) -> int:
+    """Frames that oneDNN is given for so many: it makes, and keeps, a program for each size that it meets."""
+    return 1 << (count - 1).bit_length() if count < _FRAMES else count + -count % _FRAMES

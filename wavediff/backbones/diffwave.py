@@ -10,17 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.arguments import check_bounds
-from wavediff.backbones.conditioning import (
+from wavediff.backbones.conditioning import BackboneConfig, Condition, check_condition, fold, unfold
+from wavediff.backbones.diffwave_inputs import (
     SQRT_HALF,
-    BackboneConfig,
-    Condition,
     MelUpsampler,
     StepEmbedding,
     StepEncoding,
-    check_condition,
-    fold,
     kaiming_conv1d,
-    unfold,
 )
 from wavediff.backbones.residual_layer import LABEL_FEATURES, ResidualLayer
 from wavediff.errors import ConfigError

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.backbones.conditioning import SQRT_HALF, STEP_FEATURES, Workspace, kaiming_conv1d
+from wavediff.backbones.conditioning import Workspace
+from wavediff.backbones.diffwave_inputs import SQRT_HALF, STEP_FEATURES, kaiming_conv1d
 
 LABEL_FEATURES = 128  # section 3.2: width of the global conditioner
 

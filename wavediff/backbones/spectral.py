@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from wavediff.arguments import check_bounds
 from wavediff.backbones.conditioning import (
-    TIME_FEATURES,
     BackboneConfig,
     Condition,
+    SpectralBlock,
     TimeEmbedding,
     Workspace,
     check_condition,
@@ -28,7 +28,6 @@ from wavediff.backbones.conditioning import (
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec
 
-_FRAMES = 64  # more are filled up to a multiple of these, fewer to a power of two
 LEAST_MAGNITUDE = 0.01  # of the whitened spectrum, before its logarithm
 
 
@@ -98,8 +97,11 @@ class SpectralNet(nn.Module):
         self.time = TimeEmbedding()
         self.input_projection = nn.Linear(4 * width, config.channels)
         self.band_offset = nn.Parameter(0.1 * torch.randn(config.bands, config.channels))
+        kernel = (config.kernel_frames, config.kernel_bands)
         ahead = [config.kernel_frames // 2] * (config.layers - config.causal_layers) + [0] * config.causal_layers
-        self.blocks = nn.ModuleList(SpectralBlock(config, frames) for frames in ahead)
+        self.blocks = nn.ModuleList(
+            SpectralBlock(config.bands, config.channels, config.expansion, kernel, frames) for frames in ahead
+        )
         self.output_norm = nn.LayerNorm(config.channels)
         self.output_projection = nn.Linear(config.channels, 4 * width)
         nn.init.zeros_(self.output_projection.weight)
@@ -148,120 +150,87 @@ class SpectralNet(nn.Module):
         return spectrum[..., :-1].unflatten(-1, (self.config.bands, -1))
 
 
-class SpectralBlock(nn.Module):
-    """Tokens (B, frames, bands, channels), time features (B, 256) or None -> tokens.
-
-    A ConvNeXt block (Liu et al. 2022, arXiv 2201.03545) over frames and bands, scaled and shifted by the time (Peebles
-    and Xie 2023, arXiv 2212.09748), with a mixing of all bands, through which the low harmonics tell the high ones
-    where to be (Tolstikhin et al. 2021, arXiv 2105.01601).
-
-    Args:
-        config: of the network.
-        ahead: frames beyond its own that the block looks at.
-        timed: whether a diffusion time scales and shifts it.
-    """
-
-    def __init__(self, config: SpectralConfig, ahead: int, timed: bool = True) -> None:
-        super().__init__()
-        channels, kernel = config.channels, (config.kernel_frames, config.kernel_bands)
-        self.past, self.ahead = kernel[0] - 1 - ahead, ahead
-        self.depthwise = nn.Conv2d(channels, channels, kernel, padding=(0, kernel[1] // 2), groups=channels)
-        self.norm = nn.LayerNorm(channels, elementwise_affine=False)
-        self.modulation = nn.Linear(TIME_FEATURES, 2 * channels) if timed else None
-        self.band_mixing = nn.Linear(config.bands, config.bands)
-        self.expand = nn.Linear(channels, config.expansion * channels)
-        self.contract = nn.Linear(config.expansion * channels, channels)
-        self.scale = nn.Parameter(torch.full((channels,), 0.1))
-        for layer in (self.modulation, self.band_mixing):
-            if layer is not None:
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
-
-    def forward(self, x: Tensor, time: Tensor | None, workspace: Workspace | None = None) -> Tensor:
-        return self.step(F.pad(x, (0, 0, 0, 0, self.past, self.ahead)), self.at(time), workspace)
-
-    def at(self, time: Tensor | None, dtype: torch.dtype = torch.float32) -> "BlockWeights":
-        """Its weights at a time (B, 256): what all pieces of a signal are computed with.
-
-        Args:
-            time: features; None where it has no time.
-            dtype: of the products.
-        """
-        if self.modulation is None:
-            scale = shift = torch.zeros_like(self.scale)
-        else:
-            scale, shift = self.modulation(time)[:, None, None].chunk(2, dim=-1)
-        mixing = self.band_mixing.weight
-        return BlockWeights(
-            1 + scale,
-            shift,
-            (mixing + torch.eye(len(mixing), dtype=mixing.dtype, device=mixing.device)).to(dtype),
-            self.band_mixing.bias[:, None].to(dtype),
-            self.expand.weight.t().to(dtype),
-            self.expand.bias.to(dtype),
-            (self.contract.weight * self.scale[:, None]).t().to(dtype),
-            (self.contract.bias * self.scale).to(dtype),
-        )
-
-    def step(self, window: Tensor, weights: "BlockWeights", workspace: Workspace | None = None) -> Tensor:
-        """(B, past + n + ahead, bands, channels) -> (B, n, bands, channels).
-
-        Args:
-            window: tokens, and their neighbours.
-            weights: `at` the times of the items; in another dtype than the window's with a workspace alone.
-            workspace: where intermediate results are written, without gradients. The hidden channels of a piece are
-                some megabytes; where each operation returns them anew, their pages are faulted in anew, which takes
-                longer than the products.
-        """
-        count, conv, padding = window.shape[1] - self.past - self.ahead, self.depthwise, self.depthwise.padding
-        missing = 0 if workspace is None else _filled_up(count) - count
-        padded = F.pad(window, (0, 0, 0, 0, 0, missing)) if missing else window
-        # Permuted, the tokens are already in the channels-last order that convolutions on CPUs like best.
-        h = F.conv2d(padded.permute(0, 3, 1, 2), conv.weight, conv.bias, padding=padding, groups=conv.groups)
-        h = self.norm(h.permute(0, 2, 3, 1)[:, :count])
-        h = torch.addcmul(weights.shift, h, weights.gain, out=None if workspace is None else h)
-        items, _, bands, channels = h.shape
-        frames, x = items * count, window[:, self.past : self.past + count]
-        # The linear layer over bands, written as a product from the left: no transposed copies.
-        mixing, h = weights.mixing.expand(frames, -1, -1), h.flatten(0, 1).to(weights.mixing.dtype)
-        if workspace is None:
-            hidden = F.gelu(self.expand(torch.bmm(mixing, h) + weights.band_bias))
-            return x + (torch.matmul(hidden, weights.contract) + weights.bias).view(x.shape)
-        mixed = torch.bmm(mixing, h, out=workspace.get("mixed", (frames, bands, channels), h.dtype))
-        mixed += weights.band_bias
-        filled = workspace.get("hidden", (_filled_up(frames) * bands, weights.expand.shape[1]), h.dtype)
-        rows = mixed.flatten(0, 1)
-        hidden = torch.addmm(weights.expand_bias, rows, weights.expand, out=filled[: len(rows)])
-        torch.ops.aten.gelu_(filled)
-        if h.dtype != x.dtype:  # the sum over the layers stays in float32
-            return x + torch.addmm(weights.bias, hidden, weights.contract).view(x.shape)
-        return torch.addmm(x.reshape(-1, channels), hidden, weights.contract).add_(weights.bias).view(x.shape)
+_MOST = 5.0  # nepers, by which a bin changes
+_SPREAD = 1.5  # nepers, of the input
+_LOWEST = 2  # bins that stay: a recording's offset is in them
 
 
 @dataclass(frozen=True)
-class BlockWeights:
-    """What `SpectralBlock.step` multiplies by.
+class InversionConfig:
+    """Shape of the network.
 
     Attributes:
-        gain, shift: (B, 1, 1, channels) of the normalised tokens, or (channels,) without a time.
-        mixing: (bands, bands), with the tokens themselves.
-        band_bias: (bands, 1)
-        expand: (channels, hidden)
-        expand_bias: (hidden,)
-        contract: (hidden, channels), with the scale of the residual.
-        bias: (channels,) likewise.
+        bands: tokens that a frame is cut into, from 0 Hz on.
+        width: bins of each.
+        channels: of a token.
+        layers: residual blocks.
+
+    Raises:
+        ConfigError: a value out of bounds.
     """
 
-    gain: Tensor
-    shift: Tensor
-    mixing: Tensor
-    band_bias: Tensor
-    expand: Tensor
-    expand_bias: Tensor
-    contract: Tensor
-    bias: Tensor
+    bands: int = 5
+    width: int = 16
+    channels: int = 96
+    layers: int = 4
+
+    def __post_init__(self) -> None:
+        sizes = {"bands": (1, 256), "width": (1, 256), "channels": (1, 1024), "layers": (1, 64)}
+        check_bounds(self, "inversion", **sizes)
 
 
-def _filled_up(count: int) -> int:
-    """Frames that oneDNN is given for so many: it makes, and keeps, a program for each size that it meets."""
-    return 1 << (count - 1).bit_length() if count < _FRAMES else count + -count % _FRAMES
+class MelInversion(nn.Module):
+    """Pseudo-inverse (B, frames, n_fft // 2 + 1) of a mel -> a magnitude of that shape, nearer to that of speech.
+
+    Where a mel resolves harmonics its bands are about two bins wide, so many spectra have the same bands, and the
+    pseudo-inverse is a smooth one of them. A network knows that speech has harmonics, and where the frames before had
+    them.
+
+    The lowest two bins, and those above its bands, stay as they are. A frame depends on none that comes later.
+
+    Args:
+        config: shape of the network.
+    """
+
+    fade: Tensor
+
+    def __init__(self, config: InversionConfig) -> None:
+        super().__init__()
+        self.config, width, channels = config, config.width, config.channels
+        self.input_projection = nn.Linear(width, channels)
+        self.band_offset = nn.Parameter(0.1 * torch.randn(config.bands, channels))
+        self.blocks = nn.ModuleList(
+            SpectralBlock(config.bands, channels, 2, (5, 3), 0, timed=False) for _ in range(config.layers)
+        )
+        self.output_norm = nn.LayerNorm(channels)
+        self.output_projection = nn.Linear(channels, width)
+        nn.init.zeros_(self.output_projection.weight)
+        nn.init.zeros_(self.output_projection.bias)
+        # The last band fades into the bins that stay.
+        fade = torch.ones(config.bands, width, dtype=torch.float32, device="cpu")
+        fade[-1] = 1 - torch.arange(1, width + 1, dtype=torch.float32, device="cpu") / (width + 1)
+        fade[0, :_LOWEST] = 0
+        self.register_buffer("fade", fade, persistent=False)
+
+    def forward(self, pseudo_inverse: Tensor) -> Tensor:
+        x = self.tokens(pseudo_inverse)
+        # Sampling on a CPU rounds as a stream does: the search for phases makes much of little.
+        samples = x.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+        workspace = Workspace(x.device) if samples else None
+        for block in self.blocks:
+            x = block(x, None, workspace)
+        return self.changed(x, pseudo_inverse)
+
+    def tokens(self, pseudo_inverse: Tensor) -> Tensor:
+        """(B, frames, n_fft // 2 + 1) -> (B, frames, bands, channels), independent of the level."""
+        # In the order of bins, or the rounding of a logarithm would depend on how many frames there are.
+        low = pseudo_inverse[..., : self.fade.numel()].contiguous().log()
+        low = (low - low.mean(-1, keepdim=True)) / _SPREAD
+        tokens: Tensor = self.input_projection(low.unflatten(-1, (-1, self.config.width))) + self.band_offset
+        return tokens
+
+    def changed(self, tokens: Tensor, pseudo_inverse: Tensor) -> Tensor:
+        """Last tokens and the pseudo-inverse -> the magnitude."""
+        gain = self.output_projection(self.output_norm(tokens)).clamp(-_MOST, _MOST) * self.fade
+        low, above = pseudo_inverse.tensor_split([self.fade.numel()], dim=-1)
+        return torch.cat([low * gain.flatten(2).exp(), above], -1)

@@ -17,13 +17,15 @@ from wavediff.bulk.jobs import Fault
 from wavediff.bulk.reading import Loaded, mel_file_pieces, recording_pieces
 from wavediff.diffusion import ItemNoise, SamplingOptions
 from wavediff.diffusion.noise import check_seeds
-from wavediff.errors import ClippingWarning, ConfigError, OutputError, WavediffError
+from wavediff.errors import AudioError, ClippingWarning, ConfigError, OutputError, WavediffError
 from wavediff.mel import MelSpec, checked_mel
 from wavediff.pipelines.mels import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
 Outcome = dict[str, Any] | Fault
 """Of a file: a row (input, output, seconds, sample_rate, nfe, rtf), or why there is none."""
+
+LOUDEST = 2.0  # sample of a recording that is taken; louder ones are no numbers of full scale 1
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,9 @@ class Decoder:
             mel = self.vocoder.mel(values, loaded.sample_rate)[0]
         except WavediffError as error:
             raise type(error)(f"{source}: {error}") from error
-        return checked_mel(mel, own, own, source=str(source))[0]
+        if (peak := float(values.abs().max())) > LOUDEST:
+            raise AudioError(f"{source}: its samples reach {peak:.3g}, and full scale is 1; divide them by {peak:.3g}")
+        return mel
 
     def _together(self, mels: list[tuple[Item, Tensor]]) -> Iterator[Outcome]:
         if all(item.done for item, _ in mels):

@@ -11,6 +11,16 @@ from wavediff.errors import ConfigError
 LENGTHS = [1.0, 10.0, 60.0, 600.0, 3600.0]
 BATCHES = [1, 4, 16, 64]
 
+OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {  # default, and what it is for
+    "checkpoint": (None, ("gans", "itself")),
+    "lengths": (LENGTHS, ("itself",)),
+    "batches": (BATCHES, ("itself",)),
+    "seconds": (5.0, ("diffwave", "gans")),
+    "batch_size": (4, ("diffwave",)),
+    "channels": (64, ("diffwave",)),
+    "layers": (30, ("diffwave",)),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
@@ -21,19 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", choices=["diffwave", "gans", "itself"], default="diffwave", help=against_help)
     add_options(parser, "checkpoint")
     numbers = {"type": float, "nargs": "+", "metavar": "N"}
-    parser.add_argument("--lengths", **numbers, default=LENGTHS, help="against itself: of the speech [s]")  # type: ignore[arg-type]
-    parser.add_argument("--batches", type=int, nargs="+", metavar="N", default=BATCHES, help="against itself: items")
+    parser.add_argument("--lengths", **numbers, help="against itself: of the speech [s]")  # type: ignore[arg-type]
+    parser.add_argument("--batches", type=int, nargs="+", metavar="N", help="against itself: items")
     add_options(parser, "device")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of speech to vocode (default 5)")
-    parser.add_argument("--batch-size", type=int, default=4, help="of training steps (default 4)")
-    parser.add_argument("--channels", type=int, default=64, help="of the network (default 64, BASE)")
-    parser.add_argument("--layers", type=int, default=30, help="of the network (default 30, BASE)")
+    parser.add_argument("--seconds", type=float, help="against diffwave and gans: of speech to vocode (default 5)")
+    parser.add_argument("--batch-size", type=int, help="against diffwave: of training steps (default 4)")
+    parser.add_argument("--channels", type=int, help="against diffwave: of the network (default 64, BASE)")
+    parser.add_argument("--layers", type=int, help="against diffwave: of the network (default 30, BASE)")
     parser.add_argument("--repeats", type=int, default=5, help="timed turns each (default 5)")
     add_options(parser, "quiet", "json")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, then show medians, spread and ratios."""
+    for name, (default, kinds) in OPTIONS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+        elif args.against not in kinds:
+            option = name.replace("_", "-")
+            raise ConfigError(f"--{option}: is for --against {' and '.join(kinds)}, not {args.against}; leave it out")
     if min(args.seconds, args.batch_size, args.repeats) <= 0:
         raise ConfigError("--seconds, --batch-size and --repeats must be above zero")
     if min([*args.lengths, *args.batches]) <= 0:

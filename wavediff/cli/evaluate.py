@@ -117,6 +117,8 @@ def _compare(args: argparse.Namespace, names: Sequence[str]) -> tuple[Rows, Rows
     """The rows of pairs, and what the metrics that need no reference say of the references themselves."""
     from wavediff.metrics import METRICS, check_files, evaluate_file, evaluate_files, match_recordings, read_ids
 
+    if args.ids and not Path(args.reference).is_dir():
+        raise ConfigError("--ids: chooses among the recordings of folders; leave it out for two files")
     matching = match_recordings(args.reference, args.synthesised, read_ids(args.ids) if args.ids else None)
     for stems, folder in ((matching.only_reference, args.synthesised), (matching.only_synthesised, args.reference)):
         if stems:

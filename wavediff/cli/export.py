@@ -76,6 +76,11 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--half: is for model files, not for --format {args.format}; drop it")
     if args.what == "step" and given:
         raise ConfigError(f"{given[0]}: a step has no sampler, its caller chooses the times; drop it")
+    suffix = {"onnx": ".onnx", "torch": ".pt2"}.get(args.format)
+    if suffix is not None:  # said before a minute of tracing
+        from wavediff.exporting.tracing import check_file
+
+        check_file(args.output, suffix, overwrite=args.overwrite)
 
 
 def _write_model(args: argparse.Namespace) -> dict[str, Any]:

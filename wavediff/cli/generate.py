@@ -23,8 +23,8 @@ LICENCE = "CC0-1.0"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
-    parser.add_argument("-o", "--output", type=Path, default=Path("generated"), help="folder (default: generated)")
-    pack_help = "a pack into this folder, all classes by default: 24 bit, UCS names, loop points, manifest.json"
+    parser.add_argument("-o", "--output", type=Path, help="folder (default: generated)")
+    pack_help = "a pack into this folder, all classes by default: 24 bit, UCS names, loop points (WAV), manifest.json"
     parser.add_argument("--pack", type=Path, metavar="DIR", help=pack_help)
     parser.add_argument("--licence", metavar="NAME", help="that you give the sounds of a pack (default CC0-1.0)")
     add_options(parser, checkpoint="the bundled generator")
@@ -66,12 +66,13 @@ def run(args: argparse.Namespace) -> None:
     from wavediff.pipelines.generator import Generator
 
     count = _check(args)
-    output = args.pack or args.output
+    output = args.pack or args.output or Path("generated")
     if args.pack:
         check_output(output / pack.MANIFEST, overwrite=args.overwrite)
     generator = Generator.from_pretrained(args.checkpoint, args.device)
     if args.list_labels:
-        print("\n".join(generator.labels))
+        known = {"classes": list(generator.classes), "labels": list(generator.labels)}
+        print(json.dumps(known) if args.json else "\n".join(generator.labels))
         return
     finish = Finish.of(args, generator.sample_rate)
     if args.pack and args.label is None and generator.classes:
@@ -83,11 +84,14 @@ def run(args: argparse.Namespace) -> None:
     if len(names) * count > MAX_JOBS:
         raise SamplingError(f"--count: {len(names) * count} sounds in all, at most {MAX_JOBS} are made; lower it")
     fitting = _fitting(generator, args, names)
+    own = None if args.vary is None or _recording(args) else int(args.vary)  # seed of what is varied, of its kind
     jobs = [
         Job(output / _folder(kind) / f"{_name(args, kind or stem, seed)}.{args.format}", kind, seed)
         for label in names
         for seed in range(args.seed, args.seed + count)
-        for kind in (label if label is None else generator.kind(fitting.get(label, label), seed),)
+        for kind in (
+            label if label is None else generator.kind(fitting.get(label, label), seed if varied is None else varied),
+        )
     ]
     asked = {job.target: label for job, label in zip(jobs, (name for name in names for _ in range(count)), strict=True)}
 
@@ -158,7 +162,6 @@ def _write(args: argparse.Namespace, job: Job, sound: Any, sample_rate: int) -> 
     options: dict[str, Any] = {"loop": args.loop and args.format == "wav", "overwrite": args.overwrite}
     if args.pack:
         options["tags"] = pack.tags_of(job, args.licence or LICENCE)
-    if args.pack and args.format != "ogg":
         options["subtype"] = "PCM_24"
     write_audio(job.target, sound, sample_rate, **options)
 
@@ -181,6 +184,14 @@ def _check(args: argparse.Namespace) -> int:
         raise SamplingError("--strength: belongs to --vary and to --between of two recordings; leave it out")
     if args.pack and (args.vary or args.inpaint or args.between):
         raise SamplingError("--pack: holds sounds from nothing; leave out --vary, --inpaint and --between")
+    if args.pack and args.output:
+        raise SamplingError("--output: a pack lies in the folder of --pack; leave one of them out")
+    if args.pack and args.format == "ogg":
+        raise SamplingError("--format: a pack has 24 bits a sample, which OGG has not; give wav or flac")
+    if args.pack and args.loop and args.format != "wav":
+        raise SamplingError("--format: only WAV files hold loop points; leave --format or --loop out")
+    if args.between and _are_seeds(args.between) and args.seed:
+        raise SamplingError("--seed: the two seeds of --between decide all noise; leave it out")
     if args.licence is not None and not args.pack:
         raise SamplingError("--licence: is written into a pack; give --pack DIR, or leave it out")
     if args.best_of is not None and not 1 <= args.best_of <= MAX_BEST_OF:

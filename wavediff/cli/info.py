@@ -32,12 +32,18 @@ EXTRAS = {  # what each is imported as
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options."""
-    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="model, checkpoint, mel or audio")
+    parser.add_argument(
+        "file", type=Path, nargs="?", metavar="FILE", help="model (file or folder), checkpoint, mel or audio"
+    )
     add_options(parser, "json")
 
 
 def run(args: argparse.Namespace) -> None:
     """Describe the file, or the installation."""
+    if args.file is not None and (args.file.is_dir() or not args.file.exists()):
+        from wavediff.pipelines.vocoder import Vocoder
+
+        args.file = Vocoder.model_path(args.file)
     if args.file is not None and not args.file.exists():
         raise WavediffError(f"{args.file}: does not exist; check the name")
     facts = describe_installation() if args.file is None else describe(args.file)

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     mel_spec = None if args.mel_spec is None else MelSpec.preset(args.mel_spec)
     suffixes = (".jsonl", ".safetensors") if args.pack else (".jsonl",)
     outputs = [args.output / f"{stem}{suffix}" for stem in SPLITS for suffix in suffixes]
-    for path in (*outputs, args.output / "skipped.jsonl"):
+    for path in outputs:
         check_output(path, overwrite=args.overwrite)  # said before an hour of work, not after it
 
     corpus = CORPORA[args.corpus]
@@ -78,7 +78,9 @@ def run(args: argparse.Namespace) -> None:
     clips = corpus(**options).clips()
     skipped_path = args.output / "skipped.jsonl"
     scanned = track(clips, "prepare", "clips scanned", quiet=args.quiet)
-    splits, skipped = scan(scanned, skipped_path=skipped_path, overwrite=args.overwrite)
+    splits, skipped = scan(
+        scanned, skipped_path=skipped_path, overwrite=True
+    )  # beside no manifest it is a failed run's
     unpaired: list[Skipped] = []
     if args.mels is not None:
         splits, unpaired = pair(splits, args.root, args.mels, mel_spec)

@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
     """Search, then write model, curve and picture."""
     import torch
 
+    from wavediff.models import WEIGHTS
     from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
     from wavediff.models.file import digest
     from wavediff.models.hub import MODEL_FILE
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace) -> None:
     folder = args.output or Path(f"{path.stem}-search")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; -o names a folder")
+    if args.update and path.parent == WEIGHTS:
+        raise ConfigError(f"--update: the bundled model stays as it is; the plans are stored in {folder / MODEL_FILE}")
     recordings = held_out(args.data)
     checkpoint = load_checkpoint(path)
     vocoder = Vocoder(checkpoint.config, checkpoint.build(), checkpoint.facts).to(args.device)
@@ -90,7 +93,8 @@ def run(args: argparse.Namespace) -> None:
     write_text(folder / "curve.json", text + "\n", overwrite=True)
     with atomic_write(folder / "curve.png", overwrite=True) as temporary:
         draw_curve(curve, temporary)
-    config = dataclasses.replace(checkpoint.config, plans=curve.plans)
+    plans = dict(checkpoint.config.plans) | dict(curve.plans)  # those for other numbers stay
+    config = dataclasses.replace(checkpoint.config, plans=tuple(sorted(plans.items())))
     half = all(weight.dtype == torch.float16 for weight in checkpoint.weights.values())
     facts = checkpoint.facts | {"search": curve.subject}
     for target in (folder / MODEL_FILE, *([path] if args.update else [])):

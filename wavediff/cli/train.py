@@ -145,12 +145,11 @@ class TrainingCLI(LightningCLI):
         if fit["ckpt_path"] == "last":
             state = state_to_resume(last)
             if state is None:
-                raise TrainingError(f"{last}: does not exist, nothing to resume; leave --ckpt_path out to start anew")
+                raise TrainingError(f"{last}: does not exist, nothing to resume; leave --resume out to start anew")
             fit["ckpt_path"] = str(state)
         elif fit["ckpt_path"] is None and last.exists():
             raise TrainingError(
-                f"{root}: holds a run already; resume it with --ckpt_path last, or choose another "
-                "--trainer.default_root_dir"
+                f"{root}: holds a run already; go on with --resume, or choose another --trainer.default_root_dir"
             )
 
 

@@ -1,7 +1,7 @@
 """Hosts with a few calls: Coqui TTS, HiFi-GAN's scripts, NeMo, ESPnet, torchaudio, transformers, Vocos, F5-TTS."""
 
 import os
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -81,28 +81,15 @@ class TorchaudioVocoder(HostVocoder, Tacotron2TTSBundle.Vocoder):  # type: ignor
         return self.speech(specgrams, lengths), self.samples(lengths)
 
 
-@dataclass(frozen=True)
-class TransformersConfig:
-    """What the text-to-speech pipeline of Hugging Face transformers asks a vocoder for.
-
-    Attributes:
-        sampling_rate: in Hz.
-        model_in_dim: bands of the mel.
-    """
-
-    sampling_rate: int
-    model_in_dim: int
-
-
 class TransformersVocoder(HostVocoder):
     """In the place of transformers' `SpeechT5HifiGan`, `FastSpeech2ConformerHifiGan` and their like."""
 
     dialect = "speecht5"
 
     @property
-    def config(self) -> TransformersConfig:
-        """Sample rate and bands."""
-        return TransformersConfig(self.sample_rate, self.mel_spec.n_mels)
+    def config(self) -> SimpleNamespace:
+        """What the text-to-speech pipeline asks for: sample rate in Hz, and bands of the mel."""
+        return SimpleNamespace(sampling_rate=self.sample_rate, model_in_dim=self.mel_spec.n_mels)
 
     def forward(self, spectrogram: Values) -> Tensor:
         """(frames, n_mels) -> (N,); (B, frames, n_mels) -> (B, N)

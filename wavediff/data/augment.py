@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from wavediff.arguments import check_bounds
 from wavediff.audio import resample
+from wavediff.audio.finish import filtered
 from wavediff.errors import ConfigError, require_torchaudio
 
 SPEED_STEP = 20  # speeds are multiples of 1 / 20: short resampling filters
@@ -54,8 +56,9 @@ class Augment:
 
     def draw(self, generator: torch.Generator) -> "Variation":
         """One variation; always takes as many numbers from the generator."""
-        chosen, gain, speed, tilt = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
-        stretch, *bands = torch.rand(1 + len(EQUALISED), generator=generator, dtype=torch.float64).tolist()
+        drawn = partial(torch.rand, generator=generator, dtype=torch.float64, device="cpu")
+        chosen, gain, speed, tilt = drawn(4).tolist()
+        stretch, *bands = drawn(1 + len(EQUALISED)).tolist()
         if chosen >= self.share:
             return Variation()
         low, high = (round(SPEED_STEP * edge) for edge in self.speed)
@@ -105,7 +108,8 @@ class Variation:
             from torchaudio.functional import equalizer_biquad
 
             for center, gain in zip(EQUALISED, self.bands, strict=True):
-                waveform = equalizer_biquad(waveform, sample_rate, center, gain, QUALITY)
+                band = partial(equalizer_biquad, sample_rate=sample_rate, center_freq=center, gain=gain, Q=QUALITY)
+                waveform = filtered(band, waveform)
         if self.tilt:
             waveform = waveform - self.tilt * torch.nn.functional.pad(waveform, (1, -1))
         waveform = self.gain * waveform

@@ -95,7 +95,7 @@ class SegmentDataset(Dataset[dict[str, Any]]):
         self._gains: dict[int, float] = {}
         self.label_indices = _label_indices(source, self.labels) if self.labels else None
         # In shared memory: what one worker process finds broken, all know of.
-        self._broken = torch.zeros(len(source), dtype=torch.bool).share_memory_()
+        self._broken = torch.zeros(len(source), dtype=torch.bool, device="cpu").share_memory_()
 
     def __len__(self) -> int:
         return len(self.source)

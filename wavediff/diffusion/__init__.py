@@ -4,37 +4,17 @@ Time runs from t = 0 (data) to t = 1 (noise), x_t = alpha(t) x_0 + sigma(t) nois
 """
 
 from wavediff.diffusion.discrete import FAST_BETAS, DiscreteSchedule
-from wavediff.diffusion.grids import (
-    PUBLISHED,
-    SPACINGS,
-    align,
-    full_grid,
-    make_grid,
-    needs_num_steps,
-    published_betas,
-    spaced_grid,
-)
+from wavediff.diffusion.grids import PUBLISHED, SPACINGS, make_grid, spaced_grid
 from wavediff.diffusion.losses import MelLoss, NoiseRegression, Objective, SignalRegression, SpectralLoss
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.plan import Plan, SamplingOptions, plan_for
+from wavediff.diffusion.plan import SAMPLERS, Plan, SamplingOptions, make_sampler
 from wavediff.diffusion.priors import PriorConfig
-from wavediff.diffusion.samplers import SAMPLERS, Sampler, make_sampler
-from wavediff.diffusion.schedules import (
-    PREDICTIONS,
-    CosineSchedule,
-    FlowSchedule,
-    Prediction,
-    Schedule,
-    expand,
-    predict_noise,
-    predict_x0,
-    training_target,
-)
-from wavediff.diffusion.unrolled import Node, Terms, Unrolled, unroll
+from wavediff.diffusion.samplers import Sampler
+from wavediff.diffusion.schedules import CosineSchedule, FlowSchedule, Schedule, predict_x0
+from wavediff.diffusion.walk import Terms, unroll
 
 __all__ = [
     "FAST_BETAS",
-    "PREDICTIONS",
     "PUBLISHED",
     "SAMPLERS",
     "SPACINGS",
@@ -43,11 +23,9 @@ __all__ = [
     "FlowSchedule",
     "ItemNoise",
     "MelLoss",
-    "Node",
     "NoiseRegression",
     "Objective",
     "Plan",
-    "Prediction",
     "PriorConfig",
     "Sampler",
     "SamplingOptions",
@@ -55,18 +33,9 @@ __all__ = [
     "SignalRegression",
     "SpectralLoss",
     "Terms",
-    "Unrolled",
-    "align",
-    "expand",
-    "full_grid",
     "make_grid",
     "make_sampler",
-    "needs_num_steps",
-    "plan_for",
-    "predict_noise",
     "predict_x0",
-    "published_betas",
     "spaced_grid",
-    "training_target",
     "unroll",
 ]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +10,48 @@ from torch import Tensor
 
 from wavediff.arguments import shown, whole
 from wavediff.diffusion.grids import make_grid, needs_num_steps
-from wavediff.diffusion.samplers import Sampler, make_sampler
+from wavediff.diffusion.samplers import DDIM, DDPM, DPMpp2M, Euler, Heun, Sampler
 from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, Schedule
-from wavediff.errors import SamplingError
+from wavediff.errors import SamplingError, did_you_mean
+
+SAMPLERS: dict[str, Callable[..., Sampler]] = {
+    "ddpm": DDPM,
+    "ddim": DDIM,
+    "dpmpp-2m": DPMpp2M,
+    "dpmpp-2m-sde": lambda eta=1.0: DPMpp2M(eta),
+    "heun": Heun,
+    "euler": Euler,
+}
+# What can be set in the string that names one, "ddim:eta=0.5".
+_OPTIONS = {name: [f.name for f in dataclasses.fields(make()) if f.init] for name, make in SAMPLERS.items()}  # type: ignore[arg-type]
+
+
+def make_sampler(name: str) -> Sampler:
+    """The sampler of that name, with options if any are given: "ddim", "ddim:eta=0.5", "heun:churn=0.1".
+
+    >>> make_sampler("ddim:eta=0.5")
+    DDIM(eta=0.5)
+
+    Raises:
+        SamplingError: no sampler is called so, or it has no such option, or the option's value is out of bounds.
+    """
+    if not isinstance(name, str):
+        raise SamplingError(f"sampler: {shown(name)} is no name; choose from {', '.join(SAMPLERS)}")
+    kind, _, settings = name.partition(":")
+    if kind not in SAMPLERS:
+        meant = did_you_mean(kind, SAMPLERS)
+        raise SamplingError(f"sampler: {shown(kind)} is unknown{meant}; choose from {', '.join(SAMPLERS)}")
+    options = {}
+    for setting in filter(None, settings.split(",")):
+        key, _, value = setting.partition("=")
+        if key.strip() not in _OPTIONS[kind]:
+            known = ", ".join(_OPTIONS[kind]) or "none"
+            raise SamplingError(f"sampler: {kind} has no option {shown(key.strip())}, only: {known}")
+        try:
+            options[key.strip()] = float(value)
+        except ValueError:
+            raise SamplingError(f"sampler: {key.strip()} of {kind} is {shown(value)}, not a number") from None
+    return SAMPLERS[kind](**options)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What the noise of a process looks like, and where its sampling starts.
 
-The forward process is x_t = alpha x_0 + sigma n. With `StandardNormal` n is white, as in DiffWave. With
+The forward process is x_t = alpha x_0 + sigma n. Without a prior n is white, as in DiffWave. With
 `ShapedNormal` it is white noise filtered by the spectral envelope that the mel promises, so that every frequency has
 about the same signal-to-noise ratio at a time t (PriorGrad, Lee et al. 2022, arXiv 2106.06406; SpecGrad, Koizumi
 et al. 2022, arXiv 2203.16749, section 3).
@@ -15,9 +15,8 @@ from torch.nn import functional as F
 from wavediff.arguments import check_bounds
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
-from wavediff.mel.griffin_lim import MAX_OCTAVES, find_phase, lower_rates, phase_in_blocks
-from wavediff.mel.harmonics import Harmonics
-from wavediff.mel.partials import Partials
+from wavediff.mel.griffin_lim import find_phase, lower_rates, phase_in_blocks
+from wavediff.mel.phases import MAX_OCTAVES, Harmonics, Partials
 from wavediff.mel.transform import LEAST_COLUMNS, core_spec, filterbank, in_core
 
 MAX_PHASE_ITERATIONS = 1_000
@@ -77,23 +76,7 @@ class PriorConfig:
             raise ConfigError("prior.power: consistency and reach need a mel in the prior; set power above 0")
 
 
-class Prior(nn.Module):
-    """What the noise of a process looks like: white, and sampling starts from it alone.
-
-    Attributes:
-        shaping: the prior itself if it shapes noise by a mel, otherwise None.
-        start_time: where sampling starts; below 1 from a guess.
-    """
-
-    shaping: "ShapedNormal | None" = None
-    start_time = 1.0
-
-
-class StandardNormal(Prior):
-    """White noise."""
-
-
-class ShapedNormal(Prior):
+class ShapedNormal(nn.Module):
     """Noise with the mel's envelope, and a guess at the speech to start from.
 
     Args:
@@ -120,12 +103,6 @@ class ShapedNormal(Prior):
         filled = (share <= config.reach) & (share > 2 * spec.f_max / spec.sample_rate)
         self.register_buffer("filled", filled, persistent=False)
         self._fills = bool(filled.any())
-        self.start_time = config.start_time
-
-    @property
-    def shaping(self) -> "ShapedNormal":  # type: ignore[override]
-        """Itself."""
-        return self
 
     @property
     def rates(self) -> list[FrameSTFT]:
@@ -207,14 +184,14 @@ def _magnitude(spectrum: Tensor) -> Tensor:
     return (spectrum.real.square() + spectrum.imag.square() + _LEAST_POWER).sqrt()
 
 
-def make_prior(config: PriorConfig, spec: MelSpec | None, n_fft: int = 0) -> Prior:
-    """The prior of a configuration.
+def make_prior(config: PriorConfig, spec: MelSpec | None, n_fft: int = 0) -> ShapedNormal | None:
+    """The prior of a configuration; None for white noise alone.
 
     Raises:
         ConfigError: a shaped one without a mel.
     """
     if config.power == 0 and config.start_time == 1:
-        return StandardNormal()
+        return None
     if spec is None:
         raise ConfigError("prior: shaped noise and a guess need a mel; set power to 0 and start_time to 1")
     return ShapedNormal(config, spec, n_fft)

@@ -5,6 +5,7 @@ On a CPU without instructions for bfloat16, products take far longer in it than 
 
 import contextlib
 import functools
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +15,9 @@ import torch
 
 _SIZE = 256  # of the square matrices: some milliseconds a product even where every number is converted
 _SLOW = 2.0  # processors that have it take .4 to .6 of the time of float32, those that have not 50 and more
+_LOCK = threading.Lock()
+_within: list[torch.device] = []  # of each thread that needs all bits now
+_callers: list[str] = []  # the settings that come back
 
 
 @contextlib.contextmanager
@@ -21,20 +25,26 @@ def whole_float32(device: torch.device) -> Iterator[None]:
     """Products and convolutions of float32 in all its bits, as on a CPU: the one place that says so.
 
     On a GPU torch rounds the factors of convolutions to 10 bits of mantissa (TF32) unless it is told not to. The
-    caller's settings come back; for other devices nothing is set.
+    caller's settings come back when the last thread that needs all bits is done; for other devices nothing is set.
     """
     if device.type != "cuda":
         yield
         return
-    places: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
-    before = [place.allow_tf32 for place in places]
+    places: list[Any] = [torch.backends.cudnn.conv, torch.backends.cuda.matmul]  # type: ignore[attr-defined]
+    with _LOCK:
+        if not _within:
+            _callers[:] = [place.fp32_precision for place in places]
+            for place in places:
+                place.fp32_precision = "ieee"
+        _within.append(device)
     try:
-        for place in places:
-            place.allow_tf32 = False
         yield
     finally:
-        for place, allowed in zip(places, before, strict=True):
-            place.allow_tf32 = allowed
+        with _LOCK:
+            _within.pop()
+            if not _within:
+                for place, setting in zip(places, _callers, strict=True):
+                    place.fp32_precision = setting
 
 
 def timed(run: Callable[[], object], device: torch.device, turns: int = 1) -> float:
@@ -57,7 +67,7 @@ def fastest(run: Callable[[], object], device: torch.device, repeats: int) -> fl
 
 def gemm_rate(device: torch.device, dtype: torch.dtype = torch.float32, repeats: int = 5, size: int = 2_048) -> float:
     """Operations per second of a product of two square matrices, the roof of networks where these are large."""
-    a = torch.randn(size, size, device=device).to(dtype)
+    a = torch.ones(size, size, dtype=dtype, device=device)
     return 2 * size**3 / fastest(lambda: a @ a, device, repeats)
 
 

@@ -4,6 +4,7 @@ network is evaluated by it.
 A network without one is evaluated as it is, on whole signals.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,21 +13,12 @@ from torch import Tensor, nn
 
 from wavediff.backbones.conditioning import Condition
 from wavediff.backbones.diffwave import DiffWave
-from wavediff.backbones.spectral import SpectralNet
 from wavediff.engine.precision import warn_if_slow_in_bfloat16, without_gradients
-from wavediff.engine.stream_diffwave import DiffWaveStreams
-from wavediff.engine.stream_spectral import SpectralStreams
-from wavediff.engine.streams import Streams
+from wavediff.engine.streaming import STREAMS, streams_of
 from wavediff.engine.triton_diffwave import TritonDiffWave, available, supports
 
-STREAMS: dict[type[nn.Module], type[Streams]] = {DiffWave: DiffWaveStreams, SpectralNet: SpectralStreams}
 # How fused layers are made, and whether they are for a network of that shape.
 FUSED: dict[type[nn.Module], tuple[Callable[..., Any], Callable[[Any], bool]]] = {DiffWave: (TritonDiffWave, supports)}
-
-
-def streams_of(network: nn.Module) -> type[Streams] | None:
-    """How the network is computed on pieces; None if it is on whole signals alone."""
-    return STREAMS.get(type(network))
 
 
 def fused_of(network: nn.Module) -> Callable[..., Any] | None:
@@ -40,7 +32,8 @@ def accelerate(backbone: nn.Module, dtype: torch.dtype = torch.float32, fused: b
 
     Args:
         backbone: the network.
-        dtype: of the matrix products in the layers; a UserWarning where bfloat16 only costs time.
+        dtype: of the matrix products in the layers; a UserWarning where bfloat16 only costs time, or where nothing on
+            that device takes it.
         fused: on a GPU, DiffWave's layers as one Triton kernel each where that is possible.
     """
     device, streams = next(backbone.parameters()).device, streams_of(backbone)
@@ -49,7 +42,12 @@ def accelerate(backbone: nn.Module, dtype: torch.dtype = torch.float32, fused: b
     if device.type == "cpu":
         return backbone if streams is None else Pieces(backbone, dtype)
     layers = fused_of(backbone) if fused and available(device) else None
-    return backbone if layers is None else layers(backbone, dtype)
+    if layers is not None:
+        return layers(backbone, dtype)
+    if dtype != torch.float32:
+        what = "only the fused layers of a DiffWave take bfloat16 there (--fused)"
+        warnings.warn(f"on {device.type} whole signals are computed in float32: {what}", stacklevel=3)
+    return backbone
 
 
 class Pieces:

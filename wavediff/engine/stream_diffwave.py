@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.backbones.conditioning import Condition, MelUpsampler, Workspace
+from wavediff.backbones.conditioning import Condition, Workspace
 from wavediff.backbones.diffwave import DiffWave
+from wavediff.backbones.diffwave_inputs import MelUpsampler
 from wavediff.backbones.residual_layer import LayerProducts, ResidualLayer, pointwise
-from wavediff.engine.stream_prior import Whitening
+from wavediff.engine.stream_spectra import Whitening
 from wavediff.engine.stream_stft import analysis_look_ahead, synthesis_look_ahead
 from wavediff.engine.streams import Streams
 from wavediff.mel.lines import Context, DelayLine, Ends

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from wavediff.mel.griffin_lim import STEP_BACK, with_magnitude
-from wavediff.mel.harmonics import Harmonics
 from wavediff.mel.lines import Context, DelayLine, Ends, Window, positions
+from wavediff.mel.phases import STEP_BACK, Harmonics, with_magnitude
 from wavediff.mel.stft import FrameSTFT, overlap_add, overlap_weight
 
 

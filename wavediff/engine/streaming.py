@@ -9,15 +9,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.backbones import Condition
+from wavediff.backbones import Condition, DiffWave, SpectralNet
 from wavediff.diffusion import ItemNoise, Plan, Terms, unroll
 from wavediff.diffusion.walk import Steps, diffuse, levels
 from wavediff.engine import stream_stft
-from wavediff.engine.registry import streams_of
-from wavediff.engine.stream_prior import FinishStream, GuessStream, InversionStream, NearGuessStream, ShapeStream
+from wavediff.engine.stream_diffwave import DiffWaveStreams
+from wavediff.engine.stream_spectra import (
+    GuessStream,
+    InversionStream,
+    NearGuessStream,
+    SpectralStreams,
+    SpectrumStream,
+)
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError
 from wavediff.mel import griffin_lim
@@ -26,6 +32,7 @@ from wavediff.mel.stft import float64_device
 from wavediff.mel.transform import LEAST_COLUMNS
 from wavediff.models.denoiser import Denoiser
 
+STREAMS: dict[type[nn.Module], type[Streams]] = {DiffWave: DiffWaveStreams, SpectralNet: SpectralStreams}
 OTHER_MEMORY = 8 << 30  # bytes, of devices that do not say how much they have
 
 
@@ -33,7 +40,7 @@ class StreamedVocoder:
     """Mel pieces in, speech out.
 
     Args:
-        denoiser: the model; its backbone has a twin in `wavediff.engine.registry`.
+        denoiser: the model; its backbone has a twin in `this file`.
         plan: sampler and times.
         noise: of the items.
         hop_length: samples a frame becomes.
@@ -56,12 +63,15 @@ class StreamedVocoder:
         low_latency: bool = False,
     ) -> None:
         self.denoiser, self.hop_length, self.ends = denoiser, hop_length, ends
-        prior, schedule = denoiser.prior, denoiser.schedule
+        schedule = denoiser.schedule
         unrolled = unroll(plan, schedule)
         items = len(noise.seeds)
-        self._shaped = prior.shaping
+        self._shaped = shaped = denoiser.prior
         self._draws = [noise.draw()]
-        self._shapes = [ShapeStream(self._shaped, ends) if self._shaped else None]
+        self._shapes = [
+            None if shaped is None else SpectrumStream(shaped.stft, shaped.shaped, "envelope", ends)
+            for _ in range(1 + unrolled.draws)
+        ]
         self._guess: GuessStream | NearGuessStream | None = None
         if denoiser.start_time < 1 and self._shaped is not None:
             self._guess = (NearGuessStream if low_latency else GuessStream)(self._shaped, ends)
@@ -69,16 +79,15 @@ class StreamedVocoder:
             self._waiting = DelayLine(), DelayLine()  # noise and guess
         for _ in range(unrolled.draws):
             self._draws.append(noise.draw())
-            self._shapes.append(ShapeStream(self._shaped, ends) if self._shaped else None)
         if self._shaped is not None:
             reach = self._shaped.envelope.frames // 2
             self._context = Context(reach, reach, "replicate")
         self._inversion: InversionStream | None = None
         if self._shaped is not None and denoiser.inversion is not None:
             self._inversion = InversionStream(denoiser.inversion, self._shaped)
-        self._finish: FinishStream | None = None
+        self._finish: SpectrumStream | None = None
         if self._shaped is not None and self._shaped.config.consistency and not low_latency:
-            self._finish = FinishStream(self._shaped, ends)
+            self._finish = SpectrumStream(self._shaped.stft, self._shaped.brought, "magnitude", ends)
         self._kind = twin_of(denoiser)
         self._network = self._kind(denoiser.backbone, ends, dtype)
         self._nodes: list[tuple[_Sum, _Evaluation | None]] = []
@@ -166,7 +175,7 @@ class StreamedVocoder:
 
 def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int, low_latency: bool = False) -> int:
     """Samples beyond its own that a sample of the speech depends on: how late a stream must be."""
-    evaluations, kind, shaped = len(unroll(plan, denoiser.schedule).times), twin_of(denoiser), denoiser.prior.shaping
+    evaluations, kind, shaped = len(unroll(plan, denoiser.schedule).times), twin_of(denoiser), denoiser.prior
     each, frames = kind.look_ahead(denoiser.backbone), kind.mel_reach
     if shaped is not None:
         stft, config = shaped.stft, shaped.config
@@ -188,7 +197,7 @@ def settled_after(denoiser: Denoiser) -> tuple[int, int]:
 
     Fewer at a time would settle nothing, and each piece has its overhead.
     """
-    shaped = denoiser.prior.shaping
+    shaped = denoiser.prior
     if shaped is None or denoiser.start_time == 1:
         return 1, 1
     return griffin_lim.look_ahead(shaped.stft) + 1 + shaped.envelope.frames // 2, griffin_lim.BLOCK
@@ -246,6 +255,11 @@ class _Sum:
         for part, coefficient in zip(parts, self._coefficients[1:], strict=True):
             total.add_(part, alpha=coefficient)
         return total
+
+
+def streams_of(network: nn.Module) -> type[Streams] | None:
+    """How the network is computed on pieces; None if it is on whole signals alone."""
+    return STREAMS.get(type(network))
 
 
 def twin_of(denoiser: Denoiser) -> type[Streams]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.backbones.conditioning import Condition
-from wavediff.backbones.diffwave import DiffWave
+from wavediff.backbones.diffwave import DiffWave, PreparedCondition
 from wavediff.engine.precision import without_gradients
 from wavediff.errors import ConfigError
 
@@ -39,20 +39,6 @@ def supports(network: DiffWave) -> bool:
     """Whether the kernel computes this network: of 16, 32, 48 ... 128 channels, and not whitened."""
     channels = network.config.channels
     return channels % GRAIN == 0 and channels <= MAX_CHANNELS and network.stft is None
-
-
-@dataclass(frozen=True)
-class SampledCondition:
-    """What does not depend on t.
-
-    Attributes:
-        mels: mel at the rate of the network (B, n, bands), bands filled up to whole products: one for all layers, one
-            per layer, or none.
-        label: label features (B, 128), or None.
-    """
-
-    mels: tuple[Tensor, ...]
-    label: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -157,8 +143,8 @@ class TritonDiffWave:
         self._weights: StackedWeights | None = None
 
     @without_gradients()
-    def prepare(self, cond: Condition) -> SampledCondition:
-        """The work that no diffusion step changes.
+    def prepare(self, cond: Condition) -> PreparedCondition:
+        """The work that no diffusion step changes: mels as (B, n, bands), their bands filled up to whole products.
 
         Raises:
             ConfigError: `cond` is not what the network was built for.
@@ -166,7 +152,7 @@ class TritonDiffWave:
         prepared = self.network.prepare(cond)
         more = self.bands - (self.network.n_mels or 0)
         mels = tuple(F.pad(mel.to(self.dtype).transpose(1, 2), (0, more)).contiguous() for mel in prepared.mels)
-        return SampledCondition(mels, prepared.label)
+        return PreparedCondition(mels, prepared.label)
 
     @without_gradients()
     def refresh(self) -> Hashable:
@@ -179,7 +165,7 @@ class TritonDiffWave:
         return (stacked, *(parameter.data_ptr() for parameter in self.network.parameters()))
 
     @without_gradients()
-    def __call__(self, x_t: Tensor, t: Tensor, prepared: SampledCondition) -> Tensor:
+    def __call__(self, x_t: Tensor, t: Tensor, prepared: PreparedCondition) -> Tensor:
         """(B, N) at times t (B,) -> prediction (B, N), float32.
 
         Raises:

@@ -10,7 +10,7 @@ from typing import Any
 import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 
-from wavediff.backbones.conditioning import SQRT_HALF
+from wavediff.backbones.diffwave_inputs import SQRT_HALF
 
 SCALE = tl.constexpr(SQRT_HALF)  # kernels see no other globals
 

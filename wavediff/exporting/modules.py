@@ -15,8 +15,7 @@ from wavediff.diffusion import Plan, predict_x0, unroll
 from wavediff.diffusion.schedules import Schedule
 from wavediff.diffusion.walk import diffuse, levels, walk
 from wavediff.errors import ConfigError
-from wavediff.exporting.phase import find_phase
-from wavediff.exporting.real_stft import MatrixSTFT, PairSTFT, exchange, fourier_matrix
+from wavediff.exporting.real_stft import MatrixSTFT, PairSTFT, exchange, find_phase, fourier_matrix
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.mel.transform import compress
 from wavediff.models.denoiser import Bound, Denoiser
@@ -60,7 +59,7 @@ class DenoiserStep(nn.Module):
     def inputs(self, mel: Tensor) -> dict[str, Tensor]:
         """Something to trace with, for a mel (B, n_mels, frames)."""
         batch, _, frames = mel.shape
-        return {"x_t": torch.zeros(batch, frames * self.hop_length), "t": torch.full((batch,), 0.5), "mel": mel}
+        return {"x_t": mel.new_zeros(batch, frames * self.hop_length), "t": mel.new_full((batch,), 0.5), "mel": mel}
 
 
 class FewSteps(nn.Module):
@@ -116,7 +115,7 @@ class FewSteps(nn.Module):
     def inputs(self, mel: Tensor) -> dict[str, Tensor]:
         """Something to trace with, for a mel (B, n_mels, frames)."""
         batch, _, frames = mel.shape
-        return {"mel": mel, "noise": torch.zeros(batch, self.draws, frames * self.hop_length)}
+        return {"mel": mel, "noise": mel.new_zeros(batch, self.draws, frames * self.hop_length)}
 
 
 class Analysis(nn.Module):
@@ -148,12 +147,12 @@ class Analysis(nn.Module):
 
     def inputs(self, mel: Tensor) -> dict[str, Tensor]:
         """Something to trace with, for a mel (B, n_mels, frames)."""
-        return {"waveform": torch.zeros(len(mel), mel.shape[2] * self.transform.spec.hop_length)}
+        return {"waveform": mel.new_zeros(len(mel), mel.shape[2] * self.transform.spec.hop_length)}
 
 
 def _guess(bound: Bound, white: Tensor) -> Tensor:
     """`Bound.guess`, its iterations as one loop: written out they would make the graph thirty times as large."""
-    prior, envelope, magnitude = bound.denoiser.prior.shaping, bound.cond.envelope, bound.cond.magnitude
+    prior, envelope, magnitude = bound.denoiser.prior, bound.cond.envelope, bound.cond.magnitude
     if prior is None or envelope is None or magnitude is None:
         raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or start_time to 1")
     rates: list[PairSTFT] = prior.rates  # type: ignore[assignment]  # `exportable` saw to it
@@ -230,9 +229,10 @@ class SoundSteps(nn.Module):
 
     def inputs(self) -> dict[str, Tensor]:
         """Something to trace with."""
-        given = {"label": torch.zeros(1, dtype=torch.int64), "noise": torch.zeros(self.draws, self.values)}
+        noise = torch.zeros(self.draws, self.values, dtype=torch.float32)
+        given = {"label": torch.zeros(1, dtype=torch.int64), "noise": noise}
         if self.vocoder is not None:
-            given["phases"] = torch.zeros(1, self.vocoder.draws, self.samples)
+            given["phases"] = noise.new_zeros(1, self.vocoder.draws, self.samples)
         return given
 
 

@@ -12,9 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from wavediff.diffusion import Plan
 from wavediff.errors import require_packages
-from wavediff.exporting.contract import What, check_file, contract, module_of
 from wavediff.exporting.real_stft import MatrixSTFT
-from wavediff.exporting.tracing import quiet, traced
+from wavediff.exporting.tracing import What, check_file, contract, module_of, quiet, traced
 from wavediff.files import atomic_write
 from wavediff.pipelines.vocoder import Vocoder
 

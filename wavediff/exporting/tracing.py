@@ -1,6 +1,7 @@
-"""From a module to torch's exported program, in which batch and frames stay open, or every size is fixed.
+"""What can be exported of a vocoder, what an exported file says of itself, and torch's exported programs.
 
-A program is a form of a vocoder itself (`.pt2`): `torch.export.load` reads and runs it without wavediff.
+Batch and frames stay open in a program, or every size is fixed. It is a form of a vocoder itself (`.pt2`):
+`torch.export.load` reads and runs it without wavediff.
 """
 
 import contextlib
@@ -9,7 +10,8 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +20,91 @@ from torch.fx import GraphModule
 
 from wavediff.backbones import Condition
 from wavediff.diffusion import Plan
-from wavediff.exporting.contract import What, check_file, contract, module_of
-from wavediff.exporting.modules import Analysis, DenoiserStep, FewSteps, SoundSteps
-from wavediff.exporting.real_stft import FourierSTFT
-from wavediff.files import atomic_write
+from wavediff.errors import ConfigError, OutputError
+from wavediff.exporting.modules import Analysis, DenoiserStep, FewSteps, SoundSteps, exportable
+from wavediff.exporting.real_stft import FourierSTFT, PairSTFT
+from wavediff.files import atomic_write, check_output
 from wavediff.mel import MelSpec
 from wavediff.pipelines.vocoder import Vocoder
+from wavediff.version import __version__
+
+What = Literal["step", "sampler"]
+"""The denoiser alone, or all of the sampling."""
+FORMAT_VERSION = 1
+MOST_EVALUATIONS = 50  # written out one after the other, each as large as the network
+
+
+def check_file(path: str | os.PathLike[str], suffix: str, *, overwrite: bool) -> None:
+    """Refuse what cannot be written, or lacks the suffix that runtimes expect.
+
+    Raises:
+        OutputError: it is such a file.
+    """
+    if Path(path).suffix != suffix:
+        raise OutputError(f"{path}: a file of this format ends in {suffix}; rename it")
+    check_output(Path(path), overwrite=overwrite)
+
+
+def module_of(
+    vocoder: Vocoder, what: What, plan: Plan | None, transform: type[PairSTFT]
+) -> tuple[DenoiserStep | FewSteps, Plan | None]:
+    """The module to export, and the plan that it follows.
+
+    Args:
+        vocoder: without class labels.
+        what: "step" or "sampler".
+        plan: of the sampler; `Vocoder.plan()` by default.
+        transform: which form short-time Fourier transforms take.
+
+    Raises:
+        ConfigError: neither step nor sampler, the model takes labels, the plan has too many evaluations, or there is
+            one for a step.
+    """
+    if vocoder.config.labels:
+        raise ConfigError("config.labels: a vocoder of several classes cannot be exported; use one without labels")
+    denoiser = exportable(vocoder.denoiser, transform)
+    if what == "step":
+        if plan is not None:
+            raise ConfigError("plan: a step has none, its caller chooses the times; export the sampler instead")
+        return DenoiserStep(denoiser, vocoder.hop_length).eval(), None
+    if what != "sampler":
+        raise ConfigError(f"what: {what!r} is neither 'step' nor 'sampler'")
+    plan = vocoder.plan() if plan is None else plan
+    if plan.evaluations > MOST_EVALUATIONS:
+        raise ConfigError(
+            f"num_steps: {plan.evaluations} evaluations of the network are too many to write out, {MOST_EVALUATIONS} "
+            "is the most; take fewer, or export the step"
+        )
+    return FewSteps(denoiser, plan, vocoder.hop_length).eval(), plan
+
+
+def contract(vocoder: Vocoder, module: DenoiserStep | FewSteps, plan: Plan | None) -> dict[str, str]:
+    """All that who runs an exported file without wavediff must know: names and strings, most of them JSON.
+
+    `format_version`, `wavediff_version` and `what` ("step" or "sampler"); `mel` (an object of every constant of the
+    dialect), `mel_name`, `n_mels`, `sample_rate` [Hz], `hop_length` [samples]; `draws` (noises an item takes),
+    `evaluations` (of the network), `plan` (its sampler and times); `schedule`, `prediction` and `prior`, as a model
+    file has them.
+    """
+    config, spec = vocoder.config.to_dict(), vocoder.mel_spec
+    facts: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "wavediff_version": __version__,
+        "what": "step" if plan is None else "sampler",
+        "mel": config["mel"],
+        "mel_name": spec.name,
+        "n_mels": spec.n_mels,
+        "sample_rate": spec.sample_rate,
+        "hop_length": spec.hop_length,
+        "draws": module.draws,
+        "evaluations": module.evaluations,
+        "plan": None if plan is None else {"sampler": plan.sampler, "times": list(plan.times)},
+        "schedule": config["schedule"],
+        "prediction": config["prediction"],
+        "prior": config["prior"],
+    }
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+
 
 MOST_ITEMS, MOST_FRAMES = 1 << 16, 1 << 24
 _FRAMES = 8  # of the mel that is traced
@@ -38,7 +119,7 @@ def traced(module: DenoiserStep | FewSteps | Analysis, spec: MelSpec) -> Exporte
         spec: dialect of its mel.
     """
     # Two items, because a size of one would be taken for a constant.
-    mel = torch.zeros(2, spec.n_mels, _FRAMES)
+    mel = torch.zeros(2, spec.n_mels, _FRAMES, dtype=torch.float32)
     inputs = module.inputs(mel)
     least = 1
     if isinstance(module, Analysis):
@@ -73,7 +154,8 @@ def _fill_tables(module: DenoiserStep | FewSteps, mel: Tensor) -> None:
         mel: (B, n_mels, frames)
     """
     batch, _, frames = mel.shape
-    module.denoiser.bind(Condition(mel))(torch.zeros(batch, frames * module.hop_length), torch.full((batch,), 0.5))
+    x_t, t = mel.new_zeros(batch, frames * module.hop_length), mel.new_full((batch,), 0.5)
+    module.denoiser.bind(Condition(mel))(x_t, t)
 
 
 def _program(module: nn.Module, inputs: dict[str, Tensor], shapes: Any) -> ExportedProgram:

@@ -26,14 +26,17 @@ from wavediff.mel.transform import check_shape, nepers
 _NARROW, _NARROW_FRAMES = 6.2, 32
 
 
-def check_mel(mel: Values, spec: MelSpec | str, *, source: str = "mel", warn: bool = True) -> Tensor:
+def check_mel(
+    mel: Values, spec: MelSpec | str, *, source: str = "mel", warn: bool = True, whole: bool = True
+) -> Tensor:
     """Check that `mel` is what a model of dialect `spec` expects.
 
     Args:
         mel: (n_mels, frames) or (B, n_mels, frames), a tensor, array or list of floats.
         spec: The dialect expected.
         source: What to call it in messages: a file name, usually.
-        warn: Whether to warn; not of a piece of a longer mel, which may be a pause.
+        warn: Whether to warn.
+        whole: Whether it is a whole mel. A piece of one may be a pause: how alike its values are is no matter.
 
     Returns:
         (B, n_mels, frames) in float32.
@@ -48,7 +51,7 @@ def check_mel(mel: Values, spec: MelSpec | str, *, source: str = "mel", warn: bo
     """
     spec = as_spec(spec, "spec")
     mel = check_shape(mel, spec, source=source)
-    if fault := value_fault(mel, spec):
+    if fault := value_fault(mel, spec, whole=whole):
         raise MelError(
             f"{source}: values from {float(mel.min()):.4g} to {float(mel.max()):.4g} are not {spec.name} ({fault}); "
             f"they look like {diagnose(mel, spec)}; "
@@ -57,6 +60,7 @@ def check_mel(mel: Values, spec: MelSpec | str, *, source: str = "mel", warn: bo
     level = nepers(mel, spec)
     # At the floor, a quiet recording is narrow too.
     at_floor = float(level.min()) < math.log(lowest(spec)) + MARGIN
+    warn = warn and whole
     if warn and 0 < span_of(level) < _NARROW and mel.shape[-1] >= _NARROW_FRAMES and not at_floor:
         warnings.warn(
             f"{source}: values span only {span_of(level):.1f} nepers as {spec.name}, speech spans 9 or more; "
@@ -69,12 +73,12 @@ def check_mel(mel: Values, spec: MelSpec | str, *, source: str = "mel", warn: bo
 
 
 def in_dialect(
-    mel: Values, given: MelSpec | str, wanted: MelSpec | str, *, source: str = "mel", warn: bool = True
+    mel: Values, given: MelSpec | str, wanted: MelSpec | str, *, source: str = "mel", whole: bool = True
 ) -> Tensor:
     """A mel of dialect `given` as one of dialect `wanted`: checked, converted where they differ, and checked again.
 
     Args:
-        mel, source, warn: as of `check_mel`.
+        mel, source, whole: as of `check_mel`.
         given: the mel's dialect.
         wanted: the dialect to give.
 
@@ -85,14 +89,14 @@ def in_dialect(
         MelError: as `check_mel` and `convert`.
     """
     given, wanted = as_spec(given, "given"), as_spec(wanted, "wanted")
-    mel = check_mel(mel, given, source=source, warn=warn)
+    mel = check_mel(mel, given, source=source, whole=whole)
     if given == wanted:
         return mel
     try:
         converted = convert(mel, given, wanted)
     except MelError as error:
         raise MelError(f"{source}: {str(error).removeprefix('mel: ')}") from error
-    return check_mel(converted, wanted, source=source, warn=warn)
+    return check_mel(converted, wanted, source=source, whole=whole)
 
 
 def checked_mel(mel: Values, given: MelSpec | None, own: MelSpec, *, source: str = "mel") -> Tensor:
@@ -197,7 +201,7 @@ def in_dialect_pieces(
     given, wanted = as_spec(given, "given"), as_spec(wanted, "wanted")
 
     def converted(piece: Values) -> Tensor:
-        return in_dialect(piece, given, wanted, source=source, warn=False)
+        return in_dialect(piece, given, wanted, source=source, whole=False)
 
     drops, repeats = given.framing == "center" != wanted.framing, wanted.framing == "center" != given.framing
     held: Tensor | None = None

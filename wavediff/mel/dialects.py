@@ -200,8 +200,11 @@ _SEVERAL_FRAMES = 8
 _CACHED = 32  # dialects: more than there are presets
 
 
-def value_fault(mel: Tensor, spec: MelSpec) -> str:
-    """What is impossible about the values of a mel (..., n_mels, frames) in that dialect, or ""."""
+def value_fault(mel: Tensor, spec: MelSpec, *, whole: bool = True) -> str:
+    """What is impossible about the values of a mel (..., n_mels, frames) in that dialect, or "".
+
+    A piece of one, not `whole`, may be a pause: it is not judged by how alike its values are.
+    """
     level = nepers(mel, spec)
     if float(level.min()) < math.log(lowest(spec)) - MARGIN:
         return "below its floor"
@@ -209,7 +212,7 @@ def value_fault(mel: Tensor, spec: MelSpec) -> str:
         return "louder than a waveform within +-1 can be"
     span = span_of(level)
     # A constant, as some hosts probe with, tells nothing, and a single frame little.
-    if span == 0 or mel.shape[-1] < _SEVERAL_FRAMES:
+    if not whole or span == 0 or mel.shape[-1] < _SEVERAL_FRAMES:
         return ""
     if float((level - _full_scale_noise(spec).to(mel.device)).min()) > -_BRIGHT:
         return "everywhere as loud as noise at full scale"

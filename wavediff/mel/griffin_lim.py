@@ -1,5 +1,6 @@
 """Phases for magnitudes, by Griffin-Lim's method: from a mel alone, from a first phase, or in blocks for streams."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,18 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.errors import require_torchaudio
-from wavediff.mel.harmonics import Harmonics
 from wavediff.mel.lines import DelayLine, Window
+from wavediff.mel.phases import STEP_BACK, Harmonics, finer_from, iterations_of_rates, with_magnitude
 from wavediff.mel.spec import MelSpec
 from wavediff.mel.stft import FrameSTFT, overlap_add
 from wavediff.mel.transform import analysis_window, pseudo_inverse
 
 # PESQ gains nothing from more.
 _INVERSION_ITERATIONS = 50
-_MOMENTUM = 0.99  # of `find_phase`
-# Of c_n + momentum (c_n - c_{n-1}) only the phase counts, so it may be divided by 1 + momentum: c_n less this much of
-# c_{n-1}. The transform is linear, so the signals may be subtracted, which have a quarter of the numbers.
-STEP_BACK = _MOMENTUM / (1 + _MOMENTUM)
+_GLOBAL_GENERATOR = threading.Lock()  # from which torchaudio draws
 
 
 def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float = 0.99, seed: int = 0) -> Tensor:
@@ -50,7 +48,7 @@ def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float
     magnitude = F.pad(magnitude, (1, 1 + spec.n_fft // (2 * hop)), mode="replicate")
     start = hop if spec.framing == "center" else hop // 2
     items = []
-    with torch.random.fork_rng(devices=[]):
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         for item in magnitude:
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach every GPU as well
             items.append(
@@ -70,10 +68,7 @@ def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float
     return torch.stack(items)[:, start : start + mel.shape[-1] * hop].to(mel.device)
 
 
-MAX_OCTAVES = 2
 _LENGTHS = ("n_fft", "win_length", "hop_length")
-# Twelfths of the iterations at lower sample rates, the lowest first; the rest have the full one.
-_SHARES: tuple[tuple[int, ...], ...] = ((), (9,), (8, 2))
 
 
 def lower_rates(spec: MelSpec, octaves: int) -> list[FrameSTFT]:
@@ -98,20 +93,6 @@ def _divides(divisor: int, spec: MelSpec) -> bool:
     even = 2 * divisor  # an FFT is even, and a hop where frames are centred on its middle
     whole = spec.win_length % divisor == spec.n_fft % even == 0
     return whole and spec.hop_length % (even if spec.framing == "same" else divisor) == 0
-
-
-def iterations_of_rates(n_iter: int, octaves: int) -> list[int]:
-    """How many of the iterations have each rate, the lowest first."""
-    lower = [share * n_iter // 12 for share in _SHARES[octaves]]
-    return [*lower, n_iter - sum(lower)]
-
-
-def finer_from(count: int, octaves: int) -> int:
-    """Index, among `count` iterations at the full rate, of the one that gives the magnitude finer structure.
-
-    Half way, or sooner where lower rates have found the phase of the lowest harmonics.
-    """
-    return count // (4 if octaves else 2)
 
 
 @torch.no_grad()
@@ -157,13 +138,6 @@ def find_phase(
             found = with_magnitude(found, wanted)
         spectrum = torch.cat([found, spectrum[..., bins:]], -1)
     return stft.synthesis(spectrum)
-
-
-def with_magnitude(spectrum: Tensor, magnitude: Tensor) -> Tensor:
-    """The phase of `spectrum` with another magnitude; in real numbers, which are faster than complex ones here."""
-    squares = torch.view_as_real(spectrum).square().flatten(-2)
-    power = squares[..., ::2] + squares[..., 1::2]
-    return spectrum * power.add_(1e-18).rsqrt_().mul_(magnitude)
 
 
 BLOCK = 4  # frames that are settled at once

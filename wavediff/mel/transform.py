@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from wavediff.arguments import Values, as_floats, as_waveform, whole
 from wavediff.errors import ConfigError, MelError, require_torchaudio
-from wavediff.mel.spec import MelSpec, as_spec
+from wavediff.mel.spec import PRESETS, MelSpec, as_spec
 
 # Value of one neper (a factor e) in each logarithm.
 PER_NEPER = {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}
@@ -74,7 +74,9 @@ def check_dimensions(shape: tuple[int, ...], spec: MelSpec | None, *, source: st
     if 0 in shape:
         raise MelError(f"{source}: shape {shape} holds no frames; a mel needs at least one")
     if spec is not None and shape[-2] != spec.n_mels:
-        cure = f"expected {spec.n_mels} bands ({spec.name}), got {shape[-2]}; compute the mel in {spec.name}"
+        others = ", ".join(name for name, preset in PRESETS.items() if preset.n_mels == shape[-2])
+        named = f", or name its dialect, {others}: --mel-spec, Vocoder.for_mels" if others else ""
+        cure = f"expected {spec.n_mels} bands ({spec.name}), got {shape[-2]}; compute the mel in {spec.name}{named}"
         if shape[-1] == spec.n_mels:
             cure = f"it looks transposed, expected ({spec.n_mels}, frames); swap its last two axes"
         raise MelError(f"{source}: shape {shape}: {cure}")

@@ -56,7 +56,7 @@ def _distillmos() -> Any:
     from distillmos import ConvTransformerSQAModel
 
     # The package prints where its weights are, and draws the weights that it then replaces.
-    with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng(devices=[]):
+    with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng(devices=[]), torch.device("cpu"):
         return ConvTransformerSQAModel().eval()
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wavediff.backbones import Condition, MelInversion
 from wavediff.diffusion.noise import ItemNoise, Noise
-from wavediff.diffusion.priors import Prior, ShapedNormal, StandardNormal
+from wavediff.diffusion.priors import ShapedNormal
 from wavediff.diffusion.schedules import Prediction, Schedule, predict_x0
 from wavediff.errors import ConfigError
 
@@ -22,7 +22,7 @@ class Denoiser(nn.Module):
         backbone: (x_t (B, N), t (B,), prepared condition) -> prediction (B, N), with `prepare(cond)`.
         schedule: alpha(t) and sigma(t).
         prediction: what the backbone was trained to return.
-        prior: what the noise of the process looks like; white by default.
+        prior: what the noise of the process looks like; None for white noise, from which sampling starts.
         codec: compresses the mels of a vocoder, which is an autoencoder then; not used here.
         pretransform: the vocoder with a codec in whose latents this denoiser works; not used here.
         inversion: improves the pseudo-inverse of a mel, where the prior is shaped by one.
@@ -33,15 +33,14 @@ class Denoiser(nn.Module):
         backbone: nn.Module,
         schedule: Schedule,
         prediction: Prediction,
-        prior: Prior | None = None,
+        prior: ShapedNormal | None = None,
         codec: nn.Module | None = None,
         pretransform: "Denoiser | None" = None,
         inversion: MelInversion | None = None,
     ) -> None:
         super().__init__()
         self.codec, self.pretransform, self.inversion = codec, pretransform, inversion
-        self.backbone, self.schedule, self.prediction = backbone, schedule, prediction
-        self.prior: Prior = StandardNormal() if prior is None else prior
+        self.backbone, self.schedule, self.prediction, self.prior = backbone, schedule, prediction, prior
 
     def x0_from(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The clean estimate (B, N) that the network's `output` at (x_t, t) stands for."""
@@ -59,19 +58,18 @@ class Denoiser(nn.Module):
             network: evaluates the backbone faster; the backbone itself by default.
         """
         network = self.backbone if network is None else network
-        shaping = self.prior.shaping
-        if shaping is not None and cond.mel is not None:
-            envelope, magnitude = shaping.spectra(cond.mel)
+        if self.prior is not None and cond.mel is not None:
+            envelope, magnitude = self.prior.spectra(cond.mel)
             if self.inversion is not None:
                 with torch.autocast(magnitude.device.type, enabled=False):
-                    magnitude = shaping.with_bands(self.inversion(magnitude), magnitude)
+                    magnitude = self.prior.with_bands(self.inversion(magnitude), magnitude)
             cond = dataclasses.replace(cond, envelope=envelope, magnitude=magnitude)
         return Bound(self, network, cond, network.prepare(cond))
 
     @property
     def start_time(self) -> float:
         """The time at which sampling starts."""
-        return self.prior.start_time
+        return 1.0 if self.prior is None else self.prior.config.start_time
 
 
 @dataclass(frozen=True)
@@ -93,10 +91,6 @@ class Bound:
         """What the network returns."""
         return self.denoiser.prediction
 
-    @property
-    def _shaping(self) -> ShapedNormal | None:
-        return self.denoiser.prior.shaping
-
     def predict(self, x_t: Tensor, t: Tensor) -> Tensor:
         """What the network returns."""
         return self.network(x_t, t, self.prepared)
@@ -107,9 +101,8 @@ class Bound:
 
     def noise(self, white: Tensor) -> Tensor:
         """White noise -> the noise of the process."""
-        if self._shaping is None or self.cond.envelope is None:
-            return white
-        return self._shaping.shape(white, self.cond.envelope)
+        prior, envelope = self.denoiser.prior, self.cond.envelope
+        return white if prior is None or envelope is None else prior.shape(white, envelope)
 
     def noise_of(self, items: ItemNoise) -> Noise:
         """Draws the noise of the process instead of white noise: what a sampler with fresh noise needs."""
@@ -122,7 +115,7 @@ class Bound:
         Raises:
             ConfigError: the prior is white and guesses nothing.
         """
-        prior = self._shaping
+        prior = self.denoiser.prior
         if prior is None or self.cond.envelope is None or self.cond.magnitude is None:
             raise ConfigError("prior: white noise makes no guesses; set prior.power above 0, or guess_share to 0")
         count = len(white)
@@ -130,16 +123,15 @@ class Bound:
 
     def finished(self, speech: Tensor) -> Tensor:
         """The result of sampling (B, N) -> speech: brought to the mel as far as the prior says."""
-        prior = self._shaping
+        prior = self.denoiser.prior
         if prior is None or not prior.config.consistency or self.cond.magnitude is None:
             return speech
         return prior.stft.synthesis(prior.brought(prior.stft.analysis(speech), self.cond.magnitude))
 
     def whitened(self, signal: Tensor) -> Tensor:
         """Spectrum (B, frames, bins) of a signal over the envelope of the noise, a (B, N) one for a white prior."""
-        if self._shaping is None or self.cond.envelope is None:
-            return signal
-        return self._shaping.stft.analysis(signal) / self.cond.envelope
+        prior, envelope = self.denoiser.prior, self.cond.envelope
+        return signal if prior is None or envelope is None else prior.stft.analysis(signal) / envelope
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,8 @@ def _read_metadata(path: Path) -> dict[str, str]:
             # A header of 128 bytes and a multiple of 256 begins with the byte of a pickle, but goes on with "{".
             if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and file.read(1) != b"{"):
                 raise CheckpointError(
-                    f"{path}: is a pickle, which could run code and is not loaded; convert it with `wavediff import`"
+                    f"{path}: is a pickle, which could run code and is not loaded; convert a checkpoint of `wavediff "
+                    "train` with `wavediff export`, one of another project with `wavediff import`"
                 )
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if len(start) < 8 or not 2 <= length <= size - 8:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from wavediff.errors import CheckpointError, OutputError, WavediffError, require_packages
-from wavediff.files import check_output, write_text
 from wavediff.models.config import ModelConfig
 
 MODEL_FILE = "model.safetensors"
@@ -54,27 +53,6 @@ def fetch_model(repo_id: str, revision: str | None = None) -> Path:
         raise CheckpointError(f"{named}: {_explain(error)}") from error
 
 
-def save_folder(
-    folder: str | os.PathLike[str], write_model: Callable[[Path], None], card: str, *, overwrite: bool = False
-) -> None:
-    """Write a folder as the Hub keeps it.
-
-    Args:
-        folder: Created where it is missing; other files in it stay.
-        write_model: Writes the model file at the path it is given.
-        card: Markdown.
-        overwrite: Replace the two files.
-
-    Raises:
-        OutputError: One of the two exists and `overwrite` is false, or cannot be written.
-    """
-    folder = Path(folder)
-    for name in (MODEL_FILE, CARD_FILE):  # before either is written
-        check_output(folder / name, overwrite=overwrite)
-    write_model(folder / MODEL_FILE)
-    write_text(folder / CARD_FILE, card, overwrite=overwrite)
-
-
 def push_model(
     repo_id: str,
     save: Callable[[Path], None],
@@ -85,24 +63,7 @@ def push_model(
     token: str | None = None,
     overwrite: bool = False,
 ) -> str:
-    """Upload a model in one commit, into a repository that is created where it is missing.
-
-    Args:
-        repo_id: "user/model".
-        save: Writes the folder it is given.
-        revision: Branch, created where it is missing; None for the main one.
-        private: Whether a new repository is private.
-        message: Of the commit.
-        token: Of the account; None for the one logged in.
-        overwrite: Replace a model that is there.
-
-    Returns:
-        Address of the commit.
-
-    Raises:
-        OutputError: There is a model already and `overwrite` is false, the Hub cannot be reached, or it refuses.
-        MissingExtraError: huggingface_hub is not installed.
-    """
+    """Upload the folder that `save` writes in one commit; arguments, result and errors of `Pipeline.push_to_hub`."""
     require_packages(["huggingface_hub"], "hub", "pushing a model to the Hugging Face Hub")
     import huggingface_hub as hub
 

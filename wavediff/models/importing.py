@@ -163,7 +163,7 @@ def _linear(betas: Any) -> DiscreteSchedule:
     if not isinstance(betas, list) or len(betas) < 2 or not all(type(beta) is float for beta in betas):
         raise ConfigError("params.noise_schedule is not a list of numbers; give another copy")
     schedule = DiscreteSchedule(len(betas), betas[0], betas[-1])
-    if not torch.allclose(torch.tensor(betas, dtype=torch.float64), schedule.betas, rtol=1e-6, atol=0):
+    if not torch.allclose(torch.tensor(betas, dtype=torch.float64, device="cpu"), schedule.betas, rtol=1e-6, atol=0):
         raise ConfigError(
             "params.noise_schedule is not linear, and no other schedule is known; retrain with a linear one"
         )

@@ -1,12 +1,13 @@
 """From noise to signal with a denoiser that is bound to its condition: what all pipelines share."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from wavediff.diffusion import ItemNoise, Plan
-from wavediff.diffusion.walk import OnStep, diffuse, levels, part_of, states
+from wavediff.diffusion.walk import OnStep, diffuse, levels, states
 from wavediff.models.denoiser import Bound
 
 
@@ -46,15 +47,10 @@ def follow(bound: Bound, start: Start, plan: Plan, on_step: OnStep | None = None
     Raises:
         SamplingError: a step gave NaN.
     """
-    total, x = len(plan.times) - 1, start.noise
-    for number, state in enumerate(way(bound, start, plan)):
-        x = state
-        if number and on_step is not None:
-            on_step(number, total)
-    return x
+    return deque(way(bound, start, plan, on_step), 1)[0]
 
 
-def way(bound: Bound, start: Start, plan: Plan) -> Iterator[Tensor]:
+def way(bound: Bound, start: Start, plan: Plan, on_step: OnStep | None = None) -> Iterator[Tensor]:
     """The signals (B, N) that `follow` goes through, each computed when it is asked for: the first state, and what
     each step leaves; the last is finished.
 
@@ -64,7 +60,7 @@ def way(bound: Bound, start: Start, plan: Plan) -> Iterator[Tensor]:
     total, noise = len(plan.times) - 1, bound.noise_of(start.items.copy())
     x_T = first_state(bound, start, plan)
     yield x_T
-    for number, x in enumerate(states(bound, x_T, bound.denoiser.schedule, plan, noise), 1):
+    for number, x in enumerate(states(bound, x_T, bound.denoiser.schedule, plan, noise, None, on_step), 1):
         yield bound.finished(x) if number == total and not start.low_latency else x
 
 
@@ -73,18 +69,6 @@ def first_state(bound: Bound, start: Start, plan: Plan) -> Tensor:
     if start.guess is None:
         return start.noise
     return diffuse(start.guess, start.noise, levels(bound.denoiser.schedule, plan.times[0]))
-
-
-def draw(
-    bound: Bound,
-    noise: ItemNoise,
-    length: int,
-    plan: Plan,
-    on_step: OnStep | None = None,
-    low_latency: bool = False,
-) -> Tensor:
-    """Signals (B, length) from noise, or from the guess that the prior makes: `begin` and `follow`."""
-    return follow(bound, begin(bound, noise, length, low_latency), plan, on_step)
 
 
 def draw_each(
@@ -112,13 +96,19 @@ def draw_each(
         SamplingError: a step gave NaN.
     """
     if lengths is None:
-        noise, samples = ItemNoise(seeds, mels.device), mels.shape[2] * hop_length
-        return draw(bind(mels), noise, samples, plan, on_step, low_latency)
+        bound, noise = bind(mels), ItemNoise(seeds, mels.device)
+        return follow(bound, begin(bound, noise, mels.shape[2] * hop_length, low_latency), plan, on_step)
     signals, frames = mels.new_zeros(len(mels), mels.shape[2] * hop_length), lengths.tolist()
     different = sorted(set(frames))
     for number, length in enumerate(different):
         items = [index for index, count in enumerate(frames) if count == length]
         noise = ItemNoise([seeds[index] for index in items], mels.device)
-        told, samples = part_of(on_step, number, len(different)), length * hop_length
-        signals[items, :samples] = draw(bind(mels[items, :, :length]), noise, samples, plan, told, low_latency)
+        bound, samples = bind(mels[items, :, :length]), length * hop_length
+        start, told = begin(bound, noise, samples, low_latency), part_of(on_step, number, len(different))
+        signals[items, :samples] = follow(bound, start, plan, told)
     return signals
+
+
+def part_of(on_step: OnStep | None, part: int, parts: int) -> OnStep | None:
+    """Is told the steps of one part of several, and tells them as steps of all."""
+    return None if on_step is None else lambda done, total: on_step(part * total + done, parts * total)

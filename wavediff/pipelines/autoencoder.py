@@ -18,7 +18,7 @@ from wavediff.engine.precision import without_gradients
 from wavediff.errors import ConfigError
 from wavediff.mel import MelTransform
 from wavediff.models.denoiser import Denoiser
-from wavediff.models.sampling import draw
+from wavediff.models.sampling import begin, follow
 
 DECODER_STEPS = 2
 
@@ -82,7 +82,8 @@ class Autoencoder:
     def vocode(self, mel: Tensor, seeds: Sequence[int], num_steps: int = DECODER_STEPS) -> Tensor:
         """The second half of `decode`: mel (B, n_mels, frames) -> waveform (B, frames * spec.hop_length)."""
         bound = self.vocoder.bind(Condition(mel), accelerate(self.vocoder.backbone))
-        return draw(bound, ItemNoise(seeds, self.device), mel.shape[-1] * self.spec.hop_length, self.plan(num_steps))
+        start = begin(bound, ItemNoise(seeds, self.device), mel.shape[-1] * self.spec.hop_length)
+        return follow(bound, start, self.plan(num_steps))
 
     def plan(self, num_steps: int = DECODER_STEPS) -> Plan:
         """What `vocode` samples by, in `num_steps` evaluations of the vocoder's network."""

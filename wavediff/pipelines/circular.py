@@ -48,7 +48,8 @@ def close_loop(wrapped: Tensor, start: int, length: int, overlap: int, power: fl
     """
     loop = wrapped[:, start : start + length].clone()
     overlap = min(overlap, length)
-    rising = torch.linspace(0, 1, overlap + 2, dtype=torch.float32, device=wrapped.device)[1:-1]
+    angle = torch.linspace(0, torch.pi / 2, overlap + 2, dtype=torch.float32, device=wrapped.device)[1:-1]
+    rising, falling = angle.sin() ** (2 * power), angle.cos() ** (2 * power)  # even the first step is small
     after = wrapped[:, start + length : start + length + overlap]
-    loop[:, :overlap] = rising**power * loop[:, :overlap] + (1 - rising) ** power * after
+    loop[:, :overlap] = rising * loop[:, :overlap] + falling * after
     return loop

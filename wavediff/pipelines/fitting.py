@@ -9,6 +9,7 @@ from torch import Tensor
 from wavediff.arguments import Values, as_list
 from wavediff.diffusion import ItemNoise, Schedule
 from wavediff.diffusion.walk import diffuse, levels
+from wavediff.mel.stft import float64_device
 from wavediff.pipelines.filling import span_of
 from wavediff.pipelines.pipeline import exact
 from wavediff.pipelines.sounds import Labels, SoundPipeline
@@ -38,7 +39,7 @@ def misfit(
     errors = torch.zeros(count, device=known.device)
     for t in TIMES:
         x_t = diffuse(shown, noise.normal(known.shape[1]), levels(schedule, t)).expand(count, -1)
-        times = torch.full((count,), t, dtype=torch.float32, device=known.device)
+        times = torch.full((count,), t, dtype=torch.float64, device=float64_device(known.device))
         errors += (estimate(x_t, times) - known)[:, ~unknown].square().mean(1)
     return errors / len(TIMES)
 

@@ -122,10 +122,8 @@ class Generator(FittingPipeline):
         noise = self._noise(chosen.seed, 1)
         estimate, plan = self._estimate(chosen, 1), self._plan(chosen)
         x_T = noise.normal(self.signal_length(length))
-        signals = itertools.chain([x_T], states(estimate, x_T, self.denoiser.schedule, plan, noise))
-        for number, signal in enumerate(signals):
-            if number and chosen.on_step is not None:
-                chosen.on_step(number, len(plan.times) - 1)
+        way = states(estimate, x_T, self.denoiser.schedule, plan, noise, None, chosen.on_step)
+        for number, signal in enumerate(itertools.chain([x_T], way)):
             if at is None or number in at:
                 yield self._finish(signal, length, noise)
 

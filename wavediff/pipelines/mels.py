@@ -14,7 +14,7 @@ from torch import Tensor
 from wavediff.arguments import Values, as_list, as_waveform, shown, whole
 from wavediff.audio import resample
 from wavediff.audio.resampling import check_sample_rate
-from wavediff.errors import ClippingWarning, ConfigError, MelError, SamplingError
+from wavediff.errors import AudioError, ClippingWarning, ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, MelTransform, can_convert, checked_mel
 from wavediff.mel.check import dialect_of
 from wavediff.mel.spec import as_spec
@@ -84,6 +84,9 @@ class MelPipeline(Pipeline):
             AudioError: the waveform is not one, empty, not finite, or too short; or the rate is none.
         """
         samples = as_waveform(waveform)
+        if samples.ndim == 2 and samples.shape[1] <= _MOST_CHANNELS < samples.shape[0]:
+            shape = tuple(samples.shape)
+            raise AudioError(f"waveform: {shape} looks like (samples, channels); give (N,), such as the channels' mean")
         batch = samples.reshape(-1, samples.shape[-1]).to(self.device, torch.float32)
         batch = resample(batch, check_sample_rate(sample_rate), self.sample_rate)
         return self._transform.to(self.device)(batch)
@@ -150,6 +153,7 @@ def _refused(spec: MelSpec, own: MelSpec | None, why: str) -> MelError:
     )
 
 
+_MOST_CHANNELS = 8  # of a recording whose samples come first
 _AT_ONCE = 2**18  # columns: little beside the speech, which may be an hour
 
 

@@ -14,11 +14,12 @@ import torch
 from wavediff.arguments import as_path, shown
 from wavediff.engine.precision import whole_float32, without_gradients
 from wavediff.errors import CheckpointError, ConfigError
+from wavediff.files import check_output, write_text
 from wavediff.models import WEIGHTS
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Denoiser
-from wavediff.models.hub import MODEL_FILE, fetch_model, is_hub_id, model_card, push_model, save_folder
+from wavediff.models.hub import CARD_FILE, MODEL_FILE, fetch_model, is_hub_id, model_card, push_model
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 BUNDLED = "bundled"
@@ -123,7 +124,7 @@ class Pipeline:
 
     @classmethod
     def model_path(cls, source: str | os.PathLike[str] | None) -> Path:
-        """Where a model file lies that is not on the Hub: itself, in a folder, or among what is bundled.
+        """Where a model file lies that is not on the Hub: itself, in a folder, a run's too, or among what is bundled.
 
         Raises:
             CheckpointError: no model of this kind is bundled.
@@ -133,7 +134,10 @@ class Pipeline:
             path = WEIGHTS / cls.bundled
             if not path.is_file():
                 raise CheckpointError("no model is bundled with this version; train one and pass its file")
-        return path / MODEL_FILE if path.is_dir() else path
+        if not path.is_dir():
+            return path
+        best = path / "best.safetensors"  # of a run of training
+        return best if best.exists() and not (path / MODEL_FILE).exists() else path / MODEL_FILE
 
     @classmethod
     def _load(cls, path: Path, device: str) -> Self:
@@ -176,9 +180,11 @@ class Pipeline:
         Raises:
             OutputError: one of them exists and `overwrite` is false, or cannot be written.
         """
-        card = model_card(self.config, self.facts, license)
-        write = functools.partial(self.save, half=half, overwrite=overwrite)
-        save_folder(folder, write, card, overwrite=overwrite)
+        model, card = Path(folder) / MODEL_FILE, Path(folder) / CARD_FILE
+        for path in (model, card):  # before either is written
+            check_output(path, overwrite=overwrite)
+        self.save(model, half=half, overwrite=overwrite)
+        write_text(card, model_card(self.config, self.facts, license), overwrite=overwrite)
 
     def push_to_hub(
         self,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,7 +17,7 @@ from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.noise import MAX_SEED, MixedNoise, Noise, check_seeds
-from wavediff.diffusion.walk import OnStep, denoise, diffuse, levels
+from wavediff.diffusion.walk import OnStep, diffuse, levels, states
 from wavediff.engine import accelerate
 from wavediff.errors import AudioError, ConfigError, EndingError, SamplingError, did_you_mean
 from wavediff.models.config import ModelConfig
@@ -205,7 +206,7 @@ class SoundPipeline(Pipeline):
 
     @exact
     def _walk(self, estimate: Estimate, x_t: Tensor, plan: Plan, noise: Noise, options: Options) -> Tensor:
-        return denoise(estimate, x_t, self.denoiser.schedule, plan, noise, options.on_step)
+        return deque(states(estimate, x_t, self.denoiser.schedule, plan, noise, None, options.on_step), 1)[0]
 
     def _from_guess(self, x_0: Tensor, strength: float, length: int, noise: ItemNoise, options: Options) -> Tensor:
         """Sounds from signals x_0 (B, N) that are noised to a time and denoised; `noise` is fresh."""

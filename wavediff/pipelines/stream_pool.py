@@ -100,7 +100,8 @@ class StreamPool:
         for members, streamed in self._units(frames):
             sizes = [frames[stream].shape[-1] for stream in members]
             groups[(standing(streamed), sizes[0]) if self._joins else members].append(members)
-        speech = {stream: torch.empty(0, device=self.vocoder.device) for stream in mels}
+        nothing = torch.empty(0, dtype=torch.float32, device=self.vocoder.device)
+        speech = dict.fromkeys(mels, nothing)
         for units in groups.values():
             members, streamed = self._together(units)
             part = self.vocoder._push(streamed, torch.cat([frames[stream] for stream in members]), False)
@@ -158,7 +159,7 @@ class StreamPool:
     def _checked(self, stream: int, mel: Values) -> Tensor:
         self._known(stream)
         frames = as_mel(mel, source=f"stream {stream}").cpu()  # looked at there, as in `Vocoder.decode`
-        frames = in_dialect(frames, self._given, self.vocoder.mel_spec, source=f"stream {stream}", warn=False)
+        frames = in_dialect(frames, self._given, self.vocoder.mel_spec, source=f"stream {stream}", whole=False)
         if len(frames) != 1:
             raise MelError(f"stream {stream}: a batch of {len(frames)} mels; open a stream for each")
         return torch.clone(frames.detach())

@@ -113,16 +113,15 @@ class Vocoder(MelPipeline):
             sampler: for experts: a key of `SAMPLERS`, with options as in "ddim:eta=0.5"; "heun" evaluates twice a step.
                 By default "ddpm" for discrete steps, "ddim" for continuous time.
             seed: decides the noise: one number for every item, or one for each. With as many threads the same machine
-                gives the same bits, also when streamed. Other items in the batch change less than 1e-4; other numbers
-                of threads likewise, or, where a phase is guessed, what lies 50 dB below the speech.
+                gives the same bits; when streamed as well, but for DiffWave (1e-6). Batching changes less than 1e-4;
+                other numbers of threads likewise, or, with a guessed phase, what lies 50 dB below the speech.
             mel_spec: dialect of `mel`, or its preset's name, converted where exact; "auto" takes the likeliest preset.
                 By default the model's own; a mel that surely is of another is refused.
             low_latency: the speech of a stream with `low_latency`.
             on_step: called with (pieces of the mel done, pieces in all); with steps where the network does not stream.
 
         Returns:
-            (B, frames * hop_length) in [-1, 1]; (frames * hop_length,) for a mel without batch; a hop less where
-            a centred mel is converted.
+            (B, frames * hop_length) in [-1, 1], or (frames * hop_length,); a hop less if a centred mel is converted.
 
         Raises:
             ConfigError: `mel_spec` names no preset.

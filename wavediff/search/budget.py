@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wavediff.diffusion import PUBLISHED, Plan
+from wavediff.diffusion.plan import plan_for
 from wavediff.errors import SamplingError
 from wavediff.pipelines.vocoder import Vocoder
 from wavediff.search.judge import Figures, Judge, relative_cost
@@ -122,7 +123,7 @@ def search_budget(
 
 
 def reference_plans(vocoder: Vocoder, evaluations: int) -> dict[str, Plan]:
-    """What there is without a search: the default, DDIM on its grid, and published schedules."""
+    """What there is before a search: the default, DDIM on its grid, published schedules, and what the file stores."""
     plain = vocoder.with_plans([])
     plans = {"default": plain.plan(evaluations)}
     plans["ddim"] = Plan("ddim", plans["default"].times)
@@ -131,6 +132,8 @@ def reference_plans(vocoder: Vocoder, evaluations: int) -> dict[str, Plan]:
             plans[name] = plain.plan(evaluations, schedule=name)
         except SamplingError:  # of another length, or not for this model
             continue
+    if (stored := plan_for(vocoder.config.plans, evaluations)) is not None:
+        plans["stored"] = stored
     return plans
 
 

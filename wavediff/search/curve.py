@@ -141,12 +141,15 @@ def search(
     names, _ = select_metrics(metrics)
     if useless := [name for name in names if METRICS[name].higher_is_better is None]:
         raise ConfigError(f"metric: {useless[0]} has no better end; choose another")
+    if levels := [name for name in names if METRICS[name].unit == "dBFS"]:
+        raise ConfigError(f"metric: {levels[0]} is a level, and plans are compared by ratios; choose another")
     if not 1 <= clips <= 1000 or not 0.5 <= seconds <= 60 or not 1 <= draws <= 100:
         raise ConfigError(
             f"clips {clips} must lie in 1 to 1000, seconds {seconds} in 0.5 to 60, draws {draws} in 1 to 100"
         )
     if not 0 < minutes <= 100_000 or not 4 <= trials <= 100_000:
-        raise ConfigError(f"minutes {minutes} must lie in 0 to 100000, trials {trials} in 4 to 100000")
+        what, least = ("minutes", 0) if not 0 < minutes <= 100_000 else ("trials", 4)
+        raise ConfigError(f"{what}: {minutes if what == 'minutes' else trials} is outside {least} to 100000")
     frames = round(seconds * vocoder.sample_rate / vocoder.hop_length)
     both = cut_clips(recordings, 2 * clips, frames * vocoder.hop_length, vocoder.sample_rate)
     if len(both) < 2:

@@ -183,6 +183,6 @@ def relative_cost(figures: Figures, reference: Figures) -> float:
         base = reference[name]
         if value is None or base is None:
             return math.inf
-        ratio = (base, value) if METRICS[name].higher_is_better else (value, base)
-        ratios.append(ratio[0] / ratio[1] if ratio[1] > 0 else math.inf)
+        worse, better = (base, value) if METRICS[name].higher_is_better else (value, base)
+        ratios.append(1.0 if worse == better else worse / better if better > 0 else math.inf)
     return sum(ratios) / len(ratios)

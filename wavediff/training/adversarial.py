@@ -10,7 +10,8 @@ from torch import Tensor
 from wavediff.diffusion import SignalRegression, SpectralLoss
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
-from wavediff.training.critics import CriticConfig, Critics, load_critics, save_critics
+from wavediff.models.file import check_weights, read_model_file, write_model_file
+from wavediff.training.critics import CriticConfig, Critics
 from wavediff.training.dialects import Dialects
 from wavediff.training.module import LRScheduler, MelDenoiserModule
 from wavediff.training.vocoder_module import DISTANCES, sampled_losses
@@ -92,9 +93,12 @@ class AdversarialModule(MelDenoiserModule):
         # The trainer's optimiser takes what asks for gradients; the critics have one of their own.
         self.critics = Critics(critics, config.sample_rate)
         if critics_from is not None:
-            load_critics(critics_from, self.critics)
+            weights = read_model_file(critics_from, "critics").weights
+            check_weights(weights, self.critics.state_dict(), critics_from, lambda name: "critics")
+            self.critics.load_state_dict(weights)
         self.critics.requires_grad_(False)
         self._critic_optimizer = torch.optim.AdamW(self.critics.parameters(), critic_learning_rate, (0.8, 0.99))
+        self._critic_state: dict[str, Any] | None = None
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         """The spectral loss of the estimates, and what the critics say; the critics learn here too."""
@@ -136,7 +140,8 @@ class AdversarialModule(MelDenoiserModule):
     def export(self, path: Path, weights: Mapping[str, Tensor], facts: dict[str, Any]) -> None:
         """A model file of the vocoder, and `critics.safetensors` beside it."""
         super().export(path, weights, facts)
-        save_critics(path.with_name(CRITICS_FILE), self.critics)
+        weights = self.critics.state_dict()
+        write_model_file(path.with_name(CRITICS_FILE), "critics", {}, weights, half=True, overwrite=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The critics' optimiser goes on, too."""
@@ -144,5 +149,11 @@ class AdversarialModule(MelDenoiserModule):
         checkpoint[OPTIMIZER_KEY] = self._critic_optimizer.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps it until the weights are where they are trained: an optimiser loads its state to where they are."""
+        self._critic_state = checkpoint[OPTIMIZER_KEY]
+
+    def on_fit_start(self) -> None:
         """Restores it."""
-        self._critic_optimizer.load_state_dict(checkpoint[OPTIMIZER_KEY])
+        super().on_fit_start()
+        if self._critic_state is not None:
+            self._critic_optimizer.load_state_dict(self._critic_state)

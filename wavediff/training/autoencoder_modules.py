@@ -1,6 +1,7 @@
 """The autoencoders in whose latents sounds are generated: a vocoder that stays as it is, and a codec to learn."""
 
 import dataclasses
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -134,11 +135,16 @@ class LinearAutoencoderModule(AutoencoderModule):
         level = values.amax(1)  # (B, L)
         weights = (1 - (level.amax(1, keepdim=True) - level) / FADE_NAT).clamp(min=0).flatten()
         values = values.transpose(1, 2).flatten(0, 1)  # (B * L, size)
-        self.weight += weights.sum()
-        self.first += weights @ values
-        self.second += values.T @ (weights[:, None] * values)
+        self.weight += self._of_all(weights.sum())
+        self.first += self._of_all(weights @ values)
+        self.second += self._of_all(values.T @ (weights[:, None] * values))
         mean = self.first / self.weight
         self.codec.fit(mean, self.second / self.weight - torch.outer(mean, mean))
+
+    def _of_all(self, share: Tensor) -> Tensor:
+        """The sum over the processes that train."""
+        together = torch.distributed.is_initialized() and self.trainer.world_size > 1
+        return cast(Tensor, self.all_gather(share)).sum(0) if together else share
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         """The error of what was fitted, without a gradient that the optimiser would follow."""

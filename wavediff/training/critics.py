@@ -1,7 +1,6 @@
 """Networks that tell speech from what a vocoder makes, as its adversaries in training."""
 
 import math
-import os
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,6 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from wavediff.arguments import check_bounds
 from wavediff.errors import ConfigError
-from wavediff.models.file import check_weights, read_model_file, write_model_file
 
 COMPRESSION = 0.3  # exponent of the magnitude in the two channels that keep the phase
 LOG_SCALE = 0.2  # of the log magnitude, so that all three channels vary about as much
@@ -129,24 +127,3 @@ class Critics(nn.Module):
             for ours, theirs in zip(made_features, recorded_features, strict=True):
                 distances.append((ours - theirs).float().abs().mean() / theirs.float().abs().mean().clamp(min=1e-6))
         return torch.stack(scores).mean(), torch.stack(distances).mean()
-
-
-def save_critics(path: str | os.PathLike[str], critics: Critics) -> None:
-    """Write the weights of critics in half precision, in place of an earlier file.
-
-    Raises:
-        CheckpointError: a weight is NaN or infinite.
-        OutputError: the file cannot be written.
-    """
-    write_model_file(path, "critics", {}, critics.state_dict(), half=True, overwrite=True)
-
-
-def load_critics(path: str | os.PathLike[str], critics: Critics) -> None:
-    """Give critics the weights of a file.
-
-    Raises:
-        CheckpointError: missing, damaged, another kind of file, or of critics of another shape.
-    """
-    weights = read_model_file(path, "critics").weights
-    check_weights(weights, critics.state_dict(), path, lambda name: "critics")
-    critics.load_state_dict({name: weight.float() for name, weight in weights.items()})

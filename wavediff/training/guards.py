@@ -65,6 +65,10 @@ def trained_model(path: str | os.PathLike[str]) -> tuple[ModelConfig, dict[str, 
     Raises:
         CheckpointError: not a training checkpoint of wavediff.
     """
+    if Path(path).suffix == ".safetensors":
+        raise CheckpointError(
+            f"{path}: is a model file already; give a training checkpoint (.ckpt), or use it as it is"
+        )
     state = load_training_checkpoint(path)
     try:
         # WeightAveraging keeps the average under "state_dict" and the raw weights elsewhere.
@@ -209,7 +213,7 @@ class SkipBadSteps(Callback):
         if self.bad_steps >= MAX_BAD_STEPS:
             raise TrainingError(
                 f"{what}, as in the {MAX_BAD_STEPS - 1} steps before; lower model.learning_rate or take the files out, "
-                "then --ckpt_path last"
+                "then --resume"
             )
         warnings.warn(f"{what}; the step is left out", stacklevel=1)
 

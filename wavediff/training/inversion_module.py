@@ -75,7 +75,7 @@ class InversionModule(MelDenoiserModule):
         return {"loss_of_magnitudes": self._distance(self.bind(batch), batch["waveform"], batch["length"]).mean}
 
     def _distance(self, bound: Bound, waveform: Tensor, lengths: Tensor) -> Loss:
-        prior, made = bound.denoiser.prior.shaping, bound.cond.magnitude
+        prior, made = bound.denoiser.prior, bound.cond.magnitude
         if prior is None or made is None:
             raise AssertionError("the prior of this module is shaped by a mel")
         with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):

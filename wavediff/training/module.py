@@ -221,6 +221,19 @@ class MelDenoiserModule(DenoiserModule):
         super().__init__(config, *options)
         self.mel_spec, self.mel_transform = config.mel, MelTransform(config.mel)
 
+    def on_fit_start(self) -> None:
+        """Refuse segments that are no whole frames.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        hop, data = self.mel_transform.spec.hop_length, getattr(self.trainer, "datamodule", None)
+        for name in ("segment_length", "valid_segment_length"):
+            length = getattr(data, name, None)
+            if length is not None and length % hop:
+                whole = max(round(length / hop), 1) * hop
+                raise ConfigError(f"data.{name}: {length} is no multiple of the mel's hop, {hop}; give {whole}")
+
     def mel(self, batch: dict[str, Tensor]) -> Tensor:
         """Mel (B, n_mels, N // hop_length) of a batch of N samples: the frames such a waveform is made from."""
         if "mel" in batch:

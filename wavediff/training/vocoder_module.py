@@ -68,7 +68,7 @@ class VocoderModule(MelDenoiserModule):
         config = ModelConfig(backbone, schedule, prediction, prior, spec, spec.sample_rate)
         super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, compile, init_from)
         guesses = getattr(objective, "guess_share", 0.0)
-        if guesses and self.denoiser.prior.shaping is None:
+        if guesses and self.denoiser.prior is None:
             raise ConfigError(
                 f"model.objective.guess_share: {guesses}, but white noise makes no guesses; set 0, or prior.power "
                 "above 0"

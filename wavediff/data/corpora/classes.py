@@ -76,12 +76,17 @@ def family_of(stem: str) -> str:
 
 
 def _split_families(families: dict[Path, list[Path]], num_valid: int, num_test: int) -> dict[Path, str]:
-    """Whole families in the order of their hashes, until a split has its clips; the last one is trained on."""
+    """Whole families in the order of their hashes, until a split has its clips; the last one is trained on.
+
+    Each split has one, if it was to have any.
+    """
     split_of: dict[Path, str] = {}
     wanted = {"test": num_test, "valid": num_valid}
     ranked = sorted(families, key=lambda family: (unit_hash(family), family))
-    for family in ranked:
-        split = next((name for name, number in wanted.items() if number > 0), "train")
+    for place, family in enumerate(ranked, 1):
+        wanting = [name for name, number in wanted.items() if number > 0]
+        empty = [name for name in wanting if name not in split_of.values()]
+        split = next(iter(empty if len(ranked) - place <= len(empty) else wanting), "train")
         split = "train" if family == ranked[-1] else split
         split_of |= dict.fromkeys(families[family], split)
         if split in wanted:

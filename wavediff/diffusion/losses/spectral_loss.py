@@ -29,7 +29,7 @@ class SpectralLoss(nn.Module):
 
     def __init__(self, spec: MelSpec) -> None:
         super().__init__()
-        plain = dataclasses.replace(spec, log="ln", clip=None, mean=None, std=None)
+        plain = dataclasses.replace(spec, log="ln", scale=1.0, offset=0.0, clip=None, mean=None, std=None)
         self.mel = MelTransform(dataclasses.replace(plain, f_min=0.0, f_max=spec.sample_rate / 2, n_mels=MEL_BANDS))
 
     def forward(self, synthesised: Tensor, reference: Tensor, resolution: int | None = None) -> Tensor:

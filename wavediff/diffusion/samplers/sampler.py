@@ -5,7 +5,7 @@ is the sampler of flow matching and rectified flow.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -83,29 +83,6 @@ def steps_of(schedule: Schedule, grid: Tensor, x: Tensor) -> Iterator[Step]:
 
 
 @dataclass(frozen=True)
-class DDPM(Sampler):
-    """Ancestral sampling: Algorithm 2 of DDPM and of DiffWave.
-
-    Draws x_s from q(x_s | x_t, x_0 estimate), the Gaussian posterior of the forward process.
-
-    Written for any alpha and sigma as in VDM (Kingma et al. 2021, arXiv 2107.00630, eq. 25 to 29); where
-    alpha^2 + sigma^2 = 1 this is DDPM eq. 7, and with x_0 from eps DiffWave's Algorithm 2.
-    """
-
-    def step(self, denoise: Denoise, x: Tensor, step: Step, schedule: Schedule, noise: Noise) -> Tensor:
-        """See `Sampler`."""
-        kept = step.alpha_t / step.alpha_s
-        added = (step.sigma_t**2 - (kept * step.sigma_s) ** 2).clamp(min=0)  # variance between s and t
-        from_x_0 = step.alpha_s * added / step.sigma_t**2
-        from_x_t = kept * (step.sigma_s / step.sigma_t) ** 2
-        x = expand(from_x_0, x) * denoise(x, step.t) + expand(from_x_t, x) * x
-        if not step.to_data:  # Algorithm 2, line 4: no noise on the last step
-            deviation = step.sigma_s / step.sigma_t * added.sqrt()  # DDPM: the root of beta~
-            x = torch.addcmul(x, expand(deviation, x), noise.normal(x.shape[1], x.dtype))
-        return x
-
-
-@dataclass(frozen=True)
 class DDIM(Sampler):
     """Deterministic for eta = 0; eta = 1 is ancestral sampling.
 
@@ -131,6 +108,17 @@ class DDIM(Sampler):
         if self.eta > 0 and not step.to_data:
             x = torch.addcmul(x, expand(fresh, x), noise.normal(x.shape[1], x.dtype))
         return x
+
+
+@dataclass(frozen=True)
+class DDPM(DDIM):
+    """Ancestral sampling, Algorithm 2 of DDPM and of DiffWave: DDIM with all of its noise (DDIM's paper, section 4.1).
+
+    Draws x_s from q(x_s | x_t, x_0 estimate), the Gaussian posterior of the forward process; for any alpha and sigma as
+    in VDM (Kingma et al. 2021, arXiv 2107.00630, eq. 25 to 29).
+    """
+
+    eta: float = field(default=1.0, init=False)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Shaped noise, and the guess that sampling starts from, of mels that arrive in pieces."""
+"""What is computed in frames, on pieces of a mel: shaped noise, the guess that sampling starts from, `SpectralNet`."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition, MelInversion
-from wavediff.backbones.conditioning import Workspace
-from wavediff.backbones.spectral import SpectralBlock
+from wavediff.backbones.conditioning import SpectralBlock, Workspace
+from wavediff.backbones.spectral import PreparedSpectrum, SpectralNet
 from wavediff.diffusion.priors import ShapedNormal
-from wavediff.engine.stream_stft import Analysis, PhaseStep, Synthesis
+from wavediff.engine.stream_stft import Analysis, PhaseStep, Synthesis, analysis_look_ahead, synthesis_look_ahead
+from wavediff.engine.streams import Streams
 from wavediff.mel import FrameSTFT
-from wavediff.mel.griffin_lim import PhaseInBlocks, finer_from, iterations_of_rates, with_magnitude
+from wavediff.mel.griffin_lim import PhaseInBlocks
 from wavediff.mel.lines import Context, DelayLine, Ends, Window
-from wavediff.mel.partials import Partials
+from wavediff.mel.phases import Partials, finer_from, iterations_of_rates, with_magnitude
 
 
 class SpectrumStream:
@@ -41,20 +42,6 @@ class SpectrumStream:
         if spectra is not None:
             spectra = self._change(spectra, self._line.take(spectra.shape[1]))
         return self._synthesis.push(spectra, last)
-
-
-class ShapeStream(SpectrumStream):
-    """`ShapedNormal.shape`: white noise -> noise with the mel's envelope."""
-
-    def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
-        super().__init__(prior.stft, prior.shaped, "envelope", ends)
-
-
-class FinishStream(SpectrumStream):
-    """`ShapedNormal.brought`: the result of sampling -> speech nearer to the mel."""
-
-    def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
-        super().__init__(prior.stft, prior.brought, "magnitude", ends)
 
 
 class Whitening:
@@ -125,7 +112,8 @@ class GuessStream:
     STATE = ("_given",)
 
     def __init__(self, prior: ShapedNormal, ends: Ends | None = None) -> None:
-        self._shape, self._analysis = ShapeStream(prior, ends), Analysis(prior.stft, ends)
+        self._shape = SpectrumStream(prior.stft, prior.shaped, "envelope", ends)
+        self._analysis = Analysis(prior.stft, ends)
         self._partials = Partials(prior.spec) if prior.config.partials else None
         self._magnitudes, self._finer, self._given = Window(), Window(), 0
         rates = prior.rates
@@ -179,3 +167,105 @@ def _forget(magnitudes: Window, steps: Sequence[PhaseStep], given: int) -> int:
     for step in steps:
         step.given -= done
     return done
+
+
+FRAMES = 64  # in a piece, over all items
+DECODED_FRAMES = 320  # over all items: every iteration of the guess has its overhead for each piece
+
+
+class StreamedSpectral:
+    """One evaluation of a `SpectralNet` at one time t.
+
+    Args:
+        network: the network.
+        t: (B,)
+        ends: of the items.
+        workspace: shared by all evaluations.
+        dtype: of the blocks' products.
+    """
+
+    def __init__(
+        self, network: SpectralNet, t: Tensor, ends: Ends | None, workspace: Workspace, dtype: torch.dtype
+    ) -> None:
+        self.network, self._workspace = network, workspace
+        blocks: list[SpectralBlock] = list(network.blocks)  # type: ignore[arg-type]
+        time = network.time(t)
+        self._layers = [(block, block.at(time, dtype)) for block in blocks]
+        self._analysis, self._synthesis = Analysis(network.stft, ends), Synthesis(network.stft, ends)
+        self._contexts = [Context(block.past, block.ahead, ends=ends) for block in blocks]
+        self._envelopes, self._expected = DelayLine(), DelayLine()
+        self._whitened, self._held_envelopes = DelayLine(), DelayLine()
+
+    def condition(self, prepared: PreparedSpectrum) -> None:
+        """The next piece of frames, before the samples that need it."""
+        self._envelopes.push(prepared.envelope)
+        self._expected.push(prepared.expected)
+
+    def push(self, x_t: Tensor | None, last: bool) -> Tensor | None:
+        """Noisy samples (B, n * hop_length) -> the prediction that is settled."""
+        network = self.network
+        spectra = self._analysis.push(x_t, last)
+        x: Tensor | None = None
+        if spectra is not None:
+            envelope = self._envelopes.take(spectra.shape[1])
+            whitened = spectra / envelope
+            self._whitened.push(whitened)
+            self._held_envelopes.push(envelope)
+            x = network.tokens(whitened, self._expected.take(spectra.shape[1]))
+        for context, (block, weights) in zip(self._contexts, self._layers, strict=True):
+            window = context.push(x, last)
+            x = None if window is None else block.step(window, weights, self._workspace)
+        if x is None:
+            return self._synthesis.push(None, last)
+        whitened = self._whitened.take(x.shape[1])
+        return self._synthesis.push(network.masked(x, whitened) * self._held_envelopes.take(x.shape[1]), last)
+
+
+class SpectralStreams(Streams):
+    """What all evaluations of a `SpectralNet` on one signal share."""
+
+    joins = takes_dtype = True
+
+    def __init__(self, network: SpectralNet, ends: Ends | None = None, dtype: torch.dtype = torch.float32) -> None:
+        self.network, self.ends, self.dtype = network, ends, dtype
+        self._workspace = Workspace(network.band_offset.device)
+        self._evaluations: list[StreamedSpectral] = []
+
+    def evaluation(self, t: Tensor) -> StreamedSpectral:
+        """At times t (B,); made before the first piece."""
+        self._evaluations.append(StreamedSpectral(self.network, t, self.ends, self._workspace, self.dtype))
+        return self._evaluations[-1]
+
+    @staticmethod
+    def prepare(network: SpectralNet, cond: Condition) -> PreparedSpectrum:
+        """As the network does."""
+        return network.prepare(cond)
+
+    def condition(self, prepared: Sequence[PreparedSpectrum], last: bool) -> None:
+        """Spectra of the next pieces of frames."""
+        for spectra in prepared:
+            for evaluation in self._evaluations:
+                evaluation.condition(spectra)
+
+    @staticmethod
+    def look_ahead(network: SpectralNet) -> int:
+        """The reach of its blocks, and of the transforms around them."""
+        reach = sum(block.ahead for block in network.blocks)  # type: ignore[misc]
+        frames = analysis_look_ahead(network.stft) + reach + synthesis_look_ahead(network.stft)
+        return frames * network.stft.hop_length
+
+    @staticmethod
+    def piece(network: SpectralNet, batch: int) -> int:
+        """Whole frames."""
+        return FRAMES * network.stft.hop_length
+
+    @staticmethod
+    def frames_at_once(network: SpectralNet, hop_length: int, batch: int, streamed: bool) -> int:
+        """At least as many as the guess needs, of whose products those with few columns round differently."""
+        return max((FRAMES if streamed else DECODED_FRAMES) // batch, 16)
+
+    @staticmethod
+    def frame_bytes(network: SpectralNet, hop_length: int) -> int:
+        """Tokens and hidden channels of a block, and spectra around it."""
+        shape = network.config
+        return 4 * (shape.bands * shape.channels * (4 + 2 * shape.expansion) + 16 * network.stft.n_fft)

@@ -1,16 +1,20 @@
-"""First phases for Griffin-Lim's method: below 2 kHz the phase of each partial grows as its frequency says.
+"""What every search for phases has in common, on whole signals, in pieces and in exported files.
 
-A magnitude has a peak there for each partial. The frequency of a peak says by how much its phase grows over a hop, so
-a phase that is drawn once goes on for as long as the partial does. From random phases Griffin-Lim's method needs many
-iterations to find that, and never finds all of it.
+First phases: a magnitude has a peak for each partial below 2 kHz, whose frequency says by how much its phase grows over
+a hop. So a phase that is drawn once goes on for as long as the partial does; from random phases Griffin-Lim's method
+needs many iterations to find that, and never finds all of it. Then how the iterations are shared out, and harmonics
+where a mel resolves none: its bands are wider than a voice's pitch from about 2 kHz on, so its pseudo-inverse is smooth
+there, but the lowest harmonics are resolved and say where all others lie.
 """
 
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wavediff.mel.spec import MelSpec
+from wavediff.mel.stft import FrameSTFT
 
 _TOP = 2000.0  # [Hz], above which a mel resolves no partials
 _JUMPS = 5  # a peak is found from up to 2 ** 5 bins away
@@ -130,3 +134,98 @@ def unit(phase: Tensor) -> tuple[Tensor, Tensor]:
     """Phases in parts of `TURN` -> real and imaginary parts of numbers of magnitude 1."""
     angle = phase.float() * (2 * torch.pi / TURN)
     return angle.cos(), angle.sin()
+
+
+_MOMENTUM = 0.99  # of `find_phase`
+# Of c_n + momentum (c_n - c_{n-1}) only the phase counts, so it may be divided by 1 + momentum: c_n less this much of
+# c_{n-1}. The transform is linear, so the signals may be subtracted, which have a quarter of the numbers.
+STEP_BACK = _MOMENTUM / (1 + _MOMENTUM)
+MAX_OCTAVES = 2
+# Twelfths of the iterations at lower sample rates, the lowest first; the rest have the full one.
+_SHARES: tuple[tuple[int, ...], ...] = ((), (9,), (8, 2))
+
+
+def iterations_of_rates(n_iter: int, octaves: int) -> list[int]:
+    """How many of the iterations have each rate, the lowest first."""
+    lower = [share * n_iter // 12 for share in _SHARES[octaves]]
+    return [*lower, n_iter - sum(lower)]
+
+
+def finer_from(count: int, octaves: int) -> int:
+    """Index, among `count` iterations at the full rate, of the one that gives the magnitude finer structure.
+
+    Half way, or sooner where lower rates have found the phase of the lowest harmonics.
+    """
+    return count // (4 if octaves else 2)
+
+
+def with_magnitude(spectrum: Tensor, magnitude: Tensor) -> Tensor:
+    """The phase of `spectrum` with another magnitude; in real numbers, which are faster than complex ones here."""
+    squares = torch.view_as_real(spectrum).square().flatten(-2)
+    power = squares[..., ::2] + squares[..., 1::2]
+    return spectrum * power.add_(1e-18).rsqrt_().mul_(magnitude)
+
+
+_LOW = (900.0, 1400.0)  # [Hz] the lowest harmonics lie below; between the two they fade
+_HIGH = (2000.0, 3000.0)  # [Hz] likewise, where the magnitude begins to change
+_REACH = 170.0  # [Hz] to either side, over which power stays as it is
+_RANGE = (0.15, 2.5)  # of the fine structure, whose mean square is 1
+_EDGE = 0.02  # of the squared window, where a frame is divided by it
+_LEAST_POWER = 1e-14
+
+
+class Harmonics(nn.Module):
+    """(magnitude, spectrum), both (B, frames, n_fft // 2 + 1) -> the magnitude with finer structure.
+
+    A rectifier of speech below 1 kHz has partials at all multiples of its pitch (harmonic regeneration, Plapous,
+    Marro and Scalart 2006, Improved Signal-to-Noise Ratio Estimation for Speech Enhancement, section IV). Where there
+    is no pitch, it has noise. Each frame is computed by itself.
+
+    Args:
+        spec: dialect of the frames.
+        amount: exponent of the fine structure; 0 changes nothing, 1 gives the contrast of recordings.
+    """
+
+    low: Tensor
+    exponent: Tensor
+
+    def __init__(self, spec: MelSpec, amount: float = 1.0) -> None:
+        super().__init__()
+        width = spec.sample_rate / spec.n_fft  # of a bin [Hz]
+        frequencies = width * torch.arange(spec.n_fft // 2 + 1, dtype=torch.float64, device="cpu")
+        self.register_buffer("low", (1 - _rise(frequencies, _LOW)).float(), persistent=False)
+        self.register_buffer("exponent", (amount * _rise(frequencies, _HIGH)).float(), persistent=False)
+        self._reach = max(round(_REACH / width), 1)  # bins
+
+    def forward(self, magnitude: Tensor, spectrum: Tensor, stft: FrameSTFT) -> Tensor:
+        """The magnitude with the fine structure of the spectrum's lowest harmonics.
+
+        Args:
+            magnitude: to be changed.
+            spectrum: complex, with a phase that fits that magnitude; of any scale.
+            stft: the transform of both.
+        """
+        with torch.autocast(magnitude.device.type, enabled=False):
+            return self.carried(magnitude, stft.frames(spectrum * self.low), stft)
+
+    def carried(self, magnitude: Tensor, low: Tensor, stft: FrameSTFT) -> Tensor:
+        """The same, from windowed frames (B, frames, n_fft) of the lowest harmonics."""
+        x = low / (stft.window.square() + _EDGE)
+        # Not a sum with the least level: the ONNX exporter takes that for nothing, and 0 / 0 comes of silence.
+        x = x / x.square().mean(-1, keepdim=True).clamp(min=_LEAST_POWER).sqrt()
+        made = stft.magnitudes(x.relu().square())
+        fine = (made / self._level(made)).clamp(*_RANGE)  # c, of mean square 1
+        finer = magnitude * fine**self.exponent
+        return finer * (self._level(magnitude) / self._level(finer))
+
+    def _level(self, magnitude: Tensor) -> Tensor:
+        """Root mean square over the bins around each."""
+        window = 2 * self._reach + 1
+        power = F.avg_pool1d(magnitude.square(), window, 1, self._reach, count_include_pad=False)
+        return power.clamp(min=_LEAST_POWER).sqrt()
+
+
+def _rise(frequencies: Tensor, span: tuple[float, float]) -> Tensor:
+    """0 below a span of frequencies, 1 above it, a raised cosine within."""
+    place = ((frequencies - span[0]) / (span[1] - span[0])).clamp(0, 1)
+    return 0.5 - 0.5 * torch.cos(torch.pi * place)
