@@ -98,18 +98,20 @@ def test_a_step_is_written_as_onnx(model: str, tmp_path: Path, capsys: pytest.Ca
 def test_the_options_choose_the_plan(
     vocoder: Vocoder, model: str, tmp_path: Path, calls: list, capsys: pytest.CaptureFixture, form: str
 ) -> None:
-    output = ["--format", form, "-o", str(tmp_path / "vocoder")]
+    output = ["--format", form, "-o", str(tmp_path / f"vocoder.{'onnx' if form == 'onnx' else 'pt2'}")]
     assert main(["export", model, *output]) == 0
     assert "1.5 MB, mel, noise -> speech; 2 draws of noise, 3 evaluations" in capsys.readouterr().out
+    assert main(["export", model, *output]) == 2
+    output.append("--overwrite")
     assert (
         main(["export", model, *output, "--num-steps", "4", "--schedule", "quadratic", "--sampler", "ddim:eta=0.5"])
         == 0
     )
-    assert main(["export", model, *output, "--schedule", "0.0001,0.01,0.2", "--overwrite"]) == 0
+    assert main(["export", model, *output, "--schedule", "0.0001,0.01,0.2"]) == 0
     assert main(["export", model, *output, "--what", "step"]) == 0
     assert {call["name"] for call in calls} == {f"export_{form}"}
     assert [call["what"] for call in calls] == ["sampler"] * 3 + ["step"]
-    assert [call["overwrite"] for call in calls] == [False, False, True, False]
+    assert [call["overwrite"] for call in calls] == [False, True, True, True]
     assert [call["plan"] for call in calls] == [
         vocoder.plan(),
         vocoder.plan(4, "quadratic", "ddim:eta=0.5"),
@@ -119,14 +121,14 @@ def test_the_options_choose_the_plan(
 
 
 def test_without_a_checkpoint_it_is_the_bundled_vocoder(tmp_path: Path, calls: list) -> None:
-    assert main(["export", "--format", "onnx", "-o", str(tmp_path / "vocoder")]) == 0
+    assert main(["export", "--format", "onnx", "-o", str(tmp_path / "vocoder.onnx")]) == 0
     assert calls[0]["vocoder"].config == Vocoder.from_pretrained(device="cpu").config
 
 
 def test_a_training_checkpoint_becomes_any_of_the_three(
     vocoder: Vocoder, training_checkpoint: str, tmp_path: Path, calls: list, capsys: pytest.CaptureFixture
 ) -> None:
-    assert main(["export", training_checkpoint, "--format", "onnx", "-o", str(tmp_path / "vocoder")]) == 0
+    assert main(["export", training_checkpoint, "--format", "onnx", "-o", str(tmp_path / "vocoder.onnx")]) == 0
     exported = calls[0]["vocoder"].denoiser
     assert not exported.training
     for name, weight in vocoder.denoiser.state_dict().items():

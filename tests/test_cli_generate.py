@@ -405,3 +405,26 @@ def test_an_option_that_would_do_nothing_is_refused(
     assert main(["generate", "-o", str(tmp_path / "a"), "--quiet", *options]) == 2
     assert f"{options[0]}: " in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def test_variations_of_a_seed_are_of_the_kind_of_its_sound(model: Path, tmp_path: Path) -> None:
+    """With no strength they are that sound; a class takes its kinds in turn, by the seed."""
+    small = small_generator("latent")
+    config, path = (
+        dataclasses.replace(small.config, labels=("glass/a", "glass/b", "wood")),
+        tmp_path / "kinds.safetensors",
+    )
+    Generator(config, small.denoiser).save(path)
+    options = ["--checkpoint", str(path), "--label", "glass", "--num-steps", "2", "--seconds", ".1", "--raw", "--quiet"]
+    assert main(["generate", *options, "--seed", "7", "-o", str(tmp_path / "one")]) == 0
+    vary = ["--vary", "7", "--strength", "0", "--count", "3"]
+    assert main(["generate", *options, *vary, "-o", str(tmp_path / "three")]) == 0
+    (one,) = (tmp_path / "one").rglob("*.wav")
+    three = list((tmp_path / "three").rglob("*.wav"))
+    assert len(three) == 3
+    assert all((read_audio(one)[0] - read_audio(each)[0]).abs().max() < 1e-4 for each in three)
+
+
+def test_labels_are_json_where_json_is_asked_for(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--checkpoint", str(model), "--list-labels", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["labels"] == list(LABELS)

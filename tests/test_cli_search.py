@@ -9,6 +9,7 @@ from safetensors import safe_open
 from test_search import make_vocoder, speech
 
 from wavediff.audio import read_audio, write_audio
+from wavediff.cli.demo import CLIP
 from wavediff.cli.main import main
 from wavediff.data.manifest import Utterance, write_manifest
 from wavediff.diffusion import Plan
@@ -131,3 +132,18 @@ def test_test_sets_and_other_bad_input_are_one_line(folder: Path, capsys: pytest
         err = capsys.readouterr().err
         assert cause in err, err
         assert err.count("\n") == 1
+
+
+def test_plans_for_other_numbers_stay(tmp_path: Path) -> None:
+    stored = ((1, Plan("ddim", (0.3, 0.0))), (5, Plan("ddim", (0.4, 0.2, 0.0))))
+    vocoder = make_vocoder("spectral").with_plans(stored)
+    path = tmp_path / "model.safetensors"
+    vocoder.save(path)
+    options = ["--budgets", "1", "--trials", "4", "--clips", "1", "--seconds", "1", "--draws", "1", "--minutes", ".1"]
+    assert main(["search", str(path), str(CLIP), "-o", str(tmp_path / "found"), *options, "--quiet", "--update"]) == 0
+    for written in (path, tmp_path / "found" / "model.safetensors"):
+        plans = dict(load_checkpoint(written).config.plans)
+        assert set(plans) == {1, 5}
+        assert plans[5] == stored[1][1]
+    curve = json.loads((tmp_path / "found" / "curve.json").read_text())["curve"]
+    assert "stored" in curve[0]["references"]

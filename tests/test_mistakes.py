@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from handmade import saved, wav
 
 from wavediff.audio import read_audio, write_audio
@@ -31,7 +32,7 @@ MISTAKES = {
     "vocode voice.wav -o out.wav --sampler dpmp-2m": r"sampler: 'dpmp-2m' is unknown \(did you mean dpmpp-2m\?\)",
     "vocode voice.wav -o out.wav --schedule cosin": r"schedule: 'cosin' is unknown \(did you mean cosine\?\)",
     "vocode voice.wav -o voice.wav": r"voice.wav: already exists|voice.wav: is an input",
-    "vocode voice.wav -o out.mp3": r"out.mp3: .mp3 is not written; choose .wav, .flac, .ogg or a folder",
+    "vocode voice.wav -o out.mp3": r"out.mp3: .mp3 is not written; choose .wav, .flac, .ogg, .oga or a folder",
     "generate --format mp3": r"--format: mp3 is unknown; choose from wav, flac, ogg",
     "generate --count many": r"--count: 'many' is not a whole number; give one",
     "generate --guidance 3": r"--guidance: leads to a class; give --label, or leave --guidance out",
@@ -41,6 +42,17 @@ MISTAKES = {
     "report empty -o page.html": r"empty: holds no sound .*name the folder that does",
     "info my voice.wav": r"voice.wav: is too much; quote a name that holds spaces",
     "doctor voice.wav": r"voice.wav: a mel is kept in a .npy or .safetensors file",
+    "vocode vocos.npy -o out.wav": r"expected 80 bands \(hifigan\), got 100; .*vocos-24k, .*--mel-spec",
+    "generate --between 1 2 --seed 7": r"--seed: the two seeds of --between decide all noise; leave it out",
+    "generate --pack pack -o elsewhere": r"--output: a pack lies in the folder of --pack; leave one of them out",
+    "generate --pack pack --format ogg": r"--format: a pack has 24 bits a sample, which OGG has not; give wav or flac",
+    "generate --pack pack --loop --format flac": r"--format: only WAV files hold loop points; leave --format or --loop",
+    "evaluate voice.wav voice.wav --ids file.txt": r"--ids: chooses among the recordings of folders; leave it out",
+    "bench --against itself --channels 3": r"--channels: is for --against diffwave, not itself; leave it out",
+    "search bundled voice.wav --update": r"--update: the bundled model stays as it is; the plans are stored in",
+    "search bundled voice.wav --trials 2": r"^wavediff search: trials: 2 is outside 4 to 100000",
+    "export --format onnx -o file.txt": r"file.txt: a file of this format ends in .onnx; rename it",
+    f"export {WEIGHTS}/vocoder.safetensors -o out.safetensors": r"vocoder.safetensors: is a model file already; give a",
     "train recipe.yaml": r"recipe.yaml: a recipe follows --config; write `wavediff train --config recipe.yaml`",
 }
 
@@ -51,6 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_audio(folder / "voice.wav", *read_audio(CLIP, frames=22_050))
     saved(folder, b"ID3\x04" + wav()[:200], "voice.mp3")
     np.save(folder / "turned.npy", np.full((30, 80), -4.0, np.float32))
+    np.save(folder / "vocos.npy", np.full((100, 30), -4.0, np.float32))
     np.save(folder / "flat.npy", np.full(80, -4.0, np.float32))
     (folder / "file.txt").write_text("no folder", encoding="utf-8")
     (folder / "empty").mkdir()
@@ -74,3 +87,11 @@ def test_a_mistake_is_answered_by_one_line_with_its_cure(
     assert re.search(MISTAKES[command], printed.err), printed.err
     assert printed.err.startswith("wavediff")
     assert set(folder.rglob("*")) - before <= {folder / "data"}
+
+
+def test_a_recording_of_another_scale_says_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its mel is ours, so nothing is said of dialects."""
+    loud = tmp_path / "loud.wav"
+    soundfile.write(loud, np.array([0, 90, -90, 0] * 2000, np.float32), 22_050, "FLOAT")
+    assert main(["vocode", str(loud), "-o", str(tmp_path / "out.wav")]) == 2
+    assert "its samples reach 90, and full scale is 1; divide them by 90" in capsys.readouterr().err.splitlines()[-1]

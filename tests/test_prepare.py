@@ -256,3 +256,17 @@ def test_every_corpus_of_the_registry_has_a_help_page(corpus: str, capsys: pytes
         main(["prepare", corpus, "--help"])
     assert stop.value.code == 0
     assert "ROOT" in capsys.readouterr().out
+
+
+def test_a_failed_run_is_no_obstacle_to_the_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clips").mkdir()
+    for number in range(8):
+        soundfile.write(
+            tmp_path / "clips" / f"{number}.wav", 0.1 * np.random.default_rng(number).normal(size=8000), 8000
+        )
+    (tmp_path / "clips" / "empty.wav").write_bytes(b"")
+    for _ in range(2):
+        assert main(["prepare", "folder", str(tmp_path / "clips"), "-o", str(tmp_path / "data"), "--quiet"]) == 2
+        assert "cannot be used" in capsys.readouterr().err
+    (tmp_path / "clips" / "empty.wav").unlink()
+    assert main(["prepare", "folder", str(tmp_path / "clips"), "-o", str(tmp_path / "data"), "--quiet"]) == 0

@@ -289,3 +289,10 @@ def test_sounds_that_cannot_be_logged_are_warned_about_and_end_nothing() -> None
     batch = {"waveform": torch.zeros(1, 1024), "length": torch.tensor([1024])}
     with pytest.warns(UserWarning, match=r"AudioLogger: no sounds at step 7 \(no space left\)"):
         AudioLogger(1).on_validation_batch_end(trainer, module, None, batch, 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["segment_length", "valid_segment_length"])
+def test_segments_are_whole_frames(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = recipe(tmp_path)
+    assert main(arguments(config, f"--data.{name}=1001")) == 2
+    assert f"data.{name}: 1001 is no multiple of the mel's hop" in capsys.readouterr().err.splitlines()[-1]

@@ -371,3 +371,8 @@ def test_states_are_computed_when_they_are_asked_for(
     for _ in range(expected - 2):
         next(lazily)
     assert done < len(estimates) < 2 * done
+
+
+def test_samples_with_their_channels_last_are_told_from_clips(vocoder: Vocoder) -> None:
+    with pytest.raises(AudioError, match=r"\(9000, 2\) looks like \(samples, channels\)"):
+        vocoder.mel(torch.zeros(9000, 2), 22_050)

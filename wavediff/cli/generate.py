@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
         for label in names
         for seed in range(args.seed, args.seed + count)
         for kind in (
-            label if label is None else generator.kind(fitting.get(label, label), seed if varied is None else varied),
+            None if label is None else generator.kind(fitting.get(label, label), seed if own is None else own),
         )
     ]
     asked = {job.target: label for job, label in zip(jobs, (name for name in names for _ in range(count)), strict=True)}

@@ -78,9 +78,8 @@ def run(args: argparse.Namespace) -> None:
     clips = corpus(**options).clips()
     skipped_path = args.output / "skipped.jsonl"
     scanned = track(clips, "prepare", "clips scanned", quiet=args.quiet)
-    splits, skipped = scan(
-        scanned, skipped_path=skipped_path, overwrite=True
-    )  # beside no manifest it is a failed run's
+    # Without a manifest beside it, a list of skipped files is that of a run that failed.
+    splits, skipped = scan(scanned, skipped_path=skipped_path, overwrite=True)
     unpaired: list[Skipped] = []
     if args.mels is not None:
         splits, unpaired = pair(splits, args.root, args.mels, mel_spec)
