@@ -104,7 +104,7 @@ def test_the_linear_autoencoder_is_fitted_to_real_sounds(sfx: Path, tmp_path: Pa
     assert (autoencoder.mel(autoencoder.encode(waveform)) - mel).abs().mean() < 1
 
 
-@pytest.mark.parametrize("recipe", ["sfx/latent", "sfx/unet", "sfx/unet_44k", "sc09/diffwave"])
+@pytest.mark.parametrize("recipe", ["sfx/latent", "sfx/unet", "sfx/unet_44k", "sc09/diffwave", "sc09/fsdd"])
 @pytest.mark.parametrize("latent", [False, True])
 def test_a_generator_of_waveforms_or_latents(
     recipe: str, latent: bool, sfx: Path, autoencoder: Path, tmp_path: Path
@@ -114,7 +114,7 @@ def test_a_generator_of_waveforms_or_latents(
     extra += (
         [f"--model.autoencoder={autoencoder}", "--model.sample_rate=8000"] if latent else ["--model.autoencoder=null"]
     )
-    if recipe == "sc09/diffwave":
+    if recipe.startswith("sc09"):
         extra += ["--model.backbone.layers=2", "--model.backbone.channels=8"]
     elif recipe != "sfx/latent":  # whose attention needs its widths
         extra += ["--model.backbone.channels=16"]
