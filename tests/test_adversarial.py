@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -188,6 +189,7 @@ def test_the_state_of_the_critics_optimiser_comes_to_where_the_weights_are(model
     checkpoint: dict[str, Any] = {}
     first.on_save_checkpoint(checkpoint)
     again.on_load_checkpoint(checkpoint)
+    again._trainer = SimpleNamespace(datamodule=None)  # type: ignore[assignment]
     again.double().on_fit_start()
     states = again._critic_optimizer.state.values()
     assert states

@@ -169,7 +169,7 @@ MEL = [
         "mel/check.py",
         "test_mel_faults.py",
         {
-            "if fault := value_fault(mel, spec):": "test_values_of_another_domain_are_refused_and_it_is_named",
+            "if fault := value_fault(mel, spec, whole=whole):": "test_values_of_another_domain_are_refused",
             "if warn and 0 < span_of(level) < _NARROW and mel.shape[-1] >= _NARROW_FRAMES and not at_floor:": (
                 "test_decimal_logarithms_read_as_natural_ones_are_warned_of"
             ),

@@ -195,7 +195,6 @@ HUB = [
                 "test_only_a_name_that_is_nothing_here_is_looked_for_on_the_hub",
                 "return True",
             ),
-            "check_output(folder / name, overwrite=overwrite)": ("test_nothing_in_a_folder_is_replaced", "pass"),
             "exists = not overwrite and api.file_exists(repo_id, MODEL_FILE, revision=revision)": (
                 "test_a_push_replaces_no_model_unasked",
                 "exists = False",
@@ -409,5 +408,10 @@ MACHINE = [
             "frequency[:, -1:]": ("test_pieces_change_no_bit", "None"),
             "0.5 * (frequency + earlier.gather(-1, owner))": ("test_a_glide_is_followed", "frequency"),
         },
+    ),
+    Guards(
+        "pipelines/pipeline.py",
+        "test_hub.py",
+        {"check_output(path, overwrite=overwrite)": ("test_nothing_in_a_folder_is_replaced", "pass")},
     ),
 ]

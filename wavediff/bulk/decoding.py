@@ -25,7 +25,7 @@ from wavediff.pipelines.vocoder import Vocoder
 Outcome = dict[str, Any] | Fault
 """Of a file: a row (input, output, seconds, sample_rate, nfe, rtf), or why there is none."""
 
-LOUDEST = 2.0  # sample of a recording that is taken; louder ones are no numbers of full scale 1
+LOUDEST = 30.0  # sample of a recording that is taken; louder ones are not of full scale 1
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("--generated: computes metrics of its own, of all clips; leave --metrics and --ids out")
     if args.classifier is not None and not args.generated:
         raise ConfigError("--classifier: is for generated sounds; add --generated, or leave it out")
+    if args.ids and args.synthesised is not None and not args.reference.is_dir():
+        raise ConfigError("--ids: chooses among the recordings of folders; leave it out for two files")
     if args.output:
         check_output(args.output, overwrite=args.overwrite)
     report, tables = _of_sets(args) if args.generated else _of_recordings(args)
@@ -117,8 +119,6 @@ def _compare(args: argparse.Namespace, names: Sequence[str]) -> tuple[Rows, Rows
     """The rows of pairs, and what the metrics that need no reference say of the references themselves."""
     from wavediff.metrics import METRICS, check_files, evaluate_file, evaluate_files, match_recordings, read_ids
 
-    if args.ids and not Path(args.reference).is_dir():
-        raise ConfigError("--ids: chooses among the recordings of folders; leave it out for two files")
     matching = match_recordings(args.reference, args.synthesised, read_ids(args.ids) if args.ids else None)
     for stems, folder in ((matching.only_reference, args.synthesised), (matching.only_synthesised, args.reference)):
         if stems:
