@@ -414,4 +414,29 @@ MACHINE = [
         "test_hub.py",
         {"check_output(path, overwrite=overwrite)": ("test_nothing_in_a_folder_is_replaced", "pass")},
     ),
+    Guards(
+        "audio/finish.py",
+        "test_clipping.py",
+        {"biquad(waveform / scale) * scale": ("test_a_filter_leaves_loud_sounds_their_tops", "biquad(waveform)")},
+    ),
+    Guards(
+        "diffusion/losses/spectral_loss.py",
+        "test_spectral.py",
+        {"scale=1.0, offset=0.0, ": ("test_the_spectral_loss_is_the_same_in_dialects", "")},
+    ),
+    Guards(
+        "cli/search.py",
+        "test_cli_search.py",
+        {"dict(checkpoint.config.plans) | dict(curve.plans)": ("test_plans_for_other_numbers", "dict(curve.plans)")},
+    ),
+    Guards(
+        "pipelines/circular.py",
+        "test_generator.py",
+        {"angle.sin() ** (2 * power)": ("test_the_transition_of_a_loop_begins", "(angle / angle[-1]) ** power")},
+    ),
+    Guards(
+        "training/module.py",
+        "test_own_classes.py",
+        {"rows or [-1]": ("test_a_class_begins_as_the_mean_of_its_kinds", "[0]")},
+    ),
 ]
