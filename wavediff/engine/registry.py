@@ -1,7 +1,5 @@
-"""The one place that knows which networks have a twin, on pieces of a signal or as fused layers on a GPU; and how a
-network is evaluated by it.
-
-A network without one is evaluated as it is, on whole signals.
+"""Which networks have fused layers on a GPU; and how a network is evaluated: by these, by its twin on pieces of signals
+(`wavediff.engine.streaming`), or as it is on whole signals.
 """
 
 import warnings

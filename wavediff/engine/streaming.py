@@ -40,7 +40,7 @@ class StreamedVocoder:
     """Mel pieces in, speech out.
 
     Args:
-        denoiser: the model; its backbone has a twin in `this file`.
+        denoiser: the model; its backbone has a twin in `STREAMS`.
         plan: sampler and times.
         noise: of the items.
         hop_length: samples a frame becomes.

@@ -147,9 +147,10 @@ def search(
         raise ConfigError(
             f"clips {clips} must lie in 1 to 1000, seconds {seconds} in 0.5 to 60, draws {draws} in 1 to 100"
         )
-    if not 0 < minutes <= 100_000 or not 4 <= trials <= 100_000:
-        what, least = ("minutes", 0) if not 0 < minutes <= 100_000 else ("trials", 4)
-        raise ConfigError(f"{what}: {minutes if what == 'minutes' else trials} is outside {least} to 100000")
+    if not 0 < minutes <= 100_000:
+        raise ConfigError(f"minutes: {minutes} is outside 0 to 100000")
+    if not 4 <= trials <= 100_000:
+        raise ConfigError(f"trials: {trials} is outside 4 to 100000")
     frames = round(seconds * vocoder.sample_rate / vocoder.hop_length)
     both = cut_clips(recordings, 2 * clips, frames * vocoder.hop_length, vocoder.sample_rate)
     if len(both) < 2:

@@ -157,3 +157,4 @@ class AdversarialModule(MelDenoiserModule):
         super().on_fit_start()
         if self._critic_state is not None:
             self._critic_optimizer.load_state_dict(self._critic_state)
+            self._critic_state = None  # a later fit goes on from where this one ends
