@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from wavediff.backbones import Condition, DiffWave, SpectralNet
 from wavediff.diffusion import ItemNoise, Plan, Terms, unroll
+from wavediff.diffusion.schedules import predict_x0
 from wavediff.diffusion.walk import Steps, diffuse, levels
 from wavediff.engine import stream_stft
 from wavediff.engine.stream_diffwave import DiffWaveStreams
@@ -73,8 +74,8 @@ class StreamedVocoder:
             for _ in range(1 + unrolled.draws)
         ]
         self._guess: GuessStream | NearGuessStream | None = None
-        if denoiser.start_time < 1 and self._shaped is not None:
-            self._guess = (NearGuessStream if low_latency else GuessStream)(self._shaped, ends)
+        if shaped is not None and shaped.config.start_time < 1:
+            self._guess = (NearGuessStream if low_latency else GuessStream)(shaped, ends)
             self._guess_draw, self._levels = noise.draw(), levels(schedule, plan.times[0])
             self._waiting = DelayLine(), DelayLine()  # noise and guess
         for _ in range(unrolled.draws):
@@ -97,7 +98,8 @@ class StreamedVocoder:
             if node.time is not None:
                 t = torch.full((items,), node.time, dtype=torch.float64, device=float64_device(noise.device))
                 number += 1
-                evaluation = _Evaluation(number, t, self._network.evaluation(t), DelayLine())
+                stream = self._network.evaluation(t)
+                evaluation = _Evaluation(number, schedule.alpha(t), schedule.sigma(t), stream, DelayLine())
             self._nodes.append((_Sum(node.terms), evaluation))
         lines, signals = [terms.lines for terms, _ in self._nodes], len(self._draws) + len(self._nodes)
         self._readers = [[own[index] for own in lines if index in own] for index in range(signals)]
@@ -135,12 +137,13 @@ class StreamedVocoder:
 
     def _estimate(self, evaluation: "_Evaluation", x_t: Tensor | None, last: bool) -> Tensor | None:
         """The estimate of x_0 that is settled."""
-        evaluation.line.push(x_t)
-        output = evaluation.stream.push(x_t, last)
+        number, alpha, sigma, stream, line = evaluation
+        line.push(x_t)
+        output = stream.push(x_t, last)
         if output is None:
             return None
-        self.steps.see(evaluation.number, output)
-        return self.denoiser.x0_from(output, evaluation.line.take(output.shape[1]), evaluation.t)
+        self.steps.see(number, output)
+        return predict_x0(self.denoiser.prediction, output, line.take(output.shape[1]), alpha, sigma)
 
     def _conditions(self, mel: Tensor | None, last: bool) -> list[Condition]:
         """What the network is told of the frames whose neighbours are known."""
@@ -182,7 +185,7 @@ def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int, low_latency: boo
         back = stream_stft.synthesis_look_ahead(stft)
         there_and_back = stream_stft.analysis_look_ahead(stft) + back
         frames = max(frames, there_and_back)  # of the noise of the process
-        if denoiser.start_time < 1:
+        if config.start_time < 1:
             if low_latency:
                 frames = max(frames, griffin_lim.look_ahead(stft) + back)
             else:  # the noise is shaped before its phase is improved
@@ -198,7 +201,7 @@ def settled_after(denoiser: Denoiser) -> tuple[int, int]:
     Fewer at a time would settle nothing, and each piece has its overhead.
     """
     shaped = denoiser.prior
-    if shaped is None or denoiser.start_time == 1:
+    if shaped is None or shaped.config.start_time == 1:
         return 1, 1
     return griffin_lim.look_ahead(shaped.stft) + 1 + shaped.envelope.frames // 2, griffin_lim.BLOCK
 
@@ -225,13 +228,14 @@ class _Evaluation(NamedTuple):
 
     Attributes:
         number: which it is, from 1 on.
-        t: (B,)
+        alpha, sigma: (B,), at its time.
         stream: of the network.
         line: x_t that waits for its prediction.
     """
 
     number: int
-    t: Tensor
+    alpha: Tensor
+    sigma: Tensor
     stream: Evaluation
     line: DelayLine
 

@@ -297,4 +297,4 @@ class Vocoder(MelPipeline):
             SamplingError: steps, schedule or sampler are not possible.
         """
         options = SamplingOptions(num_steps, schedule, sampler)
-        return options.plan(self.denoiser.schedule, self.config.plans, self.denoiser.start_time, low_latency)
+        return options.plan(self.denoiser.schedule, self.config.plans, self.config.prior.start_time, low_latency)
