@@ -12,9 +12,10 @@ from wavediff.backbones import DiffWaveConfig, SpectralConfig
 from wavediff.cli.main import main
 from wavediff.diffusion import CosineSchedule, PriorConfig
 from wavediff.engine import accelerate, precision
-from wavediff.engine.precision import gemm_rate, whole_float32
+from wavediff.engine.precision import gemm_rate
 from wavediff.mel import MelSpec
 from wavediff.models.config import ModelConfig, build_denoiser
+from wavediff.pipelines.pipeline import whole_float32
 
 SPEC = MelSpec.preset("hifigan")
 DIFFWAVE = ModelConfig(DiffWaveConfig(channels=8, layers=2, dilation_cycle=2), mel=SPEC)

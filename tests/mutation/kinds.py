@@ -6,7 +6,7 @@ _UTF8 = 'encoding="utf-8"'
 
 KINDS = [
     Guards(
-        "engine/precision.py",
+        "pipelines/pipeline.py",
         "test_outputs.py",
         {"torch.inference_mode(False), torch.no_grad()": ("test_outputs_are_ordinary", "torch.inference_mode()")},
     ),

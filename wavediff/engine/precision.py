@@ -1,50 +1,18 @@
-"""How numbers are computed: without gradients, in all bits of float32, or in bfloat16 where that pays.
+"""How numbers are computed: without gradients, or in bfloat16 where that pays.
 
 On a CPU without instructions for bfloat16, products take far longer in it than in float32.
 """
 
 import contextlib
 import functools
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 
 _SIZE = 256  # of the square matrices: some milliseconds a product even where every number is converted
 _SLOW = 2.0  # processors that have it take .4 to .6 of the time of float32, those that have not 50 and more
-_LOCK = threading.Lock()
-_within: list[torch.device] = []  # of each thread that needs all bits now
-_callers: list[str] = []  # the settings that come back
-
-
-@contextlib.contextmanager
-def whole_float32(device: torch.device) -> Iterator[None]:
-    """Products and convolutions of float32 in all its bits, as on a CPU: the one place that says so.
-
-    On a GPU torch rounds the factors of convolutions to 10 bits of mantissa (TF32) unless it is told not to. The
-    caller's settings come back when the last thread that needs all bits is done; for other devices nothing is set.
-    """
-    if device.type != "cuda":
-        yield
-        return
-    places: list[Any] = [torch.backends.cudnn.conv, torch.backends.cuda.matmul]  # type: ignore[attr-defined]
-    with _LOCK:
-        if not _within:
-            _callers[:] = [place.fp32_precision for place in places]
-            for place in places:
-                place.fp32_precision = "ieee"
-        _within.append(device)
-    try:
-        yield
-    finally:
-        with _LOCK:
-            _within.pop()
-            if not _within:
-                for place, setting in zip(places, _callers, strict=True):
-                    place.fp32_precision = setting
 
 
 def timed(run: Callable[[], object], device: torch.device, turns: int = 1) -> float:

@@ -5,6 +5,7 @@ import functools
 import inspect
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
@@ -12,7 +13,6 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 import torch
 
 from wavediff.arguments import as_path, shown
-from wavediff.engine.precision import whole_float32, without_gradients
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.files import check_output, write_text
 from wavediff.models import WEIGHTS
@@ -24,6 +24,9 @@ from wavediff.models.hub import CARD_FILE, MODEL_FILE, fetch_model, is_hub_id, m
 Method = TypeVar("Method", bound=Callable[..., Any])
 BUNDLED = "bundled"
 """The name of the model that comes with the package."""
+_LOCK = threading.Lock()
+_within: list[torch.device] = []  # of each thread that needs all bits now
+_callers: list[str] = []  # the settings that come back
 
 
 def exact(method: Method) -> Method:
@@ -55,8 +58,36 @@ def exact(method: Method) -> Method:
 
 @contextlib.contextmanager
 def _as_it_is(device: torch.device) -> Iterator[None]:
-    with without_gradients(), torch.autocast(device.type, enabled=False), whole_float32(device):
+    as_written = torch.autocast(device.type, enabled=False)
+    with torch.inference_mode(False), torch.no_grad(), as_written, whole_float32(device):
         yield
+
+
+@contextlib.contextmanager
+def whole_float32(device: torch.device) -> Iterator[None]:
+    """Products and convolutions of float32 in all its bits, as on a CPU.
+
+    On a GPU torch rounds the factors of convolutions to 10 bits of mantissa (TF32) unless it is told not to. The
+    caller's settings come back when the last thread that needs all bits is done; for other devices nothing is set.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    places: list[Any] = [torch.backends.cudnn.conv, torch.backends.cuda.matmul]  # type: ignore[attr-defined]
+    with _LOCK:
+        if not _within:
+            _callers[:] = [place.fp32_precision for place in places]
+            for place in places:
+                place.fp32_precision = "ieee"
+        _within.append(device)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _within.pop()
+            if not _within:
+                for place, setting in zip(places, _callers, strict=True):
+                    place.fp32_precision = setting
 
 
 def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
