@@ -31,7 +31,7 @@ from wavediff.diffusion.discrete import _alphas
 from wavediff.engine import GraphedWalk, graphed_walk
 from wavediff.engine.graphed_walk import GraphedCall
 from wavediff.errors import SamplingError
-from wavediff.mel.transform import _inversion
+from wavediff.mel.stft import _inversion
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of CUDA")
 

@@ -14,7 +14,7 @@ from wavediff.backbones import DiffWaveConfig
 from wavediff.cli.main import main
 from wavediff.errors import MelError
 from wavediff.mel import MelSpec, MelTransform
-from wavediff.mel.transform import core_spec, in_core
+from wavediff.mel.stft import core_spec, in_core
 from wavediff.models.config import ModelConfig, build_denoiser
 
 CLIP = Path(wavediff.__file__).parent / "models" / "weights" / "clip.flac"

@@ -17,7 +17,8 @@ from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
 from wavediff.mel.griffin_lim import find_phase, lower_rates, phase_in_blocks
 from wavediff.mel.phases import MAX_OCTAVES, Harmonics, Partials
-from wavediff.mel.transform import LEAST_COLUMNS, core_spec, filterbank, in_core
+from wavediff.mel.stft import core_spec, in_core
+from wavediff.mel.transform import LEAST_COLUMNS, filterbank
 
 MAX_PHASE_ITERATIONS = 1_000
 MAX_WIDTH = 255  # of a mean over bands or frames

@@ -11,8 +11,8 @@ from wavediff.mel.dialects import Conversion, can_convert, convert
 from wavediff.mel.identify import Advice, Diagnosis, advise, diagnose, likely_dialects
 from wavediff.mel.mel_files import MelInfo, read_mel, read_mel_info, read_mel_pieces, write_mel
 from wavediff.mel.spec import PRESETS, MelSpec
-from wavediff.mel.stft import FrameSTFT, SpectralEnvelope
-from wavediff.mel.transform import MelTransform, pseudo_inverse
+from wavediff.mel.stft import FrameSTFT, SpectralEnvelope, pseudo_inverse
+from wavediff.mel.transform import MelTransform
 
 __all__ = [
     "PRESETS",

@@ -12,8 +12,8 @@ from wavediff.errors import require_torchaudio
 from wavediff.mel.lines import DelayLine, Window
 from wavediff.mel.phases import STEP_BACK, Harmonics, finer_from, iterations_of_rates, with_magnitude
 from wavediff.mel.spec import MelSpec
-from wavediff.mel.stft import FrameSTFT, overlap_add
-from wavediff.mel.transform import analysis_window, pseudo_inverse
+from wavediff.mel.stft import FrameSTFT, overlap_add, pseudo_inverse
+from wavediff.mel.transform import analysis_window
 
 # PESQ gains nothing from more.
 _INVERSION_ITERATIONS = 50

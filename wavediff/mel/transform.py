@@ -1,5 +1,5 @@
 """What has the type and the shape of a mel; and the arithmetic of its dialect: waveform -> mel, mel -> linear band
-magnitudes, mel -> linear spectrum.
+magnitudes.
 """
 
 import contextlib
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.arguments import Values, as_floats, as_waveform, whole
-from wavediff.errors import ConfigError, MelError, require_torchaudio
+from wavediff.arguments import Values, as_floats, as_waveform
+from wavediff.errors import MelError, require_torchaudio
 from wavediff.mel.spec import PRESETS, MelSpec, as_spec
 
 # Value of one neper (a factor e) in each logarithm.
@@ -21,10 +21,6 @@ PER_NEPER = {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}
 
 # Of matrix products: with fewer, processors round otherwise, and a frame must have the same bits in pieces of any size.
 LEAST_COLUMNS = 16
-
-# Pseudo-inverted magnitudes are kept above this, so that their logarithm and phase exist.
-_LEAST_MAGNITUDE = 1e-5
-MAX_ITERATIONS = 10_000
 
 
 def as_mel(mel: Values, spec: MelSpec | None = None, *, source: str = "mel") -> Tensor:
@@ -156,7 +152,7 @@ def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
     return _columns(values, like.dtype, like.device)
 
 
-@functools.cache  # as `_inversion`
+@functools.cache  # a copy to a GPU would wait for it in every decode; kept for good, because CUDA graphs read it
 def _columns(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=dtype, device=device).unsqueeze(-1)
@@ -215,67 +211,3 @@ class MelTransform(nn.Module):
         with torch.autocast(magnitude.device.type, enabled=False):
             bands = (self.scale * self.filterbank.to(magnitude.dtype)) @ magnitude
             return compress(bands, self.spec)
-
-
-def pseudo_inverse(mel: Values, spec: MelSpec | str, *, iterations: int = 0) -> Tensor:
-    """Mel (B, n_mels, frames) -> a linear magnitude (B, n_fft // 2 + 1, frames) with these bands.
-
-    Least squares by the Moore-Penrose inverse, kept above 1e-5 because a magnitude is not negative. That cut
-    changes the bands again; `iterations` multiplicative updates (Lee & Seung 2001, eq. 4) bring them back, and 50
-    of them are worth 0.3 PESQ to Griffin-Lim.
-
-    Raises:
-        MelError: It is no mel of `spec.n_mels` bands; NaN goes through, as in `MelTransform`.
-        ConfigError: `iterations` is not a whole number, or `spec` no dialect.
-    """
-    spec, iterations = as_spec(spec, "spec"), whole(iterations, "iterations", 0, MAX_ITERATIONS, ConfigError)
-    mel = as_mel(mel, spec)
-    with torch.autocast(mel.device.type, enabled=False):
-        bands = expand(mel.float(), spec)
-        inverse, weights = _inversion(spec, bands.device)
-        magnitude = (inverse @ bands).clamp(min=_LEAST_MAGNITUDE)
-        wanted = weights.T @ bands
-        for _ in range(iterations):
-            magnitude = magnitude * wanted / (weights.T @ (weights @ magnitude)).clamp(min=1e-30)
-        return magnitude.clamp(min=_LEAST_MAGNITUDE)
-
-
-@functools.cache  # a copy to a GPU would wait for it in every decode; kept for good, because CUDA graphs read it
-def _inversion(spec: MelSpec, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Moore-Penrose inverse (bins, n_mels) of the dialect's triangles, and the triangles (n_mels, bins)."""
-    with torch.inference_mode(False):
-        triangles = filterbank(spec) * stft_scale(spec)
-        inverse = torch.linalg.pinv(filterbank(spec).double() * stft_scale(spec)).float()
-        return inverse.to(device), triangles.to(device)
-
-
-_KEPT = ("sample_rate", "hop_length", "n_mels", "f_min", "f_max", "mel_scale", "mel_norm", "framing", "pad_mode")
-_LEAST_BAND = 1e-9  # linear, of what is nearly nothing before its logarithm
-
-
-def core_spec(spec: MelSpec, n_fft: int) -> MelSpec:
-    """A dialect with the bands, the hop and the rate of `spec`, of frames of `n_fft` samples.
-
-    Its scale is plain: natural logarithm, nothing normalised. A dialect of such frames is its own.
-    """
-    if n_fft in (0, spec.n_fft):
-        return spec
-    return MelSpec(
-        n_fft=n_fft,
-        win_length=n_fft,
-        floor=_LEAST_BAND,
-        **{name: getattr(spec, name) for name in _KEPT},
-    )
-
-
-def in_core(mel: Tensor, spec: MelSpec, core: MelSpec) -> Tensor:
-    """A mel (B, n_mels, frames) of dialect `spec` as that of the frames of `core_spec`.
-
-    A band is a weighted sum of magnitudes. Frames of half the length have half the bins; and as the magnitude of noise
-    grows with the root of the window's energy, so does that of speech, but for its lowest harmonics.
-    """
-    if core == spec:
-        return mel
-    energy = analysis_window(core).square().sum() / analysis_window(spec).square().sum()
-    gain = float(energy.sqrt()) * core.n_fft / spec.n_fft / stft_scale(spec)
-    return (gain * expand(mel.float(), spec)).clamp(min=core.floor).log()

@@ -32,7 +32,7 @@ from wavediff.diffusion.priors import PriorConfig, make_prior
 from wavediff.diffusion.schedules import PREDICTIONS, CosineSchedule, FlowSchedule, Prediction, Schedule
 from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import FrameSTFT, MelSpec
-from wavediff.mel.transform import core_spec
+from wavediff.mel.stft import core_spec
 from wavediff.models.denoiser import Denoiser
 from wavediff.models.literals import build, check_keys, completed, is_number
 
