@@ -119,7 +119,7 @@ ARGUMENTS = [
         },
     ),
     Guards(
-        "mel/dialects.py",
+        "mel/check.py",
         "test_clipping.py",
         {"alike &= level > quiet + MARGIN": ("test_what_is_silent_or_beyond_its_length_is_no_padding", "pass")},
     ),
@@ -176,7 +176,7 @@ MEL = [
         },
     ),
     Guards(
-        "mel/dialects.py",
+        "mel/transform.py",
         "test_mel_faults.py",
         {"if float(level.min()) < math.log(lowest(spec)) - MARGIN:": "test_a_lower_floor_is_noticed"},
     ),

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from wavediff.arguments import Values
 from wavediff.errors import MelError
-from wavediff.mel.dialects import MARGIN, convert, lowest, padded_frames, span_of, value_fault
+from wavediff.mel.dialects import convert
 from wavediff.mel.identify.diagnosis import diagnose
 from wavediff.mel.spec import PRESETS, MelSpec, as_spec
-from wavediff.mel.transform import check_shape, nepers
+from wavediff.mel.transform import MARGIN, check_shape, compress, lowest, nepers, span_of, value_fault
 
 # Hardly any speech, noisy as it may be, spans fewer nepers than this over a third of a second: decimal logarithms
 # read as natural ones span 4 to 6.
@@ -70,6 +70,27 @@ def check_mel(
     if warn and (padding := padded_frames(mel, spec)):
         warnings.warn(f"{source}: {padding}", stacklevel=2)
     return mel
+
+
+def padded_frames(mel: Tensor, spec: MelSpec) -> str:
+    """What is to be said of frames of a mel (..., n_mels, frames) that no sound has but padding, or "".
+
+    The bands of a frame of sound differ. Those of padding, mostly with zeros, do not, and unless it is about as low as
+    the lowest value of the sound it is heard as noise.
+    """
+    alike, level = mel.amax(-2) == mel.amin(-2), nepers(mel, spec).amin(-2)  # (..., frames)
+    if mel.shape[-2] == 1 or not bool(alike.any()):
+        return ""
+    quiet = math.log(lowest(spec)) if bool(alike.all()) else max(math.log(lowest(spec)), float(level[~alike].min()))
+    alike &= level > quiet + MARGIN
+    if not bool(alike.any()):
+        return ""
+    *_, first = alike.nonzero()[0].tolist()
+    silence = float(compress(torch.zeros(spec.n_mels, 1, dtype=torch.float32, device=mel.device), spec).min())
+    return (
+        f"{int(alike.sum())} of {alike.numel()} frames, the first at {first}, have one value in all bands, as padding "
+        f"has, and would be noise; leave them out (lengths=), or fill up with silence, {silence:.4g}"
+    )
 
 
 def in_dialect(

@@ -18,9 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wavediff.mel.dialects import lowest
 from wavediff.mel.spec import MelSpec
-from wavediff.mel.transform import PER_NEPER, filterbank, nepers, stft_scale
+from wavediff.mel.transform import PER_NEPER, filterbank, lowest, nepers, stft_scale
 
 _STEP = 150.0  # of the tables [mel]
 _MOST_FRAMES = 8192
