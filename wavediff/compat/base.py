@@ -10,7 +10,7 @@ from wavediff.arguments import Values
 from wavediff.diffusion.noise import check_seed
 from wavediff.errors import ConfigError, MelError
 from wavediff.mel import MelSpec
-from wavediff.mel.spec import as_spec
+from wavediff.mel.transform import as_spec
 from wavediff.pipelines.vocoder import Vocoder
 
 

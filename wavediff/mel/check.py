@@ -18,8 +18,8 @@ from wavediff.arguments import Values
 from wavediff.errors import MelError
 from wavediff.mel.dialects import convert
 from wavediff.mel.identify.diagnosis import diagnose
-from wavediff.mel.spec import PRESETS, MelSpec, as_spec
-from wavediff.mel.transform import MARGIN, check_shape, compress, lowest, nepers, span_of, value_fault
+from wavediff.mel.spec import PRESETS, MelSpec
+from wavediff.mel.transform import MARGIN, as_spec, check_shape, compress, lowest, nepers, span_of, value_fault
 
 # Hardly any speech, noisy as it may be, spans fewer nepers than this over a third of a second: decimal logarithms
 # read as natural ones span 4 to 6.

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from wavediff.arguments import Values, as_floats
 from wavediff.errors import MelError
-from wavediff.mel.spec import MelSpec, as_spec
-from wavediff.mel.transform import check_dimensions, compress, expand, filterbank, highest, lowest, stft_scale
+from wavediff.mel.spec import MelSpec
+from wavediff.mel.transform import as_spec, check_dimensions, compress, expand, filterbank, highest, lowest, stft_scale
 
 # What the frames and bands are: no arithmetic on a mel changes these.
 _STRUCTURE = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "f_min", "f_max", "mel_scale")

@@ -16,8 +16,8 @@ from torch import Tensor
 from wavediff.arguments import Values, as_place, whole
 from wavediff.errors import ConfigError, MelError
 from wavediff.files import atomic_write
-from wavediff.mel.spec import MelSpec, as_spec
-from wavediff.mel.transform import check_dimensions, check_shape
+from wavediff.mel.spec import MelSpec
+from wavediff.mel.transform import as_spec, check_dimensions, check_shape
 from wavediff.places import Place
 
 _TENSOR_KEY = "mel"

@@ -215,25 +215,6 @@ class MelSpec:
         return cls(**values)
 
 
-def as_spec(spec: MelSpec | str, name: str = "mel_spec") -> MelSpec:
-    """A dialect, which may be given by its preset's name.
-
-    Args:
-        spec: the dialect.
-        name: of the argument, for messages.
-
-    Raises:
-        ConfigError: no preset is called so, or it is neither a dialect nor a name.
-    """
-    if isinstance(spec, str):
-        return MelSpec.preset(spec)
-    if not isinstance(spec, MelSpec):
-        raise ConfigError(
-            f"{name}: a {type(spec).__name__} is no dialect; give a MelSpec, or one of {', '.join(PRESETS)}"
-        )
-    return spec
-
-
 # What mels and models written before there were these lack; they mean the defaults, which change no mel.
 _LATER_FIELDS: frozenset[str] = frozenset()
 

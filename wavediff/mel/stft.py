@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from wavediff.arguments import Values, real, whole
 from wavediff.errors import ConfigError
-from wavediff.mel.spec import MelSpec, as_spec
-from wavediff.mel.transform import analysis_window, as_mel, expand, filterbank, stft_scale
+from wavediff.mel.spec import MelSpec
+from wavediff.mel.transform import analysis_window, as_mel, as_spec, expand, filterbank, stft_scale
 
 
 class FrameSTFT(nn.Module):

@@ -1,5 +1,5 @@
-"""What has the type and the shape of a mel; the arithmetic of its dialect, waveform -> mel and mel -> linear band
-magnitudes; and which values the dialect can have.
+"""What a mel is: its dialect, type and shape; the arithmetic of the dialect, waveform -> mel and mel -> linear band
+magnitudes; and the values that it can have.
 """
 
 import contextlib
@@ -13,14 +13,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.arguments import Values, as_floats, as_waveform
-from wavediff.errors import MelError, require_torchaudio
-from wavediff.mel.spec import PRESETS, MelSpec, as_spec
+from wavediff.errors import ConfigError, MelError, require_torchaudio
+from wavediff.mel.spec import PRESETS, MelSpec
 
 # Value of one neper (a factor e) in each logarithm.
 PER_NEPER = {"ln": 1.0, "log10": 1 / math.log(10), "db": 20 / math.log(10)}
 
 # Of matrix products: with fewer, processors round otherwise, and a frame must have the same bits in pieces of any size.
 LEAST_COLUMNS = 16
+
+
+def as_spec(spec: MelSpec | str, name: str = "mel_spec") -> MelSpec:
+    """A dialect, which may be given by its preset's name; `name` is that of the argument, for messages.
+
+    Raises:
+        ConfigError: No preset is called so, or it is neither a dialect nor a name.
+    """
+    if isinstance(spec, str):
+        return MelSpec.preset(spec)
+    if not isinstance(spec, MelSpec):
+        known = ", ".join(PRESETS)
+        raise ConfigError(f"{name}: a {type(spec).__name__} is no dialect; give a MelSpec, or one of {known}")
+    return spec
 
 
 def as_mel(mel: Values, spec: MelSpec | None = None, *, source: str = "mel") -> Tensor:

@@ -17,7 +17,7 @@ from wavediff.audio.resampling import check_sample_rate
 from wavediff.errors import AudioError, ClippingWarning, ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, MelTransform, can_convert, checked_mel
 from wavediff.mel.check import dialect_of
-from wavediff.mel.spec import as_spec
+from wavediff.mel.transform import as_spec
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser
 from wavediff.pipelines.pipeline import Pipeline, exact

@@ -17,8 +17,8 @@ from wavediff.arguments import Values
 from wavediff.errors import MelError
 from wavediff.mel.dialects import can_convert
 from wavediff.mel.identify.speech import speech_fit
-from wavediff.mel.spec import PRESETS, MelSpec, as_spec
-from wavediff.mel.transform import check_shape, lowest, nepers, span_of, value_fault
+from wavediff.mel.spec import PRESETS, MelSpec
+from wavediff.mel.transform import as_spec, check_shape, lowest, nepers, span_of, value_fault
 
 # The statistics and the next four were chosen with a look at LJSpeech's test clips and VCTK, so the results there
 # flatter them a little: with 0.5, 150 and 0.75 one mel of 224 was misnamed on LJSpeech (speecht5) and 12 of 168 on
