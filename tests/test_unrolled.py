@@ -18,7 +18,7 @@ from wavediff.diffusion import (
     unroll,
 )
 from wavediff.diffusion.plan import _OPTIONS
-from wavediff.diffusion.samplers.sampler import DDIM, Denoise
+from wavediff.diffusion.samplers import DDIM, Denoise
 from wavediff.diffusion.walk import states, walk
 from wavediff.errors import SamplingError
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wavediff.diffusion import Plan
-from wavediff.diffusion.samplers.second_order import MAX_CHURN
+from wavediff.diffusion.samplers import MAX_CHURN
 from wavediff.models.config import ModelConfig
 
 LOWEST_START = 0.02
