@@ -22,6 +22,8 @@ from wavediff.places import Address, Place, place
 Values = Tensor | np.ndarray | Sequence[Any]
 """What `as_floats` takes."""
 
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 384_000  # Hz
+
 _AXES = {1: "(N,)", 2: "(B, N)"}
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _FULL_SCALES = {"int8": 2**7, "int16": 2**15, "int32": 2**31}
@@ -151,6 +153,19 @@ def whole(value: Any, name: str, least: int, most: int | None, error: type[Waved
         bounds = f"from {least} to {most}" if most is not None else f"of at least {least}"
         raise error(f"{name}: {shown(value)} is not a whole number {bounds}{unit and f' {unit}'}")
     return number
+
+
+def check_sample_rate(rate: int, name: str = "sample_rate") -> int:
+    """A rate that audio is stored at, as an int [Hz].
+
+    Args:
+        rate: 4,000 to 384,000 Hz; a float or another library's number will do if it is whole.
+        name: of the argument, for messages.
+
+    Raises:
+        AudioError: it is not.
+    """
+    return whole(rate, name, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, AudioError, unit="Hz")
 
 
 def as_list(values: Any) -> list[Any] | None:

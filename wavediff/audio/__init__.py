@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavediff.arguments import as_path, as_place, real, whole
+from wavediff.arguments import as_path, as_place, check_sample_rate, real, whole
 from wavediff.audio.containers import READ, AudioInfo, opened
 from wavediff.audio.finish import centred, ended, trim, with_peak
-from wavediff.audio.resampling import check_sample_rate, resample
+from wavediff.audio.resampling import resample
 from wavediff.audio.writing import SUBTYPES, AudioWriter, write_audio
 from wavediff.errors import AudioError
 from wavediff.files import is_leftover

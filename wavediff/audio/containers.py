@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from wavediff.arguments import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from wavediff.audio.other_containers import READ_ONLY, claimed, recognised
 from wavediff.errors import AudioError
 from wavediff.places import Place
 
-MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 384_000  # Hz
 MAX_CHANNELS = 8
 EXTENSIONS = {"WAV": (".wav",), "FLAC": (".flac",), "OGG": (".ogg", ".oga")}  # of what is also written
 READ = EXTENSIONS | READ_ONLY

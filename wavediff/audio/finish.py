@@ -6,8 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from wavediff.arguments import Values, as_waveform, real
-from wavediff.audio.resampling import check_sample_rate
+from wavediff.arguments import Values, as_waveform, check_sample_rate, real
 from wavediff.errors import AudioError, require_torchaudio
 
 ONSET_LEVEL = 10 ** (-30 / 20)  # of the peak: what is fainter in front of it is heard as delay

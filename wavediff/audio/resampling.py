@@ -6,27 +6,13 @@ import math
 import torch
 from torch import Tensor
 
-from wavediff.arguments import Values, as_waveform, whole
-from wavediff.audio.containers import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from wavediff.errors import AudioError, require_torchaudio
+from wavediff.arguments import Values, as_waveform, check_sample_rate
+from wavediff.errors import require_torchaudio
 
 # A Kaiser-windowed sinc: stopband near -140 dB, flat up to 0.87 of the lower Nyquist frequency.
 ZERO_CROSSINGS, ROLLOFF, KAISER_BETA = 64, 0.9475937167399596, 14.769656459379492
 _MAX_KERNEL_VALUES = 2**21  # a table of phases and taps beyond this is slower than no table
 _INTERPOLATED_VALUES = 2**20
-
-
-def check_sample_rate(rate: int, name: str = "sample_rate") -> int:
-    """A rate that audio is stored at, as an int [Hz].
-
-    Args:
-        rate: 4,000 to 384,000 Hz; a float or another library's number will do if it is whole.
-        name: of the argument, for messages.
-
-    Raises:
-        AudioError: it is not.
-    """
-    return whole(rate, name, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, AudioError, unit="Hz")
 
 
 def resample(waveform: Values, from_rate: int, to_rate: int) -> Tensor:

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavediff.arguments import Values, as_place, as_waveform, whole
+from wavediff.arguments import Values, as_place, as_waveform, check_sample_rate, whole
 from wavediff.audio.containers import EXTENSIONS, MAX_CHANNELS
-from wavediff.audio.resampling import check_sample_rate
 from wavediff.errors import AudioError
 from wavediff.files import atomic_write
 from wavediff.places import Place

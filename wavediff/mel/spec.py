@@ -8,12 +8,12 @@ import typing
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from wavediff.arguments import is_real, shown, whole
+from wavediff.arguments import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, is_real, shown, whole
 from wavediff.errors import AudioError, ConfigError, did_you_mean
 
 # Inclusive bounds: wide enough for any real dialect, narrow enough that no stored value can exhaust memory.
 _INTEGER_BOUNDS = {
-    "sample_rate": (4_000, 384_000),
+    "sample_rate": (MIN_SAMPLE_RATE, MAX_SAMPLE_RATE),
     "n_fft": (16, 65_536),
     "win_length": (4, 65_536),
     "hop_length": (1, 65_536),

@@ -5,8 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wavediff.arguments import Values, as_list, shown
-from wavediff.audio.resampling import check_sample_rate
+from wavediff.arguments import Values, as_list, check_sample_rate, shown
 from wavediff.errors import AudioError, ConfigError, did_you_mean, require_packages
 from wavediff.metrics.level import (
     LOWEST_RATE,

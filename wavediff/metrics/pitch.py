@@ -5,9 +5,8 @@ import functools
 import numpy as np
 from torch import Tensor
 
-from wavediff.arguments import Values
+from wavediff.arguments import Values, check_sample_rate
 from wavediff.audio import resample
-from wavediff.audio.resampling import check_sample_rate
 from wavediff.metrics.signals import as_signal, of_pair
 
 F0_MIN, F0_MAX = 65.0, 500.0  # [Hz]

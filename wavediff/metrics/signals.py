@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from wavediff.arguments import Values, as_waveform
-from wavediff.audio.resampling import check_sample_rate
+from wavediff.arguments import Values, as_waveform, check_sample_rate
 from wavediff.errors import AudioError, DataError
 
 # Vocoders return frames * hop_length samples, so a pair may differ by a hop: 25 ms is longer than any dialect's.

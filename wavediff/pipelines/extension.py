@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavediff.arguments import Values, as_path, as_waveform
+from wavediff.arguments import Values, as_path, as_waveform, check_sample_rate
 from wavediff.audio import resample
-from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones.bands import HIGH, LOW, BandConfig, BandNet
 from wavediff.engine.precision import without_gradients
 from wavediff.errors import AudioError, CheckpointError

@@ -11,9 +11,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from wavediff.arguments import Values, as_list, as_waveform, shown, whole
+from wavediff.arguments import Values, as_list, as_waveform, check_sample_rate, shown, whole
 from wavediff.audio import resample
-from wavediff.audio.resampling import check_sample_rate
 from wavediff.errors import AudioError, ClippingWarning, ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, MelTransform, can_convert, checked_mel
 from wavediff.mel.check import dialect_of
@@ -88,7 +87,8 @@ class MelPipeline(Pipeline):
             shape = tuple(samples.shape)
             raise AudioError(f"waveform: {shape} looks like (samples, channels); give (N,), such as the channels' mean")
         batch = samples.reshape(-1, samples.shape[-1]).to(self.device, torch.float32)
-        batch = resample(batch, check_sample_rate(sample_rate), self.sample_rate)
+        if (sample_rate := check_sample_rate(sample_rate)) != self.sample_rate:
+            batch = resample(batch, sample_rate, self.sample_rate)
         return self._transform.to(self.device)(batch)
 
     @functools.cached_property

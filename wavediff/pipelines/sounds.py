@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from wavediff.arguments import Values, as_list, as_waveform, is_whole, real, shown, whole
+from wavediff.arguments import Values, as_list, as_waveform, check_sample_rate, is_whole, real, shown, whole
 from wavediff.audio import resample
-from wavediff.audio.resampling import check_sample_rate
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.noise import MAX_SEED, MixedNoise, Noise, check_seeds
