@@ -59,7 +59,7 @@ class MelPipeline(Pipeline):
             ConfigError: no preset is called so.
         """
         spec = self._spec(mel_spec)
-        if can_convert(spec, self.mel_spec).kind != "no":
+        if spec == self.mel_spec or can_convert(spec, self.mel_spec).kind != "no":
             return self
         return self._like(*_retuned(self.config, self.denoiser, spec))
 
@@ -108,7 +108,7 @@ class MelPipeline(Pipeline):
             MelError: they cannot; the message tells the vocoder that takes them, if there is one.
         """
         spec = self._spec(mel_spec)
-        if can_convert(spec, self.mel_spec).kind == "no":
+        if spec != self.mel_spec and can_convert(spec, self.mel_spec).kind == "no":
             _retuned(self.config, self.denoiser, spec)  # raises where that is no way out
             raise MelError(
                 f"mel: {spec.name} cannot be turned into {self.mel_spec.name}, but this network takes it too; decode "
