@@ -213,6 +213,12 @@ MODELS = [
             'if start[:4] == b"PK\\x03\\x04" or (start[:1] == b"\\x80" and file.read(1) != b"{"):': (
                 "test_a_pickle_is_refused_and_not_run"
             ),
+        },
+    ),
+    Guards(
+        "models/checkpoint.py",
+        "test_checkpoint.py",
+        {
             "if missing or extra:": "test_missing_and_extra_weights_are_listed",
             "if tensor.shape != expected[name].shape:": "test_a_wrong_shape_names_the_field_that_sets_it",
         },

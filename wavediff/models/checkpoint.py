@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from wavediff.errors import CheckpointError
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser
-from wavediff.models.file import below, check_weights, parse_config, read_model_file, write_model_file
+from wavediff.models.file import below, parse_config, read_model_file, write_model_file
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -124,6 +125,38 @@ def built(
         network = make().float()
     network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     return network.eval().requires_grad_(False)
+
+
+def check_weights(
+    weights: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    path: str | os.PathLike[str] | None,
+    field_behind: Callable[[str], str],
+) -> None:
+    """Hold the weights of a file against those that its configuration needs.
+
+    Args:
+        weights: of the file.
+        expected: of the same names and shapes, on any device.
+        path: of the file.
+        field_behind: name of a weight -> the configuration field that sets its shape.
+
+    Raises:
+        CheckpointError: a weight is missing, unexpected, or of another shape.
+    """
+    missing, extra = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
+    if missing or extra:
+        names, others = (", ".join(name[:80] for name in found[:5]) for found in (missing, extra))
+        raise CheckpointError(
+            f"{path}: weights and configuration disagree: {len(missing)} missing ({names}), {len(extra)} unexpected "
+            f"({others}); use the configuration it was trained with"
+        )
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(tensor.shape)}, the configuration gives "
+                f"{tuple(expected[name].shape)}; check {field_behind(name)} in its configuration"
+            )
 
 
 @contextlib.contextmanager

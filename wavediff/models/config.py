@@ -34,7 +34,7 @@ from wavediff.errors import ConfigError, SamplingError
 from wavediff.mel import FrameSTFT, MelSpec
 from wavediff.mel.stft import core_spec
 from wavediff.models.denoiser import Denoiser
-from wavediff.models.literals import build, check_keys, completed, is_number
+from wavediff.models.file import build, check_keys, completed, is_number
 
 MAX_LABELS = 10_000
 MAX_LENGTH = 1 << 30

@@ -1,9 +1,11 @@
-"""One `.safetensors` file = weights + configuration + facts + SHA-256: what all kinds of model have in common.
+"""One `.safetensors` file = weights + configuration + facts + SHA-256: what all kinds of model have in common; and
+configurations from its literals, tables of known keys with the defaults of what older formats lack.
 
 Loading executes nothing: safetensors and literal JSON, sizes bounded before anything is built, keys and
 shapes strict, every byte that matters under the hash.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.files import atomic_write
@@ -26,7 +28,6 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 10_000
 
 Config = TypeVar("Config")
-Network = TypeVar("Network", bound=nn.Module)
 Kind = Literal["diffusion", "classifier", "critics", "extension"]
 # What a file of each kind is, and the commands that take it.
 KINDS: dict[str, tuple[str, str]] = {
@@ -146,38 +147,6 @@ def parse_config(path: str | os.PathLike[str] | None, parse: Callable[[Any], Con
         raise _unreadable(path, error) from error
 
 
-def check_weights(
-    weights: Mapping[str, Tensor],
-    expected: Mapping[str, Tensor],
-    path: str | os.PathLike[str] | None,
-    field_behind: Callable[[str], str],
-) -> None:
-    """Hold the weights of a file against those that its configuration needs.
-
-    Args:
-        weights: of the file.
-        expected: of the same names and shapes, on any device.
-        path: of the file.
-        field_behind: name of a weight -> the configuration field that sets its shape.
-
-    Raises:
-        CheckpointError: a weight is missing, unexpected, or of another shape.
-    """
-    missing, extra = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
-    if missing or extra:
-        names, others = (", ".join(name[:80] for name in found[:5]) for found in (missing, extra))
-        raise CheckpointError(
-            f"{path}: weights and configuration disagree: {len(missing)} missing ({names}), {len(extra)} unexpected "
-            f"({others}); use the configuration it was trained with"
-        )
-    for name, tensor in weights.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}, the configuration gives "
-                f"{tuple(expected[name].shape)}; check {field_behind(name)} in its configuration"
-            )
-
-
 def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The weights whose names begin so, without that beginning: those of a part."""
     return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
@@ -259,3 +228,66 @@ def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def _unreadable(path: str | os.PathLike[str] | None, error: Exception) -> CheckpointError:
     return CheckpointError(f"{path}: its configuration is not readable ({error}); fetch it again")
+
+
+# What files written before there were these lack; they mean the defaults.
+_LATER_FIELDS = {
+    "augmented",
+    "causal_layers",
+    "codec",
+    "consistency",
+    "default_length",
+    "direct",
+    "fold",
+    "harmonics",
+    "inversion",
+    "n_fft",
+    "partials",
+    "phase_octaves",
+    "plans",
+    "pretransform",
+    "reach",
+}
+
+# What files hold that were written while there were these; with another value they are of no use any more.
+_FORMER_FIELDS = {"harmonic": False}
+
+
+def completed(cls: Any, data: Any) -> Any:
+    """`data` with the defaults of fields that its format did not have yet."""
+    if not isinstance(data, dict):
+        return data
+    data = {name: value for name, value in data.items() if (name, value) not in _FORMER_FIELDS.items()}
+    return {f.name: f.default for f in dataclasses.fields(cls) if f.name in _LATER_FIELDS} | data
+
+
+def check_keys(name: str, data: Any, known: set[str]) -> None:
+    """Refuse what is no table, or has other keys than `known`.
+
+    Raises:
+        ConfigError: it is, or has; `name` says where.
+    """
+    if not isinstance(data, dict):
+        raise ConfigError(f"{name}: is a {type(data).__name__}, not a table of keys")
+    unknown, missing = sorted(set(data) - known), sorted(known - set(data))
+    if unknown or missing:
+        raise ConfigError(f"{name}: unknown keys {unknown[:5]}, missing keys {missing[:5]}")
+
+
+def build(name: str, cls: Any, data: Any) -> Any:
+    """A dataclass `cls` from a table of its fields.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or its value no number of the field's kind.
+    """
+    data = completed(cls, data)
+    check_keys(name, data, {f.name for f in dataclasses.fields(cls) if f.init})
+    for f in dataclasses.fields(cls):
+        if f.init and f.type in (int, float) and not is_number(data[f.name], f.type):
+            raise ConfigError(f"{name}.{f.name}: {data[f.name]!r} is not a number of the right kind")
+    return cls(**data)
+
+
+def is_number(value: Any, kind: type) -> bool:
+    """Whether a literal is a number of that kind, int or float; true and false are none."""
+    return not isinstance(value, bool) and isinstance(value, int if kind is int else int | float)

@@ -15,9 +15,9 @@ from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import DiscreteSchedule
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.mel import MelSpec
-from wavediff.models.checkpoint import Checkpoint, shapes_only
+from wavediff.models.checkpoint import Checkpoint, check_weights, shapes_only
 from wavediff.models.config import ModelConfig, build_denoiser
-from wavediff.models.file import check_finite, check_weights
+from wavediff.models.file import check_finite
 from wavediff.models.layouts import LAYOUTS, Layout
 from wavediff.models.torch_load import load_restricted
 

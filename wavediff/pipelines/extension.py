@@ -22,8 +22,7 @@ from wavediff.errors import AudioError, CheckpointError
 from wavediff.mel import FrameSTFT, MelSpec
 from wavediff.models import WEIGHTS
 from wavediff.models.checkpoint import built
-from wavediff.models.file import parse_config, read_model_file, write_model_file
-from wavediff.models.literals import build
+from wavediff.models.file import build, parse_config, read_model_file, write_model_file
 from wavediff.pipelines.circular import close_loop, wrap
 from wavediff.pipelines.peaks import within
 from wavediff.pipelines.pipeline import pick_device

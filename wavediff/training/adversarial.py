@@ -10,7 +10,8 @@ from torch import Tensor
 from wavediff.diffusion import SignalRegression, SpectralLoss
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
-from wavediff.models.file import check_weights, read_model_file, write_model_file
+from wavediff.models.checkpoint import check_weights
+from wavediff.models.file import read_model_file, write_model_file
 from wavediff.training.critics import CriticConfig, Critics
 from wavediff.training.dialects import Dialects
 from wavediff.training.module import LRScheduler, MelDenoiserModule
