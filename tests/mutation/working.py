@@ -94,7 +94,7 @@ BULK = [
     Guards(
         "bulk/reading.py",
         "test_places.py",
-        {'"spawn" if workers and remote else None': ("test_what_is_vocoded_from_storage_to_storage", "None")},
+        {'"spawn" if remote else None': ("test_what_is_vocoded_from_storage_to_storage", "None")},
     ),
     Guards(
         "bulk/jobs.py",

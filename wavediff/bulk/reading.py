@@ -101,15 +101,19 @@ def read_batches(
     Raises:
         DataError: a process died or hangs.
     """
-    look = min(LOOK, WORKER_TIMEOUT) if workers else 0
+    dataset = BatchDataset(batches, lenient)
+    if not workers:
+        yield from (dataset[index] for index in range(len(dataset)))
+        return
+    look = min(LOOK, WORKER_TIMEOUT)
     remote = any(is_remote(item.job.source) for batch in batches for item in batch)
     loader: DataLoader[list[Loaded | Fault]] = DataLoader(
-        BatchDataset(batches, lenient),
+        dataset,
         batch_size=None,
         num_workers=workers,
         collate_fn=_unchanged,
         worker_init_fn=end_with_parent,
-        multiprocessing_context="spawn" if workers and remote else None,  # connections to storage outlive no fork
+        multiprocessing_context="spawn" if remote else None,  # connections to storage outlive no fork
         timeout=look,
         generator=torch.Generator(),  # or it would draw from the global one
     )
