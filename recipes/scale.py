@@ -23,8 +23,7 @@ from torch import Tensor
 
 import wavediff
 from wavediff.audio import read_audio, write_audio
-from wavediff.bulk.batches import find_work
-from wavediff.bulk.jobs import plan_jobs
+from wavediff.bulk.jobs import find_work, plan_jobs
 from wavediff.cli.demo import CLIP
 from wavediff.data.dataset import SegmentDataset
 from wavediff.data.manifest import Utterance, read_manifest, write_manifest

@@ -21,13 +21,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from vocoders import untrained
 
-import wavediff.bulk.batches
 import wavediff.bulk.decoding
+import wavediff.bulk.jobs
 import wavediff.bulk.reading
 from wavediff.audio import read_audio, write_audio
 from wavediff.backbones import DiffWaveConfig
-from wavediff.bulk.batches import Item, make_batches, measure, remaining, share
-from wavediff.bulk.jobs import Fault, Job, plan_jobs
+from wavediff.bulk.jobs import Fault, Item, Job, make_batches, measure, plan_jobs, remaining, share
 from wavediff.bulk.reading import BatchDataset, Loaded, read_batches
 from wavediff.cli.main import main
 from wavediff.diffusion import SamplingOptions
@@ -532,7 +531,7 @@ def test_a_long_file_goes_through_in_pieces_to_the_same_samples(
         options = ["--mel-spec", "tacotron2"] if given_as == "tacotron2" else []
     source = next(path.name for path in tmp_path.iterdir())
     assert vocode(source, "-o", "whole.wav", *options) == 0
-    monkeypatch.setattr(wavediff.bulk.batches, "LONG_SECONDS", 0.1)
+    monkeypatch.setattr(wavediff.bulk.jobs, "LONG_SECONDS", 0.1)
     monkeypatch.setattr(wavediff.bulk.reading, "PIECE_FRAMES", 37)
     monkeypatch.setattr(Vocoder, "decode", None)
     assert vocode(source, "-o", "pieces.wav", *options) == 0
@@ -544,7 +543,7 @@ def test_a_long_file_goes_through_in_pieces_to_the_same_samples(
 def test_a_fault_in_the_middle_of_a_long_file_leaves_no_half(
     vocode: Callable, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(wavediff.bulk.batches, "LONG_SECONDS", 0.5)
+    monkeypatch.setattr(wavediff.bulk.jobs, "LONG_SECONDS", 0.5)
     monkeypatch.setattr(wavediff.bulk.reading, "PIECE_FRAMES", 20)
     mel = make_mel(100)
     mel[3, 70] = np.inf

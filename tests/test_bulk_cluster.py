@@ -15,9 +15,8 @@ from test_bulk import contents, make_mel, make_vocoder
 from test_bulk_processes import finish, rows_of, start
 
 from wavediff.bulk import cluster
-from wavediff.bulk.batches import Item
 from wavediff.bulk.decoding import Blueprint, Settings
-from wavediff.bulk.jobs import Fault, Job
+from wavediff.bulk.jobs import Fault, Item, Job
 from wavediff.errors import ConfigError, MissingExtraError, OutputError
 
 pytestmark = pytest.mark.slow

@@ -160,7 +160,7 @@ def test_vocode_names_the_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if pieces:
-        monkeypatch.setattr("wavediff.bulk.batches.LONG_SECONDS", 0.5)
+        monkeypatch.setattr("wavediff.bulk.jobs.LONG_SECONDS", 0.5)
     waveform, rate = read_audio(WEIGHTS / "clip.flac")
     Path("in").mkdir()
     write_audio("in/fine.wav", waveform[:rate], rate)

@@ -22,9 +22,8 @@ from vocoders import CONFIGS, SPEC, mels, untrained
 from wavediff import Vocoder
 from wavediff.audio import read_audio
 from wavediff.backbones import DiffWaveConfig
-from wavediff.bulk.batches import Item
 from wavediff.bulk.decoding import Decoder, Settings
-from wavediff.bulk.jobs import Job
+from wavediff.bulk.jobs import Item, Job
 from wavediff.bulk.reading import Loaded
 from wavediff.diffusion import DiscreteSchedule, noise
 from wavediff.diffusion.discrete import _alphas

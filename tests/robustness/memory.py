@@ -24,11 +24,11 @@ def peak_of(*arguments: str) -> int:
 
 
 def _measure(arguments: tuple[str, ...], pipe: Any) -> None:
-    import wavediff.bulk.batches
+    import wavediff.bulk.jobs
     from wavediff.cli.main import main
 
     torch.set_num_threads(1)
-    wavediff.bulk.batches.LONG_SECONDS = LONG_SECONDS
+    wavediff.bulk.jobs.LONG_SECONDS = LONG_SECONDS
     before = _held("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere):

@@ -16,9 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wavediff.bulk.batches import Batch
 from wavediff.bulk.decoding import Blueprint, Outcome, listen
-from wavediff.bulk.jobs import Fault, sweep
+from wavediff.bulk.jobs import Batch, Fault, sweep
 from wavediff.bulk.processes import CURE
 from wavediff.bulk.reading import BatchDataset
 from wavediff.errors import ConfigError, DataError, OutputError, WavediffError, require_packages

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from wavediff.audio import AudioWriter, write_audio
-from wavediff.bulk.batches import Item
-from wavediff.bulk.jobs import Fault
+from wavediff.bulk.jobs import Fault, Item
 from wavediff.bulk.reading import Loaded, mel_file_pieces, recording_pieces
 from wavediff.diffusion import ItemNoise, SamplingOptions
 from wavediff.diffusion.noise import check_seeds

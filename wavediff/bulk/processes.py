@@ -7,8 +7,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from wavediff.bulk.batches import Batch, share
 from wavediff.bulk.decoding import Blueprint, Outcome, listen
+from wavediff.bulk.jobs import Batch, share
 from wavediff.bulk.reading import end_with_parent, read_batches
 from wavediff.errors import DataError, WavediffError
 

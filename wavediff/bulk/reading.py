@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wavediff.audio import read_audio, resample
-from wavediff.bulk.batches import Batch, Item
-from wavediff.bulk.jobs import Fault
+from wavediff.bulk.jobs import Batch, Fault, Item
 from wavediff.data.readers import LOOK, attended
 from wavediff.errors import WavediffError
 from wavediff.mel import MelSpec, MelTransform, in_dialect_pieces, read_mel, read_mel_pieces

@@ -12,9 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wavediff.bulk.batches import Batch, Work, find_work
 from wavediff.bulk.decoding import Blueprint, Outcome, Settings, find_devices
-from wavediff.bulk.jobs import Fault, Job, plan_jobs
+from wavediff.bulk.jobs import Batch, Fault, Job, Work, find_work, plan_jobs
 from wavediff.bulk.reading import read_batches
 from wavediff.cli.parser import add_options, add_sampling_options, sampling_options
 from wavediff.cli.progress import Progress, counted, say
