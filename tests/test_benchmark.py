@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from wavediff.bench.machine import count_launches, launches, operations, peak_memory
-from wavediff.bench.side_by_side import Comparison, Timing, alternate, ratios
+from wavediff.bench.machine import Timing, alternate, count_launches, launches, operations, peak_memory
+from wavediff.bench.side_by_side import Comparison, ratios
 from wavediff.cli.main import main
 from wavediff.engine import precision
 

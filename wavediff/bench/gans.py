@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from wavediff.bench.side_by_side import Timing, alternate
+from wavediff.bench.machine import Timing, alternate
+from wavediff.bench.scaling import example_mel
 from wavediff.errors import require_packages
 from wavediff.pipelines.vocoder import Vocoder
 
@@ -32,9 +33,7 @@ def time_beside_gans(
         MissingExtraError: a package is not installed.
     """
     frames = max(8, round(seconds * vocoder.sample_rate / vocoder.hop_length))
-    white = torch.randn(1, frames * vocoder.hop_length, generator=torch.Generator().manual_seed(0))
-    fading = white * 10 ** torch.linspace(-1, -6, white.shape[1])  # spans what speech spans
-    mel = vocoder.mel(fading, vocoder.sample_rate)[..., :frames]
+    mel = example_mel(vocoder, frames)[None]
     # DDIM evaluates the network once a step; a searched plan for as many may take fewer.
     contenders: dict[str, Callable[[], object]] = {
         f"wavediff, {count} steps": functools.partial(vocoder.decode, mel, count, sampler="ddim") for count in steps
@@ -42,7 +41,7 @@ def time_beside_gans(
     for name, build in {"vocos": _vocos, "hifigan-v1": _hifigan}.items():
         generator = build(mel.shape[1], vocoder.hop_length).eval().to(vocoder.device)
         contenders[name] = functools.partial(_generate, generator, mel)
-    audio_seconds = white.shape[1] / vocoder.sample_rate
+    audio_seconds = frames * vocoder.hop_length / vocoder.sample_rate
     return alternate(contenders, repeats, audio_seconds, vocoder.device, on_repeat)
 
 

@@ -1,21 +1,17 @@
 """Speed, measured side by side: the same weights, input and machine, in alternation."""
 
 import functools
-import platform
-import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.bench.machine import launches, peak_memory, spread
+from wavediff.bench.machine import Timing, alternate
 from wavediff.diffusion import ItemNoise, NoiseRegression
-from wavediff.engine.precision import slow_in_bfloat16, timed
+from wavediff.engine.precision import slow_in_bfloat16
 from wavediff.errors import require_packages
 from wavediff.mel import MelTransform
 from wavediff.models.importing import import_checkpoint
@@ -23,63 +19,6 @@ from wavediff.pipelines.pipeline import pick_device
 from wavediff.pipelines.vocoder import Vocoder
 
 TRAINING_FRAMES = 62  # of a training segment, as in both trainers
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one contender over the repeats.
-
-    Attributes:
-        name: of the contender.
-        seconds: one value a repeat.
-        audio_seconds: sound that one repeat makes or trains on.
-        peak_bytes: memory that the untimed turn took at most, beyond what was in use; None where it cannot be told.
-        launches: how often a turn gave a GPU something to do; None on a CPU.
-    """
-
-    name: str
-    seconds: tuple[float, ...]
-    audio_seconds: float
-    peak_bytes: int | None = None
-    launches: int | None = None
-
-    @property
-    def median(self) -> float:
-        """Seconds."""
-        return statistics.median(self.seconds)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON and tables; `rtf` is seconds of compute per second of audio."""
-        return {
-            "name": self.name,
-            **spread(self.seconds, self.audio_seconds),
-            "peak_bytes": self.peak_bytes,
-            "launches": self.launches,
-        }
-
-
-def alternate(
-    contenders: Mapping[str, Callable[[], object]],
-    repeats: int,
-    audio_seconds: float,
-    device: torch.device,
-    on_repeat: Callable[[], object] = lambda: None,
-) -> list[Timing]:
-    """Time the contenders in turns after one untimed turn each, so that drift of the machine hits all alike."""
-
-    def once(run: Callable[[], object]) -> float:
-        seconds = timed(run, device)
-        on_repeat()
-        return seconds
-
-    peaks = [peak_memory(lambda run=run: once(run), device) for run in contenders.values()]  # type: ignore[misc]
-    launched = [launches(run, device) for run in contenders.values()]
-    rows = [[once(run) for run in contenders.values()] for _ in range(repeats)]
-    columns = zip(*rows, strict=True)
-    return [
-        Timing(name, seconds, audio_seconds, peak, count)
-        for name, seconds, peak, count in zip(contenders, columns, peaks, launched, strict=True)
-    ]
 
 
 class Comparison:
@@ -191,14 +130,6 @@ class Comparison:
             optimizer.step()
 
         return step
-
-
-def machine(device: torch.device) -> str:
-    """The hardware in words, with what a CPU's instructions are called: they decide more than its clock."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    instructions = torch.backends.cpu.get_cpu_capability()
-    return f"{torch.get_num_threads()} threads of {platform.processor() or platform.machine()} ({instructions})"
 
 
 def ratios(timings: Sequence[Timing], reference: str) -> dict[str, float]:

@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _beside_diffwave(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """What was measured, and what is said of it."""
-    from wavediff.bench.side_by_side import Comparison, machine, ratios
+    from wavediff.bench.machine import machine
+    from wavediff.bench.side_by_side import Comparison, ratios
 
     comparison = Comparison(args.device, args.channels, args.layers)
     contenders = 8 if comparison.device.type == "cuda" else 6 if comparison.bfloat16 else 4
@@ -82,7 +83,7 @@ def _beside_diffwave(args: argparse.Namespace) -> tuple[dict[str, Any], list[str
 
 def _beside_gans(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     from wavediff.bench.gans import STEPS, time_beside_gans
-    from wavediff.bench.side_by_side import machine
+    from wavediff.bench.machine import machine
     from wavediff.pipelines.vocoder import Vocoder
 
     vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
@@ -94,8 +95,8 @@ def _beside_gans(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 
 
 def _by_itself(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    from wavediff.bench.machine import machine
     from wavediff.bench.scaling import measure
-    from wavediff.bench.side_by_side import machine
     from wavediff.pipelines.vocoder import Vocoder
 
     vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
