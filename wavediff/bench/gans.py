@@ -6,7 +6,7 @@ from `transformers`.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -24,7 +24,6 @@ def time_beside_gans(
     vocoder: Vocoder,
     seconds: float,
     repeats: int,
-    steps: Sequence[int] = STEPS,
     on_repeat: Callable[[], object] = lambda: None,
 ) -> list[Timing]:
     """Mel to speech of `seconds`, in turns: the vocoder at each number of steps, and both generators.
@@ -36,7 +35,7 @@ def time_beside_gans(
     mel = example_mel(vocoder, frames)[None]
     # DDIM evaluates the network once a step; a searched plan for as many may take fewer.
     contenders: dict[str, Callable[[], object]] = {
-        f"wavediff, {count} steps": functools.partial(vocoder.decode, mel, count, sampler="ddim") for count in steps
+        f"wavediff, {count} steps": functools.partial(vocoder.decode, mel, count, sampler="ddim") for count in STEPS
     }
     for name, build in {"vocos": _vocos, "hifigan-v1": _hifigan}.items():
         generator = build(mel.shape[1], vocoder.hop_length).eval().to(vocoder.device)
