@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,11 @@ def _describe_model(path: Path) -> dict[str, Any]:
     kind = kind_of(path)
     contents = read_model_file(path, kind if kind in KINDS else "diffusion")
     counted = [weight.numel() for name, weight in contents.weights.items() if ".running_" not in name]
-    more = {"diffusion": _say_of_model, "classifier": _say_of_classifier, "extension": lambda _, c: {"network": c}}
+    more: dict[str, Callable[[Path, Any], dict[str, Any]]] = {
+        "diffusion": _say_of_model,
+        "classifier": _say_of_classifier,
+        "extension": lambda path, config: {"network": config},
+    }
     return {
         "kind": {"diffusion": "model", "extension": "band extension"}.get(kind, kind),
         "path": str(path),
