@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from wavediff.cli.parser import add_options
+from wavediff.cli.parser import add_number, add_options
 from wavediff.cli.progress import Progress
 from wavediff.errors import ConfigError
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, help="against diffwave: of training steps (default 4)")
     parser.add_argument("--channels", type=int, help="against diffwave: of the network (default 64, BASE)")
     parser.add_argument("--layers", type=int, help="against diffwave: of the network (default 30, BASE)")
-    parser.add_argument("--repeats", type=int, default=5, help="timed turns each (default 5)")
+    add_number(parser, "--repeats", 5, "N", "timed turns each")
     add_options(parser, "quiet", "json")
 
 
@@ -85,7 +85,7 @@ def _beside_diffwave(args: argparse.Namespace) -> tuple[dict[str, Any], list[str
 
 
 def _beside_gans(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    from wavediff.bench.gans import STEPS, time_beside_gans
+    from wavediff.bench.side_by_side import STEPS, time_beside_gans
     from wavediff.pipelines.vocoder import Vocoder
 
     vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
