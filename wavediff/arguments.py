@@ -7,7 +7,7 @@ same words. A message begins with the name of the argument.
 import math
 import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavediff.errors import AudioError, ConfigError, WavediffError
+from wavediff.errors import AudioError, ConfigError, WavediffError, did_you_mean
 from wavediff.places import Address, Place, place
 
 Values = Tensor | np.ndarray | Sequence[Any]
@@ -151,6 +151,24 @@ def whole(value: Any, name: str, least: int, most: int | None, error: type[Waved
         bounds = f"from {least} to {most}" if most is not None else f"of at least {least}"
         raise error(f"{name}: {shown(value)} is not a whole number {bounds}{unit and f' {unit}'}")
     return number
+
+
+def chosen(value: Any, name: str, known: Collection[str], error: type[WavediffError]) -> str:
+    """One of the names that are known.
+
+    Args:
+        value: the name.
+        name: of the argument, for messages.
+        known: what there is to choose from.
+        error: what is raised.
+
+    Raises:
+        WavediffError: of the kind `error`: it is none of them.
+    """
+    if isinstance(value, str) and value in known:
+        return value
+    what = f"is unknown{did_you_mean(value, known)}" if isinstance(value, str) else "is no name"
+    raise error(f"{name}: {shown(value)} {what}; choose from {', '.join(known)}")
 
 
 def as_list(values: Any) -> list[Any] | None:
