@@ -167,8 +167,7 @@ def chosen(value: Any, name: str, known: Collection[str], error: type[WavediffEr
     """
     if isinstance(value, str) and value in known:
         return value
-    what = f"is unknown{did_you_mean(value, known)}" if isinstance(value, str) else "is no name"
-    raise error(f"{name}: {shown(value)} {what}; choose from {', '.join(known)}")
+    raise error(f"{name}: {shown(value)} is unknown{did_you_mean(str(value), known)}; choose from {', '.join(known)}")
 
 
 def as_list(values: Any) -> list[Any] | None:
