@@ -7,7 +7,7 @@ Run: python recipes/gpu.py | tee gpu.txt
 """
 
 import argparse
-import statistics
+import functools
 import subprocess
 import sys
 import time
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import wavediff
 from wavediff.backbones import DiffWaveConfig
-from wavediff.bench.machine import launches
+from wavediff.bench.machine import alternate
 from wavediff.bench.scaling import example_mel
 from wavediff.diffusion import DiscreteSchedule
 from wavediff.engine.graphed_walk import MAX_GRAPHS
@@ -76,28 +76,22 @@ def checks(name: str, vocoder: wavediff.Vocoder, device: str, tolerance: float) 
 def timings(name: str, vocoder: wavediff.Vocoder, device: str, seconds: float, repeats: int) -> Iterator[str]:
     """Alone, as a batch, and as a batch of unlike lengths."""
     frames = round(seconds * vocoder.sample_rate / vocoder.hop_length)
-    for way, each in ways(vocoder, device).items():
-        mel = example_mel(each, frames).to(device)
-        unlike = [frames - frames * item // (2 * ITEMS) for item in range(ITEMS)]
-        tasks = {"alone": (mel[None], None), "batch": (mel.expand(ITEMS, -1, -1), None)}
-        for what, (batch, lengths) in (tasks | {"unlike lengths": (mel.expand(ITEMS, -1, -1), unlike)}).items():
-
-            def decode(
-                batch: Tensor = batch, lengths: list[int] | None = lengths, each: wavediff.Vocoder = each
-            ) -> None:
-                each.decode(batch, lengths=lengths)
-                torch.cuda.synchronize()
-
-            decode()  # captures, kernels and plans of transforms
-            taken = []
-            for _ in range(repeats):
-                start = time.perf_counter()
-                decode()
-                taken.append(time.perf_counter() - start)
-            made = sum(lengths or [frames] * len(batch)) * vocoder.hop_length / vocoder.sample_rate
-            median = statistics.median(taken)
-            count = launches(decode, torch.device(device))
-            yield f"{name}, {way}, {what}: {median:.4f} s, {made / median:.0f} s of speech a second, {count} launches"
+    mel = example_mel(vocoder, frames).to(device)
+    tasks: dict[str, list[int]] = {
+        "alone": [frames],
+        "batch": [frames] * ITEMS,
+        "unlike lengths": [frames - frames * item // (2 * ITEMS) for item in range(ITEMS)],
+    }
+    for what, lengths in tasks.items():
+        given = lengths if min(lengths) < frames else None
+        batch = mel.expand(len(lengths), -1, -1)
+        contenders = {
+            way: functools.partial(each.decode, batch, lengths=given) for way, each in ways(vocoder, device).items()
+        }
+        made = sum(lengths) * vocoder.hop_length / vocoder.sample_rate
+        for row in alternate(contenders, repeats, made, torch.device(device)):
+            speed = f"{row.median:.4f} s, {made / row.median:.0f} s of speech a second, {row.launches} launches"
+            yield f"{name}, {row.name}, {what}: {speed}"
 
 
 def main() -> None:

@@ -16,6 +16,14 @@ def utterance_of(path: Path) -> Utterance:
     return Utterance(path, info.seconds, info.sample_rate)
 
 
+def write_clip(path: Path, frames: int = 800, sample_rate: int = 8000) -> Path:
+    """A clip of noise; all of one length are the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(frames).uniform(-0.5, 0.5, frames)
+    soundfile.write(path, noise, sample_rate, subtype="PCM_16", format="WAV")
+    return path
+
+
 def write_clips(folder: Path, count: int, frames: int = 900) -> list[Utterance]:
     """16-bit clips, each sample of which is found in one clip alone and there only once."""
     folder.mkdir(parents=True, exist_ok=True)

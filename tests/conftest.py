@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import soundfile
 
 # Before torch reads it, and for processes that tests start: threads that wait by spinning take the cores from others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -46,6 +47,14 @@ def data_root() -> Path:
 def ljspeech(data_root: Path) -> Path:
     """A folder in LJSpeech's own layout (metadata.csv, wavs/, train.txt, test.txt)."""
     return data_root / "LJSpeech-1.1"
+
+
+@pytest.fixture(scope="session")
+def speech(ljspeech: Path) -> torch.Tensor:
+    """A sentence (N,), by another reader than ours."""
+    samples, rate = soundfile.read(ljspeech / "wavs" / "LJ001-0002.wav", dtype="float32")
+    assert rate == 22_050
+    return torch.from_numpy(samples)
 
 
 def pytest_configure(config: pytest.Config) -> None:

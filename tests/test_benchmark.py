@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from wavediff.bench.machine import count_launches, launches, operations, peak_memory
-from wavediff.bench.side_by_side import Comparison, Timing, alternate, ratios
+from wavediff.bench.machine import Timing, alternate, count_launches, launches, operations, peak_memory
+from wavediff.bench.side_by_side import Comparison, _hifigan, _vocos, ratios
 from wavediff.cli.main import main
 from wavediff.engine import precision
 
@@ -92,8 +92,6 @@ def test_bench_says_how_to_get_the_reference(monkeypatch: pytest.MonkeyPatch, ca
 def test_bench_puts_a_vocoder_beside_generators_of_the_published_sizes(capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("vocos", reason="a generator to compare with is absent: pip install vocos")
     pytest.importorskip("transformers", reason="a generator to compare with is absent: pip install transformers")
-    from wavediff.bench.gans import _hifigan, _vocos
-
     for build, millions in ((_vocos, 13.5), (_hifigan, 13.9)):  # as published, both without the discriminators
         generator = build(80, 256)
         assert sum(p.numel() for p in generator.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)

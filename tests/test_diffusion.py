@@ -237,9 +237,9 @@ def test_a_seed_that_is_no_whole_number_is_refused(seed: int) -> None:
         ("heun:churn=-1", "outside"),
         ("heun:churn=0.1,noise_scale=2", "noise_scale 2.0 is outside"),
         ("heun:churn=0.1;noise_scale=1", "not a number"),
-        (None, "None is no name"),
-        (3, "3 is no name"),
-        (["ddim"], "is no name"),
+        (None, "None is unknown"),
+        (3, "3 is unknown"),
+        (["ddim"], "is unknown"),
     ],
 )
 def test_a_sampler_that_is_unknown_or_set_out_of_bounds_is_refused(name: str, cause: str) -> None:

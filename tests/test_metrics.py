@@ -1,13 +1,11 @@
 """The metrics, against closed forms and against numpy and librosa on real speech."""
 
 import math
-from pathlib import Path
 
 import librosa
 import numpy as np
 import pytest
 import scipy.fft
-import soundfile
 import torch
 from torch import Tensor
 
@@ -30,13 +28,6 @@ from wavediff.metrics import (
 from wavediff.metrics.spectra import CEPSTRAL_DECIBELS, cepstral_distortion
 
 RATE = 22050
-
-
-@pytest.fixture(scope="module")
-def speech(ljspeech: Path) -> Tensor:
-    samples, rate = soundfile.read(ljspeech / "wavs" / "LJ001-0002.wav", dtype="float32")
-    assert rate == RATE
-    return torch.from_numpy(samples)
 
 
 @pytest.fixture(scope="module")

@@ -30,13 +30,6 @@ def amplified_above(waveform: Tensor, start: float, gain: float) -> Tensor:
     return torch.fft.irfft(spectrum, len(waveform)).float()
 
 
-@pytest.fixture(scope="module")
-def speech(ljspeech: Path) -> Tensor:
-    samples, rate = soundfile.read(ljspeech / "wavs" / "LJ001-0002.wav", dtype="float32")
-    assert rate == RATE
-    return torch.from_numpy(samples)
-
-
 @pytest.mark.parametrize("gain", [-6.0, 3.0])
 def test_a_gain_above_8_khz_is_the_error_of_unvoiced_noise(gain: float) -> None:
     noise = white(RATE)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from clips import write_clip
 
 from wavediff.cli.main import main
 from wavediff.data.corpora import CORPORA
@@ -16,13 +17,6 @@ from wavediff.data.corpora.folder import Folder
 from wavediff.data.corpora.ljspeech import LJSpeech
 from wavediff.data.manifest import Clip, read_manifest, scan
 from wavediff.errors import AudioError, DataError
-
-
-def write_clip(path: Path, frames: int = 800, sample_rate: int = 8000) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(frames).uniform(-0.5, 0.5, frames)
-    soundfile.write(path, noise, sample_rate, subtype="PCM_16", format="WAV")
-    return path
 
 
 def write_ljspeech(root: Path, ids: list[str]) -> Path:

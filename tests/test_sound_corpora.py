@@ -5,9 +5,8 @@ import urllib.error
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
+from clips import write_clip
 
 from wavediff.cli.main import main
 from wavediff.data.corpora import CORPORA
@@ -18,13 +17,6 @@ from wavediff.data.manifest import Clip, read_manifest
 from wavediff.errors import AudioError, DataError
 
 SPLITS = ("train", "valid", "test")
-
-
-def write_clip(path: Path, frames: int = 800, sample_rate: int = 8000) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(frames).uniform(-0.5, 0.5, frames)
-    soundfile.write(path, noise, sample_rate, subtype="PCM_16", format="WAV")
-    return path
 
 
 def names_by_split(clips: list[Clip], root: Path) -> dict[str, set[str]]:

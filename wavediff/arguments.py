@@ -7,7 +7,7 @@ same words. A message begins with the name of the argument.
 import math
 import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavediff.errors import AudioError, ConfigError, WavediffError
+from wavediff.errors import AudioError, ConfigError, WavediffError, did_you_mean
 from wavediff.places import Address, Place, place
 
 Values = Tensor | np.ndarray | Sequence[Any]
@@ -166,6 +166,23 @@ def check_sample_rate(rate: int, name: str = "sample_rate") -> int:
         AudioError: it is not.
     """
     return whole(rate, name, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE, AudioError, unit="Hz")
+
+
+def chosen(value: Any, name: str, known: Collection[str], error: type[WavediffError]) -> str:
+    """One of the names that are known.
+
+    Args:
+        value: the name.
+        name: of the argument, for messages.
+        known: what there is to choose from.
+        error: what is raised.
+
+    Raises:
+        WavediffError: of the kind `error`: it is none of them.
+    """
+    if isinstance(value, str) and value in known:
+        return value
+    raise error(f"{name}: {shown(value)} is unknown{did_you_mean(str(value), known)}; choose from {', '.join(known)}")
 
 
 def as_list(values: Any) -> list[Any] | None:

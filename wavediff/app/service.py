@@ -33,7 +33,7 @@ STATIC = Path(__file__).resolve().parent / "static"
 FILES = {
     "/": STATIC / "index.html",
     "/theme.css": THEME,
-    **{f"/{name}": STATIC / name for name in ("app.css", "app.js", "icon.svg")},
+    **{f"/{name}": STATIC / name for name in ("app.css", "app.js", "recording.js", "icon.svg")},
 }
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 MAX_JSON_BYTES = 10_000

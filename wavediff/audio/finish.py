@@ -70,12 +70,17 @@ def trim(waveform: Values, sample_rate: int) -> Tensor:
         return waveform[:behind]
     start = max(int((magnitude > ONSET_LEVEL * peak).nonzero()[0]) - before, 0)
     end = int((magnitude > END_LEVEL * peak).nonzero()[-1]) + 1 + behind
-    sound = waveform[start:end].clone()
-    rise = min(before, len(sound)) if start else 0
-    fall = min(behind, len(sound))
-    sound[:rise] *= torch.linspace(0, 1, rise, dtype=sound.dtype, device=sound.device)
-    sound[len(sound) - fall :] *= torch.linspace(1, 0, fall, dtype=sound.dtype, device=sound.device)
-    return sound
+    sound = waveform[start:end]
+    return sound * edges(sound, before if start else 0, behind)
+
+
+def edges(like: Tensor, rise: int, fall: int) -> Tensor:
+    """What a sound (..., N) is multiplied by, (N,): it fades in over its first samples and out over its last ones."""
+    length = like.shape[-1]
+    rise, fall, gain = min(rise, length), min(fall, length), like.new_ones(length)
+    gain[:rise] *= torch.linspace(0, 1, rise, dtype=like.dtype, device=like.device)
+    gain[length - fall :] *= torch.linspace(1, 0, fall, dtype=like.dtype, device=like.device)
+    return gain
 
 
 def ended(waveform: Values, sample_rate: int) -> Tensor:

@@ -3,6 +3,7 @@ frame rate."""
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from wavediff.errors import ConfigError
 
+Layer = TypeVar("Layer", nn.Linear, nn.Conv1d)
 TIME_FREQUENCIES = 32
 TIME_FEATURES = 256
 VARIATION_FEATURES = 6  # numbers that tell how an item of training was varied
@@ -76,6 +78,13 @@ def unfold(frames: Tensor, length: int | None = None) -> Tensor:
     return frames.transpose(1, 2).flatten(1)[:, :length]
 
 
+def zeroed(layer: Layer) -> Layer:
+    """A layer that gives nothing before it has learned."""
+    for weight in layer.parameters():
+        nn.init.zeros_(weight)
+    return layer
+
+
 class TimeEmbedding(nn.Module):
     """Time (B,) in [0, 1] -> features (B, 256), smooth in t."""
 
@@ -140,15 +149,11 @@ class SpectralBlock(nn.Module):
         self.past, self.ahead = kernel[0] - 1 - ahead, ahead
         self.depthwise = nn.Conv2d(channels, channels, kernel, padding=(0, kernel[1] // 2), groups=channels)
         self.norm = nn.LayerNorm(channels, elementwise_affine=False)
-        self.modulation = nn.Linear(TIME_FEATURES, 2 * channels) if timed else None
-        self.band_mixing = nn.Linear(bands, bands)
+        self.modulation = zeroed(nn.Linear(TIME_FEATURES, 2 * channels)) if timed else None
+        self.band_mixing = zeroed(nn.Linear(bands, bands))
         self.expand = nn.Linear(channels, expansion * channels)
         self.contract = nn.Linear(expansion * channels, channels)
         self.scale = nn.Parameter(torch.full((channels,), 0.1))
-        for layer in (self.modulation, self.band_mixing):
-            if layer is not None:
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, time: Tensor | None, workspace: Workspace | None = None) -> Tensor:
         return self.step(F.pad(x, (0, 0, 0, 0, self.past, self.ahead)), self.at(time), workspace)

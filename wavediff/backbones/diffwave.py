@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from wavediff.arguments import check_bounds
+from wavediff.arguments import check_bounds, chosen
 from wavediff.backbones.conditioning import BackboneConfig, Condition, check_condition, fold, unfold
 from wavediff.backbones.diffwave_inputs import (
     SQRT_HALF,
@@ -53,8 +53,7 @@ class DiffWaveConfig(BackboneConfig):
         switches = dict.fromkeys(("upsampler_per_layer", "step_in_residual", "whitened"), (False, True))
         sizes = {"channels": (1, 1024), "layers": (1, 256), "dilation_cycle": (1, 16), "fold": (1, 4096)}
         check_bounds(self, "backbone", **sizes, **switches)
-        if self.step_encoding not in ("rising", "falling"):
-            raise ConfigError(f"backbone.step_encoding: {self.step_encoding!r} is neither 'rising' nor 'falling'")
+        chosen(self.step_encoding, "backbone.step_encoding", get_args(StepEncoding), ConfigError)
 
 
 @dataclass(frozen=True)

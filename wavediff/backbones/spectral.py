@@ -24,6 +24,7 @@ from wavediff.backbones.conditioning import (
     TimeEmbedding,
     Workspace,
     check_condition,
+    zeroed,
 )
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec
@@ -103,9 +104,7 @@ class SpectralNet(nn.Module):
             SpectralBlock(config.bands, config.channels, config.expansion, kernel, frames) for frames in ahead
         )
         self.output_norm = nn.LayerNorm(config.channels)
-        self.output_projection = nn.Linear(config.channels, 4 * width)
-        nn.init.zeros_(self.output_projection.weight)
-        nn.init.zeros_(self.output_projection.bias)
+        self.output_projection = zeroed(nn.Linear(config.channels, 4 * width))
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the blocks, which take nearly all the time; complex numbers around them do not compile."""
@@ -203,9 +202,7 @@ class MelInversion(nn.Module):
             SpectralBlock(config.bands, channels, 2, (5, 3), 0, timed=False) for _ in range(config.layers)
         )
         self.output_norm = nn.LayerNorm(channels)
-        self.output_projection = nn.Linear(channels, width)
-        nn.init.zeros_(self.output_projection.weight)
-        nn.init.zeros_(self.output_projection.bias)
+        self.output_projection = zeroed(nn.Linear(channels, width))
         # The last band fades into the bins that stay.
         fade = torch.ones(config.bands, width, dtype=torch.float32, device="cpu")
         fade[-1] = 1 - torch.arange(1, width + 1, dtype=torch.float32, device="cpu") / (width + 1)

@@ -22,6 +22,7 @@ from wavediff.backbones.conditioning import (
     check_condition,
     fold,
     unfold,
+    zeroed,
 )
 from wavediff.errors import ConfigError
 
@@ -101,7 +102,7 @@ class UNet(nn.Module):
         first_attention = len(widths) - config.attention_levels
         self.time = TimeEmbedding()
         self.label_embedding = nn.Embedding(n_classes + 1, TIME_FEATURES) if n_classes else None
-        self.variation = nn.Linear(VARIATION_FEATURES, TIME_FEATURES, bias=False) if config.augmented else None
+        self.variation = zeroed(nn.Linear(VARIATION_FEATURES, TIME_FEATURES, bias=False)) if config.augmented else None
         self.input_projection = nn.Conv1d(self.frame, widths[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips, width = [widths[0]], widths[0]
@@ -123,15 +124,8 @@ class UNet(nn.Module):
             if level:
                 self.up.append(Upsample(width, config.factors[level - 1]))
         self.output_norm = ChannelNorm(width)
-        self.output_projection = nn.Conv1d(width, self.frame, 3, padding=1)
-        nn.init.zeros_(self.output_projection.weight)
-        nn.init.zeros_(self.output_projection.bias)  # type: ignore[arg-type]
-        if self.variation is not None:
-            nn.init.zeros_(self.variation.weight)
-        self.direct = nn.Linear(TIME_FEATURES, self.frame) if config.direct else None
-        if self.direct is not None:
-            nn.init.zeros_(self.direct.weight)
-            nn.init.zeros_(self.direct.bias)
+        self.output_projection = zeroed(nn.Conv1d(width, self.frame, 3, padding=1))
+        self.direct = zeroed(nn.Linear(TIME_FEATURES, self.frame)) if config.direct else None
 
     @property
     def multiple(self) -> int:

@@ -1,16 +1,16 @@
 """One vocoder's speed: how it grows with length and batch, what its stream costs, how near it is to the machine."""
 
+import functools
 import math
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wavediff.backbones import Condition
-from wavediff.bench.machine import copy_rate, launches, operations, peak_memory, spread
-from wavediff.engine.precision import gemm_rate, timed
+from wavediff.bench.machine import Timing, alternate, copy_rate, operations
+from wavediff.engine.precision import gemm_rate
 from wavediff.pipelines.stream_pool import StreamPool
 from wavediff.pipelines.vocoder import Vocoder
 
@@ -70,56 +70,53 @@ def example_mel(vocoder: Vocoder, frames: int) -> Tensor:
 def _row(vocoder: Vocoder, mel: Tensor, repeats: int) -> dict[str, Any]:
     samples = len(mel) * mel.shape[-1] * vocoder.hop_length
     vocoder.decode(mel[..., :PIECE])  # warm
-    peak = peak_memory(lambda: vocoder.decode(mel), vocoder.device)
-    seconds = [timed(lambda: vocoder.decode(mel), vocoder.device) for _ in range(repeats)]
-    return {
-        **spread(seconds, samples / vocoder.sample_rate),
-        "launches": launches(lambda: vocoder.decode(mel), vocoder.device),
-        "peak_bytes_besides_speech": None if peak is None else max(peak - 4 * samples, 0),
-    }
+    row = _timed(vocoder, {"decode": lambda: vocoder.decode(mel)}, repeats, samples)["decode"].to_dict()
+    peak = row.pop("peak_bytes")
+    return row | {"peak_bytes_besides_speech": None if peak is None else max(peak - 4 * samples, 0)}
+
+
+def _timed(
+    vocoder: Vocoder, contenders: Mapping[str, Callable[[], object]], repeats: int, samples: int
+) -> dict[str, Timing]:
+    timings = alternate(contenders, repeats, samples / vocoder.sample_rate, vocoder.device)
+    return {timing.name: timing for timing in timings}
 
 
 def _latency(vocoder: Vocoder, repeats: int) -> dict[str, Any]:
-    frames = round(10 * vocoder.sample_rate / vocoder.hop_length)
-    mel = example_mel(vocoder, frames)
-    rows: dict[str, Any] = {}
-    for name, low, size in (("gathered", False, 16), ("low latency", True, 8)):
-        chunks = mel.split(size, -1)
+    mel = example_mel(vocoder, round(10 * vocoder.sample_rate / vocoder.hop_length))
 
-        def first(chunks: Sequence[Tensor] = chunks, low: bool = low) -> Tensor:
-            return next(vocoder.stream(chunks, low_latency=low))
+    def first(size: int, low: bool) -> Tensor:
+        return next(vocoder.stream(mel.split(size, -1), low_latency=low))
 
-        first()
-        seconds = [timed(first, vocoder.device) for _ in range(repeats)]
-        rows[name] = {
-            "compute_seconds_to_first_chunk": statistics.median(seconds),
-            "late_milliseconds": vocoder.delay(low_latency=low),
+    kinds = {"gathered": (16, False), "low latency": (8, True)}
+    contenders = {name: functools.partial(first, *kind) for name, kind in kinds.items()}
+    return {
+        name: {
+            "compute_seconds_to_first_chunk": timing.median,
+            "late_milliseconds": vocoder.delay(low_latency=kinds[name][1]),
         }
-    return rows
+        for name, timing in _timed(vocoder, contenders, repeats, mel.shape[-1] * vocoder.hop_length).items()
+    }
 
 
 def _streams(vocoder: Vocoder, count: int, repeats: int) -> dict[str, Any]:
     """Streams that began one after another, pushed as one batch, and one of them alone, in turn."""
-    frames, seconds = example_mel(vocoder, PUSHED), PUSHED * vocoder.hop_length / vocoder.sample_rate
+    frames, samples = example_mel(vocoder, PUSHED), PUSHED * vocoder.hop_length
+    seconds = samples / vocoder.sample_rate
     together, alone = StreamPool(vocoder), StreamPool(vocoder)
     one, streams = alone.open(), list[int]()
     for _ in range(count):
         streams.append(together.open())
         together.push(dict.fromkeys(streams, frames))
+    contenders: dict[str, Callable[[], object]] = {
+        "together": lambda: together.push(dict.fromkeys(streams, frames)),
+        "alone": lambda: alone.push({one: frames}),
+    }
     for _ in range(math.ceil(vocoder.delay(low_latency=True) / 1000 / seconds) + 2):  # all are under way
-        together.push(dict.fromkeys(streams, frames))
-        alone.push({one: frames})
-    pairs = [
-        (
-            timed(lambda: together.push(dict.fromkeys(streams, frames)), vocoder.device),
-            timed(lambda: alone.push({one: frames}), vocoder.device),
-        )
-        for _ in range(repeats)
-    ]
-    row = dict(
-        zip(("seconds_together", "seconds_alone"), map(statistics.median, zip(*pairs, strict=True)), strict=True)
-    )
-    return {"streams": count, "audio_seconds": seconds, **row}
+        for push in contenders.values():
+            push()
+    took = {f"seconds_{name}": row.median for name, row in _timed(vocoder, contenders, repeats, samples).items()}
+    return {"streams": count, "audio_seconds": seconds, **took}
 
 
 def _roofline(vocoder: Vocoder) -> dict[str, Any]:
@@ -134,11 +131,9 @@ def _roofline(vocoder: Vocoder) -> dict[str, Any]:
         work = operations(lambda: bound.predict(x_t, t))
         evaluations = vocoder.plan().evaluations
         fast = vocoder.bind(mel)
-        pairs = [
-            (timed(lambda: fast.predict(x_t, t), vocoder.device), timed(lambda: vocoder.decode(mel), vocoder.device))
-            for _ in range(6)
-        ][1:]
-    network, whole = (statistics.median(column) for column in zip(*pairs, strict=True))
+        contenders = {"network": lambda: fast.predict(x_t, t), "whole": lambda: vocoder.decode(mel)}
+        took = _timed(vocoder, contenders, 5, x_t.numel())
+    network, whole = took["network"].median, took["whole"].median
     rate = gemm_rate(vocoder.device)
     return {
         "operations_per_audio_second": work * evaluations / seconds,

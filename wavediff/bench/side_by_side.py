@@ -1,21 +1,25 @@
-"""Speed, measured side by side: the same weights, input and machine, in alternation."""
+"""Speed, measured side by side, on the same input and machine, in alternation: the reference implementation's with the
+same weights, and generators of one pass in their published sizes.
+
+Speed does not depend on what weights hold, so the generators have random ones. They come from the packages that
+publish them: Vocos (Siuzdak 2023, arXiv 2306.00814) from `vocos`, HiFi-GAN V1 (Kong et al. 2020, arXiv 2010.05646)
+from `transformers`.
+"""
 
 import functools
-import platform
-import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from wavediff.backbones import Condition
-from wavediff.bench.machine import launches, peak_memory, spread
+from wavediff.bench.machine import Timing, alternate
+from wavediff.bench.scaling import example_mel
 from wavediff.diffusion import ItemNoise, NoiseRegression
-from wavediff.engine.precision import slow_in_bfloat16, timed
+from wavediff.engine.precision import slow_in_bfloat16
 from wavediff.errors import require_packages
 from wavediff.mel import MelTransform
 from wavediff.models.importing import import_checkpoint
@@ -23,63 +27,6 @@ from wavediff.pipelines.pipeline import pick_device
 from wavediff.pipelines.vocoder import Vocoder
 
 TRAINING_FRAMES = 62  # of a training segment, as in both trainers
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one contender over the repeats.
-
-    Attributes:
-        name: of the contender.
-        seconds: one value a repeat.
-        audio_seconds: sound that one repeat makes or trains on.
-        peak_bytes: memory that the untimed turn took at most, beyond what was in use; None where it cannot be told.
-        launches: how often a turn gave a GPU something to do; None on a CPU.
-    """
-
-    name: str
-    seconds: tuple[float, ...]
-    audio_seconds: float
-    peak_bytes: int | None = None
-    launches: int | None = None
-
-    @property
-    def median(self) -> float:
-        """Seconds."""
-        return statistics.median(self.seconds)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON and tables; `rtf` is seconds of compute per second of audio."""
-        return {
-            "name": self.name,
-            **spread(self.seconds, self.audio_seconds),
-            "peak_bytes": self.peak_bytes,
-            "launches": self.launches,
-        }
-
-
-def alternate(
-    contenders: Mapping[str, Callable[[], object]],
-    repeats: int,
-    audio_seconds: float,
-    device: torch.device,
-    on_repeat: Callable[[], object] = lambda: None,
-) -> list[Timing]:
-    """Time the contenders in turns after one untimed turn each, so that drift of the machine hits all alike."""
-
-    def once(run: Callable[[], object]) -> float:
-        seconds = timed(run, device)
-        on_repeat()
-        return seconds
-
-    peaks = [peak_memory(lambda run=run: once(run), device) for run in contenders.values()]  # type: ignore[misc]
-    launched = [launches(run, device) for run in contenders.values()]
-    rows = [[once(run) for run in contenders.values()] for _ in range(repeats)]
-    columns = zip(*rows, strict=True)
-    return [
-        Timing(name, seconds, audio_seconds, peak, count)
-        for name, seconds, peak, count in zip(contenders, columns, peaks, launched, strict=True)
-    ]
 
 
 class Comparison:
@@ -193,15 +140,70 @@ class Comparison:
         return step
 
 
-def machine(device: torch.device) -> str:
-    """The hardware in words, with what a CPU's instructions are called: they decide more than its clock."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    instructions = torch.backends.cpu.get_cpu_capability()
-    return f"{torch.get_num_threads()} threads of {platform.processor() or platform.machine()} ({instructions})"
-
-
 def ratios(timings: Sequence[Timing], reference: str) -> dict[str, float]:
     """How many times faster than `reference` each other contender is, by medians."""
     slow = next(timing for timing in timings if timing.name == reference).median
     return {timing.name: slow / timing.median for timing in timings if timing.name != reference}
+
+
+STEPS = (1, 2, 4, 6)
+
+
+def time_beside_gans(
+    vocoder: Vocoder,
+    seconds: float,
+    repeats: int,
+    on_repeat: Callable[[], object] = lambda: None,
+) -> list[Timing]:
+    """Mel to speech of `seconds`, in turns: the vocoder at each number of steps, and both generators.
+
+    Raises:
+        MissingExtraError: a package is not installed.
+    """
+    frames = max(8, round(seconds * vocoder.sample_rate / vocoder.hop_length))
+    mel = example_mel(vocoder, frames)[None]
+    # DDIM evaluates the network once a step; a searched plan for as many may take fewer.
+    contenders: dict[str, Callable[[], object]] = {
+        f"wavediff, {count} steps": functools.partial(vocoder.decode, mel, count, sampler="ddim") for count in STEPS
+    }
+    for name, build in {"vocos": _vocos, "hifigan-v1": _hifigan}.items():
+        generator = build(mel.shape[1], vocoder.hop_length).eval().to(vocoder.device)
+        contenders[name] = functools.partial(_generate, generator, mel)
+    audio_seconds = frames * vocoder.hop_length / vocoder.sample_rate
+    return alternate(contenders, repeats, audio_seconds, vocoder.device, on_repeat)
+
+
+@torch.inference_mode()
+def _generate(generator: torch.nn.Module, mel: Tensor) -> Tensor:
+    speech: Tensor = generator(mel)
+    return speech
+
+
+def _vocos(n_mels: int, hop_length: int) -> torch.nn.Module:
+    require_packages(["vocos"], None, "--against gans", install="vocos")
+    from vocos.heads import ISTFTHead
+    from vocos.models import VocosBackbone
+
+    backbone = VocosBackbone(input_channels=n_mels, dim=512, intermediate_dim=1536, num_layers=8)
+    return torch.nn.Sequential(backbone, ISTFTHead(dim=512, n_fft=4 * hop_length, hop_length=hop_length))
+
+
+def _hifigan(n_mels: int, hop_length: int) -> torch.nn.Module:
+    require_packages(["transformers"], None, "--against gans", install="transformers")
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    config = SpeechT5HifiGanConfig(  # the paper's appendix A, V1
+        model_in_dim=n_mels,
+        upsample_initial_channel=512,
+        upsample_rates=[8, 8, 2, 2],
+        upsample_kernel_sizes=[16, 16, 4, 4],
+        resblock_kernel_sizes=[3, 7, 11],
+        resblock_dilation_sizes=[[1, 3, 5]] * 3,
+    )
+    generator = SpeechT5HifiGan(config)
+    for module in generator.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+    # It wants the frames first.
+    generator.register_forward_pre_hook(lambda _, inputs: (inputs[0].transpose(1, 2), *inputs[1:]))
+    return generator

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from wavediff.cli.parser import add_options
+from wavediff.cli.parser import add_number, add_options
 from wavediff.cli.progress import Progress
 from wavediff.errors import ConfigError
 
@@ -38,12 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, help="against diffwave: of training steps (default 4)")
     parser.add_argument("--channels", type=int, help="against diffwave: of the network (default 64, BASE)")
     parser.add_argument("--layers", type=int, help="against diffwave: of the network (default 30, BASE)")
-    parser.add_argument("--repeats", type=int, default=5, help="timed turns each (default 5)")
+    add_number(parser, "--repeats", 5, "N", "timed turns each")
     add_options(parser, "quiet", "json")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, then show medians, spread and ratios."""
+    from wavediff.bench.machine import machine
+    from wavediff.pipelines.pipeline import pick_device
+
     for name, (default, kinds) in OPTIONS.items():
         if getattr(args, name) is None:
             setattr(args, name, default)
@@ -54,20 +57,21 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("--seconds, --batch-size and --repeats must be above zero")
     if min([*args.lengths, *args.batches]) <= 0:
         raise ConfigError("--lengths and --batches must be above zero")
-    results, lines = {"diffwave": _beside_diffwave, "gans": _beside_gans, "itself": _by_itself}[args.against](args)
-    print(json.dumps(results) if args.json else "\n".join([results["machine"], *lines]))
+    measure = {"diffwave": _beside_diffwave, "gans": _beside_gans, "itself": _by_itself}[args.against]
+    hardware, (results, lines) = machine(pick_device(args.device)), measure(args)
+    print(json.dumps({"machine": hardware} | results) if args.json else "\n".join([hardware, *lines]))
 
 
 def _beside_diffwave(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """What was measured, and what is said of it."""
-    from wavediff.bench.side_by_side import Comparison, machine, ratios
+    from wavediff.bench.side_by_side import Comparison, ratios
 
     comparison = Comparison(args.device, args.channels, args.layers)
     contenders = 8 if comparison.device.type == "cuda" else 6 if comparison.bfloat16 else 4
     with Progress("bench", contenders * (args.repeats + 1), "turns", quiet=args.quiet) as progress:
         vocoding = comparison.vocoding(args.seconds, args.repeats, progress.update)
         training = comparison.training(args.batch_size, args.repeats, progress.update)
-    results: dict[str, Any] = {"machine": machine(comparison.device)}
+    results: dict[str, Any] = {}
     lines = [] if comparison.bfloat16 else ["bf16 left out: this CPU has no instructions for bfloat16"]
     for task, timings in (("vocoding", vocoding), ("training", training)):
         results[task], speedups = [timing.to_dict() for timing in timings], ratios(timings, args.against)
@@ -81,8 +85,7 @@ def _beside_diffwave(args: argparse.Namespace) -> tuple[dict[str, Any], list[str
 
 
 def _beside_gans(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    from wavediff.bench.gans import STEPS, time_beside_gans
-    from wavediff.bench.side_by_side import machine
+    from wavediff.bench.side_by_side import STEPS, time_beside_gans
     from wavediff.pipelines.vocoder import Vocoder
 
     vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
@@ -90,18 +93,16 @@ def _beside_gans(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
         timings = time_beside_gans(vocoder, args.seconds, args.repeats, on_repeat=progress.update)
     rows = [timing.to_dict() for timing in timings]
     lines = [f"{row['name']:<18} {_took(row, 3)}{_launched(row)}" for row in rows]
-    return {"machine": machine(vocoder.device), "vocoding": rows}, lines
+    return {"vocoding": rows}, lines
 
 
 def _by_itself(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     from wavediff.bench.scaling import measure
-    from wavediff.bench.side_by_side import machine
     from wavediff.pipelines.vocoder import Vocoder
 
     vocoder = Vocoder.from_pretrained(args.checkpoint, args.device)
     with Progress("bench", len(args.lengths) + len(args.batches), "rows", quiet=args.quiet) as progress:
         results = measure(vocoder, args.lengths, args.batches, args.repeats, progress.update)
-    results["machine"] = machine(vocoder.device)
     lines = []
     for row in (*results["growth"], *results["batches"]):
         what = f"{row['audio_seconds']:g} s" if "audio_seconds" in row else f"{row['batch']} x 5 s"

@@ -162,7 +162,7 @@ class Finish:
         if not args.inpaint or extension is None or read_info(args.inpaint).sample_rate <= drawn_at:
             return finish
         recording, _ = read_audio(args.inpaint, extension.sample_rate)
-        return dataclasses.replace(finish, recording=recording, span=span_in(args.span))
+        return dataclasses.replace(finish, recording=recording, span=args.span)
 
     @property
     def sample_rate(self) -> int:
@@ -192,16 +192,3 @@ def _extension(args: argparse.Namespace, drawn_at: int) -> BandExtension | None:
         return extension
     rates = f"{drawn_at} or {extension.sample_rate}" if drawn_at == extension.source_rate else f"{drawn_at}"
     raise SamplingError(f"--sample-rate: {args.sample_rate} Hz cannot be made of this model's sounds; give {rates}")
-
-
-def span_in(text: str) -> tuple[float, float]:
-    """What --span says.
-
-    Raises:
-        SamplingError: it is not two times.
-    """
-    try:
-        start, end = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise SamplingError(f"--span: {text!r} is not two times in seconds, such as 0.2,0.5") from error
-    return start, end

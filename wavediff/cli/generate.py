@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from wavediff.audio import read_audio, read_info, write_audio
 from wavediff.cli import pack
-from wavediff.cli.candidates import Job
+from wavediff.cli.candidates import Finish, Job, Judge, best_of
 from wavediff.cli.parser import SAMPLER_HELP, add_options, parse_names
 from wavediff.cli.progress import Progress, counted
 from wavediff.diffusion import SPACINGS
 from wavediff.errors import ConfigError, SamplingError, did_you_mean
 from wavediff.files import check_output
+from wavediff.pipelines.generator import DEFAULT_STRENGTH, Generator
 
 BATCH, BATCH_SECONDS = 16, 60.0  # sounds drawn together, and what they last in all: memory grows with it
 MAX_JOBS = 1_000_000
@@ -44,11 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loop", action="store_true", help="sounds whose end continues into their beginning")
     source = parser.add_mutually_exclusive_group()
     vary_help = "variations of this recording, or of the sound that this seed makes"
-    source.add_argument("--vary", metavar="FILE|SEED", help=vary_help)
+    source.add_argument("--vary", type=_file_or_seed, metavar="FILE|SEED", help=vary_help)
     inpaint_help = "fill a span of this recording, see --span; of a class, the kind that fits the rest of it"
     source.add_argument("--inpaint", type=Path, metavar="FILE", help=inpaint_help)
-    source.add_argument("--between", nargs=2, metavar=("A", "B"), help="from A to B, two recordings or two seeds")
-    parser.add_argument("--span", metavar="FROM,TO", help="of --inpaint, in seconds")
+    between_help = "from A to B, two recordings or two seeds"
+    source.add_argument("--between", nargs=2, type=_file_or_seed, metavar=("A", "B"), help=between_help)
+    parser.add_argument("--span", type=_span, metavar="FROM,TO", help="of --inpaint, in seconds")
     strength_help = "of --vary and --between: near 0 the sound itself, 1 something else (default 0.5)"
     parser.add_argument("--strength", type=float, metavar="T", help=strength_help)
     parser.add_argument("--best-of", type=int, metavar="N", help="draw each N times, keep the clearest of its class")
@@ -60,11 +63,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "device", "overwrite", "quiet", json="one JSON object a sound")
 
 
+def _file_or_seed(text: str) -> str | int:
+    return int(text) if text.isdecimal() and len(text) < 20 else text  # 2^63 has 19 digits
+
+
+def _span(text: str) -> tuple[float, float]:
+    """Raises SamplingError for what is not two times."""
+    try:
+        start, end = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise SamplingError(f"--span: {text!r} is not two times in seconds, such as 0.2,0.5") from error
+    return start, end
+
+
 def run(args: argparse.Namespace) -> None:
     """Plan the files, draw the sounds, write each as it is done."""
-    from wavediff.cli.candidates import Finish, best_of
-    from wavediff.pipelines.generator import Generator
-
     count = _check(args)
     output = args.pack or args.output or Path("generated")
     if args.pack:
@@ -84,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
     if len(names) * count > MAX_JOBS:
         raise SamplingError(f"--count: {len(names) * count} sounds in all, at most {MAX_JOBS} are made; lower it")
     fitting = _fitting(generator, args, names)
-    own = None if args.vary is None or _recording(args) else int(args.vary)  # seed of what is varied, of its kind
+    own = args.vary if isinstance(args.vary, int) else None  # seed of what is varied, of its kind
     jobs = [
         Job(output / _folder(kind) / f"{_name(args, kind or stem, seed)}.{args.format}", kind, seed)
         for label in names
@@ -146,7 +159,6 @@ def run(args: argparse.Namespace) -> None:
 def _judge(args: argparse.Namespace, labels: list[str | None], sample_rate: int) -> Any:
     if args.best_of is None:
         return None
-    from wavediff.cli.candidates import Judge
     from wavediff.metrics.classifier import load_classifier
 
     return Judge(load_classifier(args.classifier).classifier, sample_rate, list(dict.fromkeys(labels)))
@@ -157,8 +169,6 @@ def _name(args: argparse.Namespace, label: str, seed: int) -> str:
 
 
 def _write(args: argparse.Namespace, job: Job, sound: Any, sample_rate: int) -> None:
-    from wavediff.audio import write_audio
-
     options: dict[str, Any] = {"loop": args.loop and args.format == "wav", "overwrite": args.overwrite}
     if args.pack:
         options["tags"] = pack.tags_of(job, args.licence or LICENCE)
@@ -173,6 +183,7 @@ def _row(job: Job, sound: Any, sample_rate: int) -> dict[str, Any]:
 
 def _check(args: argparse.Namespace) -> int:
     """Sounds of each class, after what can be said without the model."""
+    changed = args.vary is not None or args.inpaint or args.between
     count: int = (5 if args.between else 1) if args.count is None else args.count
     if count < 1:
         raise SamplingError(f"--count: {count} is below 1")
@@ -180,9 +191,9 @@ def _check(args: argparse.Namespace) -> int:
         raise SamplingError(f"--seed: {args.seed} to {args.seed + count - 1} must lie in 0 to 2^63 - 1")
     if (args.span is None) != (args.inpaint is None):
         raise SamplingError("--inpaint and --span belong together: --inpaint FILE --span 0.2,0.5")
-    if args.strength is not None and not (args.vary or (args.between and not _are_seeds(args.between))):
+    if args.strength is not None and args.vary is None and (not args.between or _by_seeds(args)):
         raise SamplingError("--strength: belongs to --vary and to --between of two recordings; leave it out")
-    if args.pack and (args.vary or args.inpaint or args.between):
+    if args.pack and changed:
         raise SamplingError("--pack: holds sounds from nothing; leave out --vary, --inpaint and --between")
     if args.pack and args.output:
         raise SamplingError("--output: a pack lies in the folder of --pack; leave one of them out")
@@ -190,7 +201,7 @@ def _check(args: argparse.Namespace) -> int:
         raise SamplingError("--format: a pack has 24 bits a sample, which OGG has not; give wav or flac")
     if args.pack and args.loop and args.format != "wav":
         raise SamplingError("--format: only WAV files hold loop points; leave --format or --loop out")
-    if args.between and _are_seeds(args.between) and args.seed:
+    if _by_seeds(args) and args.seed:
         raise SamplingError("--seed: the two seeds of --between decide all noise; leave it out")
     if args.licence is not None and not args.pack:
         raise SamplingError("--licence: is written into a pack; give --pack DIR, or leave it out")
@@ -202,30 +213,25 @@ def _check(args: argparse.Namespace) -> int:
         raise SamplingError("--classifier: judges for --best-of; give --best-of N, or leave it out")
     if args.guidance is not None and args.label is None and not args.list_labels:
         raise SamplingError("--guidance: leads to a class; give --label, or leave --guidance out")
-    if args.inpaint:
-        from wavediff.cli.candidates import span_in
-
-        span_in(args.span)
-    if args.loop and (args.vary or args.inpaint or args.between):
+    if args.loop and changed:
         raise SamplingError("--loop makes loops from nothing; leave out --vary, --inpaint and --between")
-    if args.seconds is not None and (_recording(args) or (args.between and not _are_seeds(args.between))):
+    if args.seconds is not None and (_recording(args) or (args.between and not _by_seeds(args))):
         raise SamplingError("--seconds: a recording decides the length itself; leave --seconds out")
     return count
 
 
-def _are_seeds(ends: list[str]) -> bool:
-    return all(end.isdecimal() and len(end) < 20 for end in ends)  # 2^63 has 19 digits
+def _by_seeds(args: argparse.Namespace) -> bool:
+    """Whether --between is given two seeds."""
+    return bool(args.between) and all(isinstance(end, int) for end in args.between)
 
 
 def _recording(args: argparse.Namespace) -> Any:
     """What --vary or --inpaint is given, unless it is a seed."""
-    return args.inpaint or (None if args.vary is None or _are_seeds([args.vary]) else args.vary)
+    return args.inpaint or (None if isinstance(args.vary, int) else args.vary)
 
 
 def _batch_size(args: argparse.Namespace, seconds: float) -> int:
     """Sounds that fit in memory together; how many they are changes none of them."""
-    from wavediff.audio import read_info
-
     if recording := _recording(args):
         seconds = read_info(recording).seconds
     elif args.seconds is not None:
@@ -250,11 +256,8 @@ def _fitting(generator: Any, args: argparse.Namespace, names: Sequence[str | Non
     """The kind of each class that a recording is filled with."""
     if not args.inpaint:
         return {}
-    from wavediff.audio import read_audio
-    from wavediff.cli.candidates import span_in
-
-    recording, span = read_audio(args.inpaint), span_in(args.span)
-    return {name: generator.fitting_kind(*recording, *span, name) for name in names if name is not None}
+    recording = read_audio(args.inpaint)
+    return {name: generator.fitting_kind(*recording, *args.span, name) for name in names if name is not None}
 
 
 def _folder(label: str | None) -> str:
@@ -269,10 +272,6 @@ def _folder(label: str | None) -> str:
 
 def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: Any) -> Any:
     """The sounds (B, N) of one batch."""
-    from wavediff.audio import read_audio
-    from wavediff.cli.candidates import span_in
-    from wavediff.pipelines.generator import DEFAULT_STRENGTH
-
     count, seeds = len(batch), [job.seed for job in batch]
     strength = DEFAULT_STRENGTH if args.strength is None else args.strength
     common = {
@@ -283,17 +282,15 @@ def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: A
         "schedule": args.schedule,
         "on_step": on_step,
     }
-    if args.vary and not _recording(args):
-        seed = int(args.vary)
-        return generator.vary(seed, None, strength, count, seconds=args.seconds, seed=seeds, **common)
-    if args.vary:
-        return generator.vary(*read_audio(args.vary), strength, count, seed=seeds, **common)
+    if args.vary is not None:
+        sound = (args.vary, None) if isinstance(args.vary, int) else read_audio(args.vary)
+        return generator.vary(*sound, strength, count, seconds=args.seconds, seed=seeds, **common)
     if args.inpaint:
-        return generator.inpaint(*read_audio(args.inpaint), *span_in(args.span), count, seed=seeds, **common)
-    if args.between and _are_seeds(args.between):
-        return generator.interpolate(*map(int, args.between), None, count, seconds=args.seconds, **common)
+        return generator.inpaint(*read_audio(args.inpaint), *args.span, count, seed=seeds, **common)
+    if _by_seeds(args):
+        return generator.interpolate(*args.between, None, count, seconds=args.seconds, **common)
     if args.between:
         rate = generator.sample_rate
-        ends = [read_audio(end, rate)[0] for end in args.between]
+        ends = [read_audio(str(end), rate)[0] for end in args.between]
         return generator.interpolate(*ends, rate, count, strength=strength, seed=args.seed, **common)
     return generator.generate(count, args.seconds, loop=args.loop, seed=seeds, **common)

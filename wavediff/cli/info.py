@@ -8,12 +8,10 @@ import importlib.util
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from wavediff.cli.parser import add_options
 from wavediff.errors import CheckpointError, WavediffError
@@ -110,56 +108,52 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _describe_model(path: Path) -> dict[str, Any]:
-    from wavediff.models.checkpoint import load_checkpoint
-    from wavediff.models.file import kind_of
+    """What a model file of any kind says of itself."""
+    from wavediff.models.file import KINDS, kind_of, read_model_file
 
-    others = {"classifier": _describe_classifier, "critics": _describe_critics, "extension": _describe_extension}
-    if (kind := kind_of(path)) in others:
-        return others[kind](path)
-    checkpoint = load_checkpoint(path)
-    config = checkpoint.config.to_dict()
-    mel = checkpoint.config.mel
+    kind = kind_of(path)
+    contents = read_model_file(path, kind if kind in KINDS else "diffusion")
+    counted = [weight.numel() for name, weight in contents.weights.items() if ".running_" not in name]
+    more: dict[str, Callable[[Path, Any], dict[str, Any]]] = {
+        "diffusion": _say_of_model,
+        "classifier": _say_of_classifier,
+        "extension": lambda path, config: {"network": config},
+    }
     return {
-        **_sized("model", path, checkpoint.weights.values()),
+        "kind": {"diffusion": "model", "extension": "band extension"}.get(kind, kind),
+        "path": str(path),
+        "parameters": sum(counted),
+        "bytes": path.stat().st_size,
+        "use": KINDS[kind][1],
+        **(more[kind](path, contents.config) if kind in more else {}),
+        "facts": contents.facts,
+    }
+
+
+def _say_of_model(path: Path, data: Any) -> dict[str, Any]:
+    from wavediff.models.config import ModelConfig
+    from wavediff.models.file import parse_config
+
+    parsed = parse_config(path, ModelConfig.from_dict, data)
+    config, mel = parsed.to_dict(), parsed.mel
+    return {
         **{name: config[name] for name in ("backbone", "schedule", "prediction", "prior")},
         "mel": "none" if mel is None else mel.describe(),
         "sample_rate": config["sample_rate"],
         "labels": config["labels"],
         "plans": {
             str(number): f"{plan.sampler} at {' '.join(f'{t:.4g}' for t in plan.times[:-1])}"
-            for number, plan in checkpoint.config.plans
+            for number, plan in parsed.plans
         },
-        "facts": checkpoint.facts,
     }
 
 
-def _describe_classifier(path: Path) -> dict[str, Any]:
-    from wavediff.metrics.classifier import load_classifier
+def _say_of_classifier(path: Path, data: Any) -> dict[str, Any]:
+    from wavediff.metrics.classifier import SoundClassifierConfig
+    from wavediff.models.file import parse_config
 
-    classifier, facts = load_classifier(path)
-    config = classifier.config.to_dict() | {"mel": classifier.config.mel.describe()}
-    return _sized("classifier", path, classifier.parameters()) | config | {"facts": facts}
-
-
-def _describe_critics(path: Path) -> dict[str, Any]:
-    from wavediff.models.file import read_model_file
-
-    use = "judges of an adversarial training: wavediff train takes them as model.critics_from"
-    return _sized("critics", path, read_model_file(path, "critics").weights.values()) | {"use": use}
-
-
-def _describe_extension(path: Path) -> dict[str, Any]:
-    from wavediff.pipelines.extension import BandExtension
-
-    extension = BandExtension.from_pretrained(path, "cpu")
-    said = {"network": dataclasses.asdict(extension.network.config), "facts": extension.facts}
-    return _sized("band extension", path, extension.network.parameters()) | said
-
-
-def _sized(kind: str, path: Path, weights: Iterable[Tensor]) -> dict[str, Any]:
-    """What is said of every file of weights."""
-    parameters = sum(weight.numel() for weight in weights)
-    return {"kind": kind, "path": str(path), "parameters": parameters, "bytes": path.stat().st_size}
+    config = parse_config(path, SoundClassifierConfig.from_dict, data)
+    return config.to_dict() | {"mel": config.mel.describe()}
 
 
 def _describe_mel(path: Path) -> dict[str, Any]:

@@ -113,6 +113,12 @@ def add_options(parser: argparse._ActionsContainer, *names: str, **words: str) -
         parser.add_argument(f"--{name}", **option | {"help": help_})
 
 
+def add_number(parser: argparse._ActionsContainer, option: str, default: float, metavar: str, what: str) -> None:
+    """An option that is a number, of the type of its default, which its help tells."""
+    help_ = f"{what} (default {default:g})"
+    parser.add_argument(option, type=type(default), default=default, metavar=metavar, help=help_)
+
+
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     """`--num-steps`, `--schedule` and `--sampler`, as `Vocoder.plan` takes them."""
     parser.add_argument("--num-steps", type=int, metavar="N", help="network evaluations (default: the model's)")

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from wavediff.cli.parser import add_options
+from wavediff.cli.parser import add_number, add_options
 from wavediff.cli.progress import counted, track
 from wavediff.data.corpora import CORPORA
 from wavediff.data.manifest import SPLITS, Skipped, Utterance, check_skipped, scan, write_manifest, write_skipped
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         subparser.add_argument("--pack", action="store_true", help="also write each split as one packed file")
         shards_help = "also write each split as shards: DIR/train, ..., or s3://BUCKET/DIR/train, ..."
         subparser.add_argument("--shards", metavar="DIR", help=shards_help)
-        subparser.add_argument("--processes", type=int, default=1, metavar="N", help="that write shards (default 1)")
+        add_number(subparser, "--processes", 1, "N", "that write shards")
         subparser.add_argument(
             "--sample-rate", type=int, metavar="HZ", help="of packed files and shards (default: the clips')"
         )

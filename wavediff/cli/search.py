@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wavediff.cli.parser import add_options, parse_names
+from wavediff.cli.parser import add_number, add_options, parse_names
 from wavediff.cli.progress import Progress, number, table
 from wavediff.errors import ConfigError, DataError
 from wavediff.files import atomic_write, check_output, write_text
@@ -31,12 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budgets", default=BUDGETS, metavar="N,...", help=f"evaluations (default: {BUDGETS})")
     metric_help = "what to judge by (default: mr_stft); of several, the mean relative gain; an unknown name lists them"
     parser.add_argument("--metric", type=parse_names, default="mr_stft", metavar="NAME,...", help=metric_help)
-    parser.add_argument("--minutes", type=float, default=25.0, metavar="M", help="time limit (default 25)")
-    parser.add_argument("--trials", type=int, default=100, metavar="N", help="plans a budget, at most (default 100)")
-    clips_help = "to search on, as many again confirm (default 6)"
-    parser.add_argument("--clips", type=int, default=6, metavar="N", help=clips_help)
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="length of a clip (default 3)")
-    parser.add_argument("--draws", type=int, default=2, metavar="N", help="noises of each clip (default 2)")
+    add_number(parser, "--minutes", 25.0, "M", "time limit")
+    add_number(parser, "--trials", 100, "N", "plans a budget, at most")
+    add_number(parser, "--clips", 6, "N", "to search on, as many again confirm")
+    add_number(parser, "--seconds", 3.0, "S", "length of a clip")
+    add_number(parser, "--draws", 2, "N", "noises of each clip")
     add_options(parser, "device", seed="of the noise")
     parser.add_argument("--update", action="store_true", help="also store the plans in CHECKPOINT itself")
     add_options(parser, "overwrite", "quiet", json="the curve as JSON")

@@ -8,7 +8,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from wavediff.cli.parser import add_options
+from wavediff.cli.parser import add_number, add_options
 from wavediff.errors import ConfigError, require_packages
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
@@ -26,14 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown_help = "what clients must show (default: none on the loopback address, else a new one; or $WAVEDIFF_TOKEN)"
     parser.add_argument("--token", help=shown_help)
     limits = parser.add_argument_group("limits of a request")
-    limits.add_argument("--max-seconds", type=float, default=60, metavar="S", help="of sound (default 60)")
-    limits.add_argument("--max-megabytes", type=float, default=32, metavar="M", help="of a file (default 32)")
-    limits.add_argument(
-        "--waiting", type=int, default=8, metavar="N", help="requests beside the one served (default 8)"
-    )
-    limits.add_argument(
-        "--deadline", type=float, default=120, metavar="S", help="until its sound is there (default 120)"
-    )
+    add_number(limits, "--max-seconds", 60.0, "S", "of sound")
+    add_number(limits, "--max-megabytes", 32.0, "M", "of a file")
+    add_number(limits, "--waiting", 8, "N", "requests beside the one served")
+    add_number(limits, "--deadline", 120.0, "S", "until its sound is there")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
 
 

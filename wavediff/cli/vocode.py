@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from wavediff.bulk.decoding import Blueprint, Outcome, Settings, find_devices
@@ -117,9 +117,9 @@ def run(args: argparse.Namespace) -> None:
                 if not alone and not isinstance(outcome, Fault):
                     progress.update(outcome["seconds"])
     except BaseException:
-        complain(report.faults)
+        report.complain()
         raise
-    conclude(args, report, len(jobs), len(work.done), time.perf_counter() - start)
+    report.conclude(len(jobs), len(work.done), time.perf_counter() - start)
 
 
 def _settings(args: argparse.Namespace, jobs: list[Job]) -> Settings:
@@ -205,33 +205,24 @@ class Report:
         if self.json:
             print(json.dumps(row), file=self.out, flush=True)
 
+    def complain(self) -> None:
+        """A line on standard error for each fault."""
+        for fault in self.faults:
+            say(f"wavediff vocode: {' '.join(fault.split())}")
 
-def complain(faults: Sequence[str]) -> None:
-    """A line on standard error for each."""
-    for fault in faults:
-        say(f"wavediff vocode: {' '.join(fault.split())}")
+    def conclude(self, jobs: int, skipped: int, elapsed: float) -> None:
+        """The end of a run of so many files, of which some were there already, and which took so many seconds.
 
-
-def conclude(args: argparse.Namespace, report: Report, jobs: int, skipped: int, elapsed: float) -> None:
-    """The end of a run.
-
-    Args:
-        args: quiet, json.
-        report: of all its files.
-        jobs: how many files there were.
-        skipped: of which so many were there already.
-        elapsed: seconds.
-
-    Raises:
-        WavediffError: a file could not be vocoded.
-    """
-    files, seconds, faults = report.files, report.seconds, report.faults
-    if faults and jobs == 1:
-        raise WavediffError(faults[0])
-    if jobs > 1 and not args.quiet and not args.json:
-        speed = f" ({seconds / elapsed:.1f} times as fast as it plays)" if files else ""
-        there = f", {skipped} were there already" if skipped else ""
-        print(f"{counted(files, 'file')}, {seconds:.1f} s of speech in {elapsed:.1f} s{speed}{there}", flush=True)
-    complain(faults)
-    if faults:
-        raise WavediffError(f"{len(faults)} of {jobs} inputs could not be vocoded, for the reasons above")
+        Raises:
+            WavediffError: a file could not be vocoded.
+        """
+        if self.faults and jobs == 1:
+            raise WavediffError(self.faults[0])
+        if jobs > 1 and not self.quiet and not self.json:
+            speed = f" ({self.seconds / elapsed:.1f} times as fast as it plays)" if self.files else ""
+            there = f", {skipped} were there already" if skipped else ""
+            what = f"{counted(self.files, 'file')}, {self.seconds:.1f} s of speech"
+            print(f"{what} in {elapsed:.1f} s{speed}{there}", flush=True)
+        self.complain()
+        if self.faults:
+            raise WavediffError(f"{len(self.faults)} of {jobs} inputs could not be vocoded, for the reasons above")

@@ -13,7 +13,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from wavediff.arguments import as_list, is_real, shown, whole
+from wavediff.arguments import as_list, chosen, is_real, shown, whole
 from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, Schedule
 from wavediff.errors import SamplingError, did_you_mean
 
@@ -91,10 +91,7 @@ def spaced_grid(
     num_steps = _check_num_steps(num_steps, schedule.most_steps)
     if spacing is None and end is None and start == 1 and num_steps == schedule.trained_steps:
         return full_grid(schedule)
-    spacing = spacing or schedule.default_spacing
-    if spacing not in SPACINGS:
-        meant = did_you_mean(str(spacing), SPACINGS)
-        raise SamplingError(f"schedule: {shown(spacing)} is unknown{meant}; choose from {', '.join(SPACINGS)}")
+    spacing = chosen(spacing or schedule.default_spacing, "schedule", SPACINGS, SamplingError)
     end = schedule.last_time(start / num_steps, spacing) if end is None else end
     if not 0 < start <= 1 or (num_steps > 1 and not 0 < end < start):
         raise SamplingError(f"schedule: starts at t = {start:g} and ends at {end:g}; need 0 < end < start <= 1")
@@ -178,8 +175,7 @@ def published_betas(name: str, schedule: Schedule) -> tuple[float, ...]:
         if first < schedule.beta_min <= others[0]:
             first = schedule.beta_min
         return (first, *others)
-    if name not in PUBLISHED:
-        raise SamplingError(f"schedule: {shown(name)} was not published; choose from {', '.join(PUBLISHED)}")
+    chosen(name, "schedule", PUBLISHED, SamplingError)
     if schedule.trained_steps is None:
         raise SamplingError("schedule: 'fast6' is for models of discrete steps; give num_steps")
     if schedule.fast_betas is None:

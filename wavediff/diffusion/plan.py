@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wavediff.arguments import shown, whole
+from wavediff.arguments import chosen, shown, whole
 from wavediff.diffusion.grids import make_grid, needs_num_steps
 from wavediff.diffusion.samplers import DDIM, DDPM, DPMpp2M, Euler, Heun, Sampler
 from wavediff.diffusion.schedules import MAX_DISCRETE_STEPS, Schedule
-from wavediff.errors import SamplingError, did_you_mean
+from wavediff.errors import SamplingError
 
 SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "ddpm": DDPM,
@@ -35,12 +35,8 @@ def make_sampler(name: str) -> Sampler:
     Raises:
         SamplingError: no sampler is called so, or it has no such option, or the option's value is out of bounds.
     """
-    if not isinstance(name, str):
-        raise SamplingError(f"sampler: {shown(name)} is no name; choose from {', '.join(SAMPLERS)}")
-    kind, _, settings = name.partition(":")
-    if kind not in SAMPLERS:
-        meant = did_you_mean(kind, SAMPLERS)
-        raise SamplingError(f"sampler: {shown(kind)} is unknown{meant}; choose from {', '.join(SAMPLERS)}")
+    kind, _, settings = name.partition(":") if isinstance(name, str) else (name, "", "")
+    kind = chosen(kind, "sampler", SAMPLERS, SamplingError)
     options = {}
     for setting in filter(None, settings.split(",")):
         key, _, value = setting.partition("=")

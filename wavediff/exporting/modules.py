@@ -21,7 +21,7 @@ from wavediff.mel.transform import compress
 from wavediff.models.denoiser import Bound, Denoiser
 from wavediff.pipelines.generator import Generator
 from wavediff.pipelines.peaks import within
-from wavediff.pipelines.sounds import DEFAULT_GUIDANCE, edges
+from wavediff.pipelines.sounds import DEFAULT_GUIDANCE
 
 
 def exportable(denoiser: Denoiser, transform: type[PairSTFT]) -> Denoiser:
@@ -192,7 +192,7 @@ class SoundSteps(nn.Module):
         self.register_buffer("table", _table(plan, denoiser.schedule), persistent=False)
         length = max(round(generator.seconds * generator.sample_rate), 1)
         self.values, self.draws = generator.signal_length(length), len(self.table)
-        self.register_buffer("edges", edges(length, generator.sample_rate), persistent=False)
+        self.register_buffer("edges", generator.edges(torch.zeros(length, dtype=torch.float32)), persistent=False)
         self.vocoder, coder = None, generator.autoencoder
         if coder is not None:
             self.codec = copy.deepcopy(coder.codec).cpu().float().eval().requires_grad_(False)

@@ -31,7 +31,8 @@ RUNTIME = "onnxruntime-web@1.30.0"  # a package of npm
 RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _PAGE = Path(__file__).parent / "web"
 _APP = Path(__file__).parents[1] / "app" / "static"
-_COPIED = (*sorted(_PAGE.iterdir()), THEME, _APP / "app.css", _APP / "icon.svg", WEIGHTS / "clip.flac")
+_SHARED = [_APP / name for name in ("app.css", "recording.js", "icon.svg")]
+_COPIED = (*sorted(_PAGE.iterdir()), THEME, *_SHARED, WEIGHTS / "clip.flac")
 _PATIENCE = 600  # [s] for the download of 33 MB
 
 

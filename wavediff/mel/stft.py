@@ -90,6 +90,16 @@ class FrameSTFT(nn.Module):
         return weight
 
 
+LEAST_POWER = 1e-7  # below the quantisation of 16-bit recordings
+
+
+def stft_magnitude(waveform: Tensor, n_fft: int, hop_length: int, win_length: int) -> Tensor:
+    """sqrt(max(|STFT|^2, 1e-7)) of shape (..., n_fft // 2 + 1, frames): periodic Hann, centred, reflect padding."""
+    window = torch.hann_window(win_length, dtype=waveform.dtype, device=waveform.device)
+    spectrum = torch.stft(waveform, n_fft, hop_length, win_length, window, return_complex=True)
+    return torch.view_as_real(spectrum).square().sum(-1).clamp(min=LEAST_POWER).sqrt()
+
+
 def is_captured(device: torch.device) -> bool:
     """Whether what is computed on `device` now becomes a CUDA graph."""
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.arguments import check_bounds
-from wavediff.errors import AudioError, ConfigError
+from wavediff.arguments import as_waveform, check_bounds
+from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.models import WEIGHTS
 from wavediff.models.checkpoint import built
@@ -131,11 +131,7 @@ class SoundClassifier(nn.Module):
         Raises:
             AudioError: not a floating-point waveform (B, N) of finite samples, or N = 0.
         """
-        if waveform.ndim != 2 or not waveform.is_floating_point() or not waveform.numel():
-            raise AudioError(f"waveform: expected floats of shape (B, N), N > 0, got {tuple(waveform.shape)}")
-        if not waveform.isfinite().all():
-            raise AudioError("waveform: holds NaN or infinite samples; repair the signal")
-        spec = self.config.mel
+        waveform, spec = as_waveform(waveform, dimensions=(2,)), self.config.mel
         peak = waveform.abs().amax(1, keepdim=True)
         # Zeros at the end, so that the last frame of each clip is complete; then a whole number of strides.
         needed = waveform.shape[1] + spec.n_fft

@@ -50,9 +50,7 @@ def check_lengths(reference: int, synthesised: int, sample_rate: int) -> int:
     return common
 
 
-def as_pair(
-    reference: Values, synthesised: Values, sample_rate: int, least: int = MIN_SAMPLES
-) -> tuple[Tensor, Tensor, int]:
+def as_pair(reference: Values, synthesised: Values, sample_rate: int) -> tuple[Tensor, Tensor, int]:
     """Two signals (N,) of the common length, and their sample rate [Hz].
 
     Raises:

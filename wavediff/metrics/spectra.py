@@ -9,6 +9,7 @@ from torch import Tensor
 from wavediff.audio import resample
 from wavediff.errors import require_torchaudio
 from wavediff.mel import MelSpec, MelTransform
+from wavediff.mel.stft import stft_magnitude
 from wavediff.metrics.signals import of_pair
 
 # (n_fft, hop_length, win_length) [samples]
@@ -49,13 +50,6 @@ def log_mel_l1(reference: Tensor, synthesised: Tensor, sample_rate: int) -> floa
     Source: the mel L1 term of HiFi-GAN (Kong et al. 2020, arXiv 2010.05646, eq. 5).
     """
     return (log_mel(reference, sample_rate) - log_mel(synthesised, sample_rate)).abs().mean().item()
-
-
-def stft_magnitude(waveform: Tensor, n_fft: int, hop_length: int, win_length: int) -> Tensor:
-    """sqrt(max(|STFT|^2, 1e-7)) of shape (n_fft // 2 + 1, frames): periodic Hann, centred, reflect padding."""
-    window = torch.hann_window(win_length, dtype=waveform.dtype, device=waveform.device)
-    spectrum = torch.stft(waveform, n_fft, hop_length, win_length, window, return_complex=True)
-    return (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-7).sqrt()
 
 
 @of_pair

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from wavediff.arguments import check_bounds
+from wavediff.arguments import check_bounds, chosen
 from wavediff.backbones import (
     BackboneConfig,
     CodecConfig,
@@ -78,8 +78,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self, "config", sample_rate=(4_000, 384_000), default_length=(0, MAX_LENGTH), n_fft=(0, 1 << 16))
-        if self.prediction not in PREDICTIONS:
-            raise ConfigError(f"prediction: {self.prediction!r} is none of {', '.join(PREDICTIONS)}")
+        chosen(self.prediction, "prediction", PREDICTIONS, ConfigError)
         if self.prediction == "eps" and self.schedule.trained_steps is None and self.prior.start_time == 1:
             raise ConfigError(
                 "prediction: at t = 1 this schedule leaves no signal, so noise says nothing about it; choose v, x0 or "
@@ -279,9 +278,7 @@ def _tagged(value: Any, classes: Mapping[str, type]) -> dict[str, Any]:
 
 
 def _untagged(name: str, data: Any, classes: Mapping[str, type]) -> Any:
-    kind = data.get("kind") if isinstance(data, dict) else None
-    if not isinstance(kind, str) or kind not in classes:
-        raise ConfigError(f"{name}.kind: {kind!r} is unknown; choose from {', '.join(classes)}")
+    kind = chosen(data.get("kind") if isinstance(data, dict) else None, f"{name}.kind", classes, ConfigError)
     return build(name, classes[kind], {key: value for key, value in data.items() if key != "kind"})
 
 

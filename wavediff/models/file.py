@@ -94,7 +94,7 @@ def write_model_file(
             raise OSError(str(error)) from error
 
 
-def read_model_file(path: str | os.PathLike[str], kind: Kind) -> Contents:
+def read_model_file(path: str | os.PathLike[str], kind: str) -> Contents:
     """Read and verify a model file of one kind.
 
     Raises:
@@ -209,7 +209,7 @@ def _check_format(path: Path, metadata: dict[str, str]) -> None:
         )
 
 
-def _check_kind(path: Path, metadata: dict[str, str], wanted: Kind) -> None:
+def _check_kind(path: Path, metadata: dict[str, str], wanted: str) -> None:
     kind = metadata.get("kind", "diffusion")
     if kind == wanted:
         return

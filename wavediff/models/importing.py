@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from wavediff.arguments import shown
+from wavediff.arguments import chosen
 from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import DiscreteSchedule
 from wavediff.errors import CheckpointError, ConfigError
@@ -86,8 +86,7 @@ def import_checkpoint(
 
 def _detect(path: Path, state: Mapping[str, Any], layout: str) -> str:
     """The name of the file's layout."""
-    if layout not in ("auto", *LAYOUTS):
-        raise ConfigError(f"layout: {shown(layout)} is unknown; choose auto, {', '.join(LAYOUTS)}")
+    chosen(layout, "layout", ("auto", *LAYOUTS), ConfigError)
     for name, candidate in LAYOUTS.items():
         weights = state.get(candidate.weights_key)
         if isinstance(weights, dict) and candidate.first_bias in weights and layout in ("auto", name):

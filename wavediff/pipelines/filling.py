@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from wavediff.arguments import real
+from wavediff.audio.finish import edges
 from wavediff.errors import SamplingError
 from wavediff.pipelines.peaks import within
 
@@ -61,12 +62,8 @@ def insert(waveform: Tensor, filling: Tensor, first: int, sample_rate: int) -> T
     """
     length = filling.shape[-1]
     last = first + length
-    inside = torch.ones(length, dtype=waveform.dtype, device=waveform.device)
     ramp = min(round(EDGE_SECONDS * sample_rate), length // 2)
-    if first > 0:
-        inside[:ramp] = torch.linspace(0, 1, ramp, dtype=waveform.dtype, device=waveform.device)
-    if last < len(waveform):
-        inside[length - ramp :] = torch.linspace(1, 0, ramp, dtype=waveform.dtype, device=waveform.device)
+    inside = edges(waveform[first:last], ramp if first > 0 else 0, ramp if last < len(waveform) else 0)
     filled = waveform.repeat(len(filling), 1)
     filled[:, first:last] = torch.lerp(waveform[first:last].expand_as(filling), filling, inside)
     return filled

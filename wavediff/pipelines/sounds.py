@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from wavediff.arguments import Values, as_list, as_waveform, check_sample_rate, is_whole, real, shown, whole
 from wavediff.audio import resample
+from wavediff.audio.finish import edges
 from wavediff.backbones import Condition
 from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.noise import MAX_SEED, MixedNoise, Noise, check_seeds
@@ -276,14 +277,9 @@ class SoundPipeline(Pipeline):
             sounds = self.autoencoder.decode(signal, seeds)[:, :length]
         sounds = within(sounds)
         if fade and not loop:
-            sounds = sounds * edges(length, self.sample_rate).to(sounds.device)
+            sounds = sounds * self.edges(sounds)
         return sounds
 
-
-def edges(length: int, sample_rate: int) -> Tensor:
-    """What a sound of so many samples is multiplied by, (length,): it fades in at its start and out at its end."""
-    rise, fall = (min(round(seconds * sample_rate), length) for seconds in (RISE_SECONDS, FADE_SECONDS))
-    gain = torch.ones(length, dtype=torch.float32, device="cpu")
-    gain[:rise] *= torch.linspace(0, 1, rise, dtype=torch.float32, device="cpu")
-    gain[length - fall :] *= torch.linspace(1, 0, fall, dtype=torch.float32, device="cpu")
-    return gain
+    def edges(self, sounds: Tensor) -> Tensor:
+        """What sounds (..., N) are multiplied by, (N,): a short rise and fall at their ends."""
+        return edges(sounds, *(round(seconds * self.sample_rate) for seconds in (RISE_SECONDS, FADE_SECONDS)))

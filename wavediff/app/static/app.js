@@ -187,34 +187,14 @@ let source = null; // a file, or "example"
 const MEL = /\.(npy|safetensors)$/i;
 const KNOWN = /\.(wav|flac|ogg|oga|mp3|aiff?|aifc|au|snd|caf|w64|npy|safetensors)$/i;
 
+const RATE = 44100; // [Hz]
+
 // What the service does not read but the browser does (M4A, WebM, ...) goes as 16-bit WAV.
 const readable = async (file) => {
   if (KNOWN.test(file.name)) return file;
-  const context = new OfflineAudioContext(1, 1, 44100);
-  const decoded = await context.decodeAudioData(await file.arrayBuffer()).catch(() => {
-    throw new Error(`${file.name}: neither this browser nor wavediff reads this kind of file; convert it to WAV.`);
-  });
-  const samples = new Int16Array(decoded.length);
-  const channels = Array.from({ length: decoded.numberOfChannels }, (_, index) => decoded.getChannelData(index));
-  samples.forEach((_, index) => {
-    const mean = channels.reduce((sum, channel) => sum + channel[index], 0) / channels.length;
-    samples[index] = Math.round(Math.min(Math.max(mean, -1), 1) * 32767);
-  });
-  const header = new DataView(new ArrayBuffer(44));
-  const text = (place, letters) => [...letters].forEach((letter, index) => header.setUint8(place + index, letter.charCodeAt(0)));
-  text(0, "RIFF");
-  header.setUint32(4, 36 + samples.byteLength, true);
-  text(8, "WAVEfmt ");
-  header.setUint32(16, 16, true);
-  header.setUint16(20, 1, true);
-  header.setUint16(22, 1, true);
-  header.setUint32(24, decoded.sampleRate, true);
-  header.setUint32(28, 2 * decoded.sampleRate, true);
-  header.setUint16(32, 2, true);
-  header.setUint16(34, 16, true);
-  text(36, "data");
-  header.setUint32(40, samples.byteLength, true);
-  return new Blob([header, samples]);
+  const { decoded, wav } = await import("./recording.js");
+  const complaint = `${file.name}: neither this browser nor wavediff reads this kind of file; convert it to WAV.`;
+  return wav(await decoded(await file.arrayBuffer(), RATE, complaint), RATE);
 };
 
 const vocode = async () => {

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.mel import MelSpec, MelTransform
+from wavediff.mel.stft import stft_magnitude
 
 # Window lengths [samples] of Parallel WaveGAN (Yamamoto et al. 2020, arXiv 1910.11480, section 3.2).
 WINDOW_LENGTHS = (240, 600, 1200)
-LEAST_POWER = 1e-7  # below the quantisation of 16-bit recordings
 MEL_BANDS = 100
 MEL_RESOLUTIONS = ((256, 16), (512, 40), (1024, 80), (2048, 100))  # FFT length and bands of `MelLoss`
 LEAST_NORM = 1e-3  # of a magnitude spectrogram, where a segment is silent
@@ -90,7 +90,4 @@ def _stft_distance(synthesised: Tensor, reference: Tensor, window: int) -> Tenso
 
 def _magnitude(waveform: Tensor, window: int) -> Tensor:
     """(B, n_fft // 2 + 1, frames); hops of a quarter window."""
-    n_fft = 1 << (window - 1).bit_length()
-    hann = torch.hann_window(window, dtype=torch.float32, device=waveform.device)
-    spectrum = torch.stft(waveform, n_fft, window // 4, window, hann, return_complex=True)
-    return torch.view_as_real(spectrum).square().sum(-1).clamp(min=LEAST_POWER).sqrt()
+    return stft_magnitude(waveform, 1 << (window - 1).bit_length(), window // 4, window)

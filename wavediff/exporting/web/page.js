@@ -1,4 +1,5 @@
 import { Models } from "./models.js";
+import { decoded, wav } from "./recording.js";
 
 const LONGEST = 20; // [s]; of longer recordings the beginning is taken
 const element = (id) => document.getElementById(id);
@@ -11,30 +12,7 @@ const complain = (message) => {
   element("fault").hidden = !message;
 };
 
-// The bytes of a recording -> its samples, one channel at the model's rate.
-const samplesOf = async (bytes) => {
-  const context = new OfflineAudioContext(1, 1, facts.sample_rate);
-  const audio = await context.decodeAudioData(bytes).catch(() => {
-    throw new Error("This is no recording that your browser reads; try WAV, FLAC, OGG or MP3.");
-  });
-  const count = Math.min(audio.length, LONGEST * facts.sample_rate);
-  const mixed = new Float32Array(count);
-  for (let channel = 0; channel < audio.numberOfChannels; channel++) {
-    const values = audio.getChannelData(channel);
-    for (let index = 0; index < count; index++) mixed[index] += values[index] / audio.numberOfChannels;
-  }
-  return mixed;
-};
-
-// 16-bit WAV: a header of 44 bytes, then the samples, all little-endian.
-const wav = (samples, rate) => {
-  const view = new DataView(new ArrayBuffer(44 + 2 * samples.length));
-  const words = [[0, 0x46464952], [4, 36 + 2 * samples.length], [8, 0x45564157], [12, 0x20746d66], [16, 16], [20, 0x10001],
-    [24, rate], [28, 2 * rate], [32, 0x100002], [36, 0x61746164], [40, 2 * samples.length]];
-  for (const [offset, word] of words) view.setUint32(offset, word, true);
-  samples.forEach((value, index) => view.setInt16(44 + 2 * index, Math.max(-32768, Math.min(32767, Math.round(32768 * value))), true));
-  return URL.createObjectURL(new Blob([view], { type: "audio/wav" }));
-};
+const linked = (samples, rate) => URL.createObjectURL(wav(samples, rate));
 
 const STOPS = [[0, 0, 4], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]];
 const colour = (share) => {
@@ -60,8 +38,8 @@ const ends = (mel) => mel.reduce(([low, high], value) => [Math.min(low, value), 
 const show = (samples, { speech, mel, made, seconds }) => {
   draw(element("mel-before"), mel, ...ends(mel));
   draw(element("mel-after"), made, ...ends(mel));
-  element("before").src = wav(samples, facts.sample_rate);
-  element("after").src = element("save").href = wav(speech, facts.sample_rate);
+  element("before").src = linked(samples, facts.sample_rate);
+  element("after").src = element("save").href = linked(speech, facts.sample_rate);
   const length = samples.length / facts.sample_rate;
   element("numbers").textContent =
     `${length.toFixed(1)} s of speech in ${seconds.toFixed(1)} s: ${(seconds / length).toFixed(2)} s for each second, ` +
@@ -88,7 +66,8 @@ const work = async (task) => {
 const vocode = (name, bytes) => work(async () => {
   element("file-name").textContent = name;
   try {
-    const samples = await samplesOf(await bytes);
+    const complaint = "This is no recording that your browser reads; try WAV, FLAC, OGG or MP3.";
+    const samples = await decoded(await bytes, facts.sample_rate, complaint, LONGEST * facts.sample_rate);
     if (!samples.length) throw new Error("This recording holds no sound.");
     element("file-hint").textContent = `Vocoding ${(samples.length / facts.sample_rate).toFixed(1)} s …`;
     show(samples, await models.vocode(samples));
@@ -121,7 +100,7 @@ const addCard = (label, seed, { sound, mel, seconds }) => {
   const canvas = make("canvas", { role: "img", ariaLabel: `Mel spectrogram of ${label}` });
   const [, loudest] = ends(mel);
   draw(canvas, mel, loudest - 9, loudest); // nepers: 80 dB
-  const source = wav(sound, rate);
+  const source = linked(sound, rate);
   const words = `seed ${seed}: ${(sound.length / rate).toFixed(1)} s, made in ${seconds.toFixed(1)} s`;
   const audio = make("audio", { controls: true, src: source, ariaLabel: `${label}, seed ${seed}` });
   const save = make("a", { className: "save", href: source, download: `${label}-${seed}.wav` }, "Save WAV");
