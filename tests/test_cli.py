@@ -129,6 +129,27 @@ def test_an_interrupt_is_one_line_and_status_130(
     assert capsys.readouterr() == ("", "wavediff info: interrupted\n")
 
 
+def test_an_interrupt_while_torch_is_loading_is_one_line_too() -> None:
+    """As the installed command begins, which imports its entry point before anything could be caught."""
+    code = """
+import os, signal, sys
+
+
+class Interrupting:
+    def find_spec(name, path, target=None):
+        if name == "torch":
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+sys.meta_path.insert(0, Interrupting)
+from wavediff.cli.main import entry_point
+
+entry_point()
+"""
+    done = subprocess.run([sys.executable, "-c", code, "info"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "wavediff info: interrupted\n")
+
+
 def test_a_bug_is_not_hidden(running: Callable[..., int]) -> None:
     with pytest.raises(ZeroDivisionError):
         running(_raises(ZeroDivisionError()))

@@ -8,7 +8,6 @@ import difflib
 import importlib.util
 import re
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 
 
 class WavediffError(Exception):
@@ -97,6 +96,8 @@ def require_torchaudio() -> None:
     try:
         import torchaudio  # noqa: F401
     except OSError as error:  # of the linker
+        from importlib.metadata import version
+
         pair = f"torchaudio {version('torchaudio')} does not load beside torch {version('torch')}"
         cure = "torch 2.11 and 2.12 take torchaudio 2.11.0, later ones 2.11.1, installed from the same index as torch"
         raise InstallationError(f"{pair} ({error.__cause__ or error}); {cure}") from error

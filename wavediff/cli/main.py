@@ -14,12 +14,14 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from wavediff.cli.parser import Parser, actions_of
 from wavediff.cli.progress import say
 from wavediff.errors import ConfigError, WavediffError, did_you_mean
 from wavediff.version import __version__
+
+if TYPE_CHECKING:
+    from wavediff.cli.parser import Parser
 
 
 class Subcommand(NamedTuple):
@@ -97,8 +99,10 @@ def module_of(name: str) -> ModuleType:
     return importlib.import_module(f"wavediff.cli.{name}_" if name == "import" else f"wavediff.cli.{name}")
 
 
-def parser_of(name: str) -> Parser:
+def parser_of(name: str) -> "Parser":
     """The parser of a subcommand."""
+    from wavediff.cli.parser import Parser
+
     module = module_of(name)
     parser = Parser(prog=f"wavediff {name}", description=module.__doc__, example=SUBCOMMANDS[name].example)
     module.add_arguments(parser)
@@ -115,6 +119,8 @@ def completion(shell: str = "") -> str:
         ConfigError: shtab does not know the shell.
     """
     import shtab
+
+    from wavediff.cli.parser import Parser, actions_of
 
     known: list[str] = list(shtab.SUPPORTED_SHELLS)
     if shell not in known:
