@@ -9,6 +9,8 @@ import importlib.util
 import re
 from collections.abc import Iterable, Sequence
 
+MANY_NAMES = 20  # more are not listed in an error
+
 
 class WavediffError(Exception):
     """Base of every error raised on purpose.
@@ -85,6 +87,20 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(given.lower(), names, 1, 0.6)
     return f" (did you mean {names[close[0]]}?)" if close else ""
+
+
+def choice(given: str, known: Sequence[str], all_in: str) -> str:
+    """Of a name that is wrong: the nearest, and all that could be chosen; of very many the nearest few.
+
+    Args:
+        given: the name.
+        known: those there are.
+        all_in: where very many are to be found.
+    """
+    if len(known) <= MANY_NAMES:
+        return f"{did_you_mean(given, known)}; choose from {', '.join(known) or 'none'}"
+    near = ", ".join(difflib.get_close_matches(given.lower(), known, 4, 0.5))
+    return f"{f', the nearest are {near}' if near else ''}; all {len(known)} are in {all_in}"
 
 
 def require_torchaudio() -> None:

@@ -93,6 +93,7 @@ _COMMON: dict[str, dict[str, Any]] = {
     "device": {"default": "auto", "metavar": "NAME", "help": "auto (default), cpu, cuda, cuda:N or mps"},
     "seed": {"type": int, "default": 0, "metavar": "K", "help": "{} (default 0)"},
     "overwrite": {"action": "store_true", "help": "replace what an earlier run wrote"},
+    "resume": {"action": "store_true", "help": "go on with a run that stopped: skip existing outputs"},
     "quiet": {"action": "store_true", "help": "no progress and no closing words; results, errors and warnings stay"},
     "json": {"action": "store_true", "help": "print {} on standard output, for programs"},
 }

@@ -46,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lenient", action="store_true", help="take what is left of cut or damaged audio")
     parser.add_argument("--keep-folders", action="store_true", help="mirror the folders below each input folder")
     existing = parser.add_mutually_exclusive_group()
-    add_options(existing, "overwrite")
-    existing.add_argument("--resume", action="store_true", help="go on with a run that stopped: skip existing outputs")
+    add_options(existing, "overwrite", "resume")
     add_options(parser, "quiet", json="one JSON object a file")
     many = parser.add_argument_group("many files")
     size_help = f"files decoded together (default: {GPU_BATCH} on a GPU, {CPU_BATCH} on a CPU)"
