@@ -67,7 +67,7 @@ def of_vocoder(v: Vocoder) -> dict[str, Function]:
     decoding = sampling | {"seed": "seed", "mel_spec": "spec"}
     wave = {"waveform": SOUND, "sample_rate": RATE}
     return {
-        "Vocoder.mel": Function(v.mel, wave, {"waveform": "waveform", "sample_rate": "rate"}),
+        "Vocoder.mel": Function(v.mel, wave, {"waveform": "waveform", "sample_rate": "rate", "mel_spec": "spec"}),
         "Vocoder()": Function(v, wave | {"num_steps": 1}, {"waveform": "waveform", "sample_rate": "rate"} | decoding),
         "Vocoder.decode": Function(
             v.decode,

@@ -24,7 +24,7 @@ from vocoders import untrained
 import wavediff.bulk.batches
 import wavediff.bulk.decoding
 import wavediff.bulk.reading
-from wavediff.audio import read_audio, write_audio
+from wavediff.audio import read_audio, resample, write_audio
 from wavediff.backbones import DiffWaveConfig
 from wavediff.bulk.batches import Item, make_batches, measure, remaining, share
 from wavediff.bulk.jobs import Fault, Job, plan_jobs
@@ -32,7 +32,7 @@ from wavediff.bulk.reading import BatchDataset, Loaded, read_batches
 from wavediff.cli.main import main
 from wavediff.diffusion import SamplingOptions
 from wavediff.errors import DataError, OutputError
-from wavediff.mel import MelSpec, write_mel
+from wavediff.mel import MelSpec, MelTransform, write_mel
 from wavediff.models.config import ModelConfig
 from wavediff.pipelines.vocoder import Vocoder
 
@@ -263,6 +263,14 @@ def test_a_fault_stays_with_its_file(vocode: Callable, inputs: Path, tmp_path: P
     assert len({row["input"] for row in rows}) == len(rows) == 12
     assert {row["input"] for row in rows if "error" in row} == set(reasons)
     assert sorted(contents(tmp_path / "out")) == [f"{number}.wav" for number in range(7)]
+
+
+def test_a_single_fault_has_a_row_too(vocode: Callable, tmp_path: Path, capsys: Any) -> None:
+    assert vocode("gone.npy", "-o", "out.wav", "--json") == 2
+    printed = capsys.readouterr()
+    row = json.loads(printed.out)
+    assert (row["input"], row["output"]) == ("gone.npy", "out.wav")
+    assert printed.err == f"wavediff vocode: {row['error']}\n"
 
 
 def test_the_end_tells_files_seconds_and_what_was_there(
@@ -516,6 +524,24 @@ def test_what_is_done_is_neither_read_nor_decoded_for_a_fault(inputs: Path, monk
 
 
 # Long files
+
+
+@pytest.mark.parametrize("length", ["whole", "in pieces"])
+def test_a_recording_goes_through_the_dialect_that_is_named(
+    length: str, vocode: Callable, vocoder: Vocoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if length == "in pieces":
+        monkeypatch.setattr(wavediff.bulk.batches, "LONG_SECONDS", 0.1)
+        monkeypatch.setattr(wavediff.bulk.reading, "PIECE_FRAMES", 37)
+    sound = torch.rand(30_000, generator=torch.Generator().manual_seed(0)) - 0.5
+    write_audio(tmp_path / "x.wav", sound, 16000, subtype="FLOAT")
+    assert vocode("x.wav", "-o", "out.wav", "--mel-spec", "tacotron2") == 0
+    spec = MelSpec.preset("tacotron2")
+    mel = MelTransform(spec)(resample(sound[None], 16000, spec.sample_rate))
+    expected = vocoder.decode(mel, 2, mel_spec=spec)[0]
+    torch.testing.assert_close(read_audio(tmp_path / "out.wav")[0], expected, rtol=0, atol=ONE_STEP_OF_16_BIT)
+    torch.testing.assert_close(vocoder(sound, 16000, "tacotron2", num_steps=2), expected)
+    assert (vocoder(sound, 16000, num_steps=2)[: len(expected)] - expected).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("given_as", ["npy", "fortran", "safetensors", "wav", "tacotron2"])

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from handmade import saved, wav
 
+import wavediff
 from wavediff.audio import read_audio, write_audio
 from wavediff.cli.demo import CLIP
 from wavediff.cli.main import main
+from wavediff.errors import AudioError
 from wavediff.models import WEIGHTS
 
 # What is typed, and what the one line says. The first ten are of people who tried the program without help.
@@ -23,7 +26,7 @@ MISTAKES = {
     "vocode turned.npy -o out.wav": r"turned.npy: .*transposed.*; swap its last two axes",
     "vocode flat.npy -o out.wav": r"flat.npy: shape \(80,\) is not \(n_mels, frames\)",
     f"vocode voice.wav -o out.wav --checkpoint {WEIGHTS}/generator.safetensors": r"takes no mel.*`wavediff generate`",
-    "generate --label glas": r"--label: 'glas' is unknown \(did you mean glass\?\); this model's classes are casino",
+    "generate --label glas": r"--label: 'glas' is unknown, the nearest are glass, laser",
     "vocod voice.wav": r"^wavediff: vocod: is no command \(did you mean vocode\?\)",
     # Our own ten, and some more.
     "voice.wav": r"voice.wav: is no command.*`wavediff vocode voice.wav -o speech.wav`",
@@ -89,9 +92,16 @@ def test_a_mistake_is_answered_by_one_line_with_its_cure(
     assert set(folder.rglob("*")) - before <= {folder / "data"}
 
 
-def test_a_recording_of_another_scale_says_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its mel is ours, so nothing is said of dialects."""
+@pytest.mark.parametrize("long", [False, True])
+def test_a_recording_of_another_scale_says_its_own(
+    long: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its mel is ours, so nothing is said of dialects; also where it is read in pieces."""
+    monkeypatch.setattr(wavediff.bulk.batches, "LONG_SECONDS", 0.1 if long else 600)
     loud = tmp_path / "loud.wav"
     soundfile.write(loud, np.array([0, 90, -90, 0] * 2000, np.float32), 22_050, "FLOAT")
     assert main(["vocode", str(loud), "-o", str(tmp_path / "out.wav")]) == 2
-    assert "its samples reach 90, and full scale is 1; divide them by 90" in capsys.readouterr().err.splitlines()[-1]
+    fault = "its samples reach 90, and full scale is 1; divide them by 90"
+    assert capsys.readouterr().err.splitlines()[-1] == f"wavediff vocode: {loud}: {fault}"
+    with pytest.raises(AudioError, match=f"^waveform: {fault}$"):
+        wavediff.Vocoder.from_pretrained(device="cpu")(torch.full((22_050,), 90.0), 22_050)
