@@ -319,15 +319,16 @@ def test_memory_that_does_not_suffice_for_a_batch_suffices_for_its_files(
     assert len(contents(tmp_path / "out")) == 7
 
 
-def test_a_full_disk_stops_the_run(
-    vocode: Callable, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+@pytest.mark.parametrize("kind", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_full_or_protected_disk_stops_the_run(
+    kind: int, vocode: Callable, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     (inputs / "cut.npy").write_bytes(b"")
     written: list[Path] = []
 
     def full(path: Path, *args: Any, **options: Any) -> None:
         if written:
-            raise OutputError(f"{path}: could not be written") from OSError(errno.ENOSPC, "full")
+            raise OutputError(f"{path}: could not be written") from OSError(kind, "no")
         written.append(path)
 
     monkeypatch.setattr(wavediff.bulk.decoding, "write_audio", full)

@@ -20,6 +20,8 @@ from wavediff.models import WEIGHTS
 MISTAKES = {
     "vocode nosuch.wav -o out.wav": r"nosuch.wav: cannot be read .*check its name",
     "vocode voice.mp3 -o out.wav": r"voice.mp3: .*MP3.*convert it to WAV, FLAC or OGG",
+    "vocode -dash.wav -o out.wav": r"-dash.wav: a name with a dash first is taken for an option; write ./-dash.wav",
+    "vocode voice.wav -o -x.wav": r"-o/--output: needs a value; of a name with a dash first write ./-name",
     "vocode voice.wav": r"-o/--output: missing; for example: wavediff vocode recording.wav -o speech.wav",
     "vocode voice.wav -o file.txt/out.wav": r"file.txt/out.wav: .*is a file and no folder; choose another",
     "vocode voice.wav -o out.wav --num-steps 0": r"num_steps: 0 is not a whole number from 1 to",
@@ -70,6 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "flat.npy", np.full(80, -4.0, np.float32))
     (folder / "file.txt").write_text("no folder", encoding="utf-8")
     (folder / "empty").mkdir()
+    (folder / "-dash.wav").touch()
     return folder
 
 

@@ -27,6 +27,9 @@ Outcome = dict[str, Any] | Fault
 """Of a file: a row (input, output, seconds, sample_rate, nfe, rtf), or why there is none."""
 
 
+_FOR_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}  # what is wrong with all outputs
+
+
 @dataclass(frozen=True)
 class Settings:
     """How every file of a run is treated; what is not said here is said at `read_audio`.
@@ -97,7 +100,7 @@ class Decoder:
         """The outcomes of a batch; of what was done before, none.
 
         Raises:
-            OutputError: the disk is full, so that nothing that follows could be written either.
+            OutputError: the disk is full or protected, so that nothing that follows could be written either.
         """
         mels: list[tuple[Item, Tensor]] = []
         for loaded in batch:
@@ -217,7 +220,7 @@ class Decoder:
     def _fault(self, item: Item, error: WavediffError | torch.OutOfMemoryError) -> Fault:
         if isinstance(error, torch.OutOfMemoryError):
             return Fault(item.job, f"{item.job.source}: no memory for {item.seconds:.0f} s; use another --device")
-        if isinstance(error, OutputError) and getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OutputError) and getattr(error.__cause__, "errno", None) in _FOR_ALL:
             raise error
         text = str(error)
         named = text.startswith((str(item.job.source), str(item.job.target)))
