@@ -174,6 +174,15 @@ def test_the_command_reports_a_missing_file_without_traceback() -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["info"], ["info", "--json"]])
+def test_an_output_that_is_full_is_one_line(arguments: list[str]) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    cause = "standard output: could not be written (No space left on device); check free space"
+    assert (done.returncode, done.stderr) == (2, f"wavediff {arguments[0]}: {cause}\n")
+
+
 def test_the_command_is_quiet_when_its_reader_goes_away(tmp_path: Path) -> None:
     file = saved(tmp_path, wav())
     # Output to a pipe stays in Python's buffer until the end, so the pipe breaks only there.
