@@ -401,7 +401,7 @@ def test_a_run_that_stopped_goes_on_with_what_is_missing(
 
 
 def test_of_very_many_labels_the_nearest_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["generate", "--label", "glass/hevy", "--quiet"]) == 2
+    assert main(["generate", "--label", "glass/heav", "--quiet"]) == 2
     said = capsys.readouterr().err
     assert "nearest are glass/heavy" in said
     assert "in `wavediff generate --list-labels`" in said
