@@ -117,7 +117,7 @@ def of_generator(g: Generator) -> dict[str, Function]:
         "BandExtension()": Function(
             BandExtension.from_pretrained(device="cpu"),
             {"waveform": SOUND, "sample_rate": 22_050},
-            {"waveform": "waveform", "sample_rate": "rate"},
+            {"waveform": "waveform", "sample_rate": "its rate"},
         ),
         "BandExtension.from_pretrained": Function(
             BandExtension.from_pretrained, {"source": None, "device": "cpu"}, {"source": "path?", "device": "device"}
