@@ -67,7 +67,7 @@ def of_vocoder(v: Vocoder) -> dict[str, Function]:
     decoding = sampling | {"seed": "seed", "mel_spec": "spec"}
     wave = {"waveform": SOUND, "sample_rate": RATE}
     return {
-        "Vocoder.mel": Function(v.mel, wave, {"waveform": "waveform", "sample_rate": "rate"}),
+        "Vocoder.mel": Function(v.mel, wave, {"waveform": "waveform", "sample_rate": "rate", "mel_spec": "spec"}),
         "Vocoder()": Function(v, wave | {"num_steps": 1}, {"waveform": "waveform", "sample_rate": "rate"} | decoding),
         "Vocoder.decode": Function(
             v.decode,
@@ -117,7 +117,7 @@ def of_generator(g: Generator) -> dict[str, Function]:
         "BandExtension()": Function(
             BandExtension.from_pretrained(device="cpu"),
             {"waveform": SOUND, "sample_rate": 22_050},
-            {"waveform": "waveform", "sample_rate": "rate"},
+            {"waveform": "waveform", "sample_rate": "its rate"},
         ),
         "BandExtension.from_pretrained": Function(
             BandExtension.from_pretrained, {"source": None, "device": "cpu"}, {"source": "path?", "device": "device"}

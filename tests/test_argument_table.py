@@ -38,6 +38,7 @@ LIKE = {"host's mel": "mel", "plain mel": "mel", "any mel": "mel", "table": "mel
 LIKE |= {"batch": "waveform", "waveform or seed": "waveform", "piece": "count", "start": "count", "span": "seconds"}
 LIKE |= {
     "high rate": "rate",
+    "its rate": "rate",
     "some counts": "count",
     "power": "seconds",
     "max_seconds": "seconds",

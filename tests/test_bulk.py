@@ -24,14 +24,14 @@ from vocoders import untrained
 import wavediff.bulk.decoding
 import wavediff.bulk.jobs
 import wavediff.bulk.reading
-from wavediff.audio import read_audio, write_audio
+from wavediff.audio import read_audio, resample, write_audio
 from wavediff.backbones import DiffWaveConfig
 from wavediff.bulk.jobs import Fault, Item, Job, make_batches, measure, plan_jobs, remaining, share
 from wavediff.bulk.reading import BatchDataset, Loaded, read_batches
 from wavediff.cli.main import main
 from wavediff.diffusion import SamplingOptions
 from wavediff.errors import DataError, OutputError
-from wavediff.mel import MelSpec, write_mel
+from wavediff.mel import MelSpec, MelTransform, write_mel
 from wavediff.models.config import ModelConfig
 from wavediff.pipelines.vocoder import Vocoder
 
@@ -264,6 +264,14 @@ def test_a_fault_stays_with_its_file(vocode: Callable, inputs: Path, tmp_path: P
     assert sorted(contents(tmp_path / "out")) == [f"{number}.wav" for number in range(7)]
 
 
+def test_a_single_fault_has_a_row_too(vocode: Callable, tmp_path: Path, capsys: Any) -> None:
+    assert vocode("gone.npy", "-o", "out.wav", "--json") == 2
+    printed = capsys.readouterr()
+    row = json.loads(printed.out)
+    assert (row["input"], row["output"]) == ("gone.npy", "out.wav")
+    assert printed.err == f"wavediff vocode: {row['error']}\n"
+
+
 def test_the_end_tells_files_seconds_and_what_was_there(
     vocode: Callable, inputs: Path, tmp_path: Path, model_file: Path, capsys: Any
 ) -> None:
@@ -310,15 +318,16 @@ def test_memory_that_does_not_suffice_for_a_batch_suffices_for_its_files(
     assert len(contents(tmp_path / "out")) == 7
 
 
-def test_a_full_disk_stops_the_run(
-    vocode: Callable, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+@pytest.mark.parametrize("kind", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_full_or_protected_disk_stops_the_run(
+    kind: int, vocode: Callable, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     (inputs / "cut.npy").write_bytes(b"")
     written: list[Path] = []
 
     def full(path: Path, *args: Any, **options: Any) -> None:
         if written:
-            raise OutputError(f"{path}: could not be written") from OSError(errno.ENOSPC, "full")
+            raise OutputError(f"{path}: could not be written") from OSError(kind, "no")
         written.append(path)
 
     monkeypatch.setattr(wavediff.bulk.decoding, "write_audio", full)
@@ -515,6 +524,24 @@ def test_what_is_done_is_neither_read_nor_decoded_for_a_fault(inputs: Path, monk
 
 
 # Long files
+
+
+@pytest.mark.parametrize("length", ["whole", "in pieces"])
+def test_a_recording_goes_through_the_dialect_that_is_named(
+    length: str, vocode: Callable, vocoder: Vocoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if length == "in pieces":
+        monkeypatch.setattr(wavediff.bulk.batches, "LONG_SECONDS", 0.1)
+        monkeypatch.setattr(wavediff.bulk.reading, "PIECE_FRAMES", 37)
+    sound = torch.rand(30_000, generator=torch.Generator().manual_seed(0)) - 0.5
+    write_audio(tmp_path / "x.wav", sound, 16000, subtype="FLOAT")
+    assert vocode("x.wav", "-o", "out.wav", "--mel-spec", "tacotron2") == 0
+    spec = MelSpec.preset("tacotron2")
+    mel = MelTransform(spec)(resample(sound[None], 16000, spec.sample_rate))
+    expected = vocoder.decode(mel, 2, mel_spec=spec)[0]
+    torch.testing.assert_close(read_audio(tmp_path / "out.wav")[0], expected, rtol=0, atol=ONE_STEP_OF_16_BIT)
+    torch.testing.assert_close(vocoder(sound, 16000, "tacotron2", num_steps=2), expected)
+    assert (vocoder(sound, 16000, num_steps=2)[: len(expected)] - expected).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("given_as", ["npy", "fortran", "safetensors", "wav", "tacotron2"])

@@ -129,6 +129,27 @@ def test_an_interrupt_is_one_line_and_status_130(
     assert capsys.readouterr() == ("", "wavediff info: interrupted\n")
 
 
+def test_an_interrupt_while_torch_is_loading_is_one_line_too() -> None:
+    """As the installed command begins, which imports its entry point before anything could be caught."""
+    code = """
+import os, signal, sys
+
+
+class Interrupting:
+    def find_spec(name, path, target=None):
+        if name == "torch":
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+sys.meta_path.insert(0, Interrupting)
+from wavediff.cli.main import entry_point
+
+entry_point()
+"""
+    done = subprocess.run([sys.executable, "-c", code, "info"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "wavediff info: interrupted\n")
+
+
 def test_a_bug_is_not_hidden(running: Callable[..., int]) -> None:
     with pytest.raises(ZeroDivisionError):
         running(_raises(ZeroDivisionError()))
@@ -151,6 +172,15 @@ def test_the_command_reports_a_missing_file_without_traceback() -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("wavediff info: no such file.wav: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["info"], ["info", "--json"]])
+def test_an_output_that_is_full_is_one_line(arguments: list[str]) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    cause = "standard output: could not be written (No space left on device); check free space"
+    assert (done.returncode, done.stderr) == (2, f"wavediff {arguments[0]}: {cause}\n")
 
 
 def test_the_command_is_quiet_when_its_reader_goes_away(tmp_path: Path) -> None:

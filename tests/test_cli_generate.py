@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import soundfile
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sounds import LABELS, RATE, small_generator
 
 from wavediff import Generator
@@ -16,6 +18,7 @@ from wavediff.audio import centred, ended, read_audio, read_info, resample, trim
 from wavediff.cli.candidates import Job, Judge, drawn_from
 from wavediff.cli.main import main
 from wavediff.errors import AudioError, EndingError
+from wavediff.files import TEMPORARY_SUFFIX
 from wavediff.metrics.classifier import load_classifier
 
 
@@ -95,17 +98,26 @@ def test_variations_gaps_and_ways_between(model: Path, tmp_path: Path) -> None:
         write_audio(path, noise, RATE)
     assert generate(model, tmp_path / "a", "--vary", str(source), "--strength", "0.3", "--count", "2") == 0
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["door-000.wav", "door-001.wav"]
+    assert generate(model, tmp_path / "a", "--vary", str(other), "--label", "wood") == 0
+    assert generate(model, tmp_path / "a", "--vary", str(source), "--label", "wood") == 0
+    assert sorted(path.name for path in (tmp_path / "a" / "wood").iterdir()) == [
+        "bell-wood-000.wav",
+        "door-wood-000.wav",
+    ]
     near = ["--strength", "0.2", "--count", "2", "--seconds", "0.2", "--label", "wood"]
     assert generate(model, tmp_path / "e", "--vary", "7", *near) == 0
-    assert len(list((tmp_path / "e" / "wood").iterdir())) == 2
+    assert generate(model, tmp_path / "e", "--vary", "8", *near) == 0
+    names = [f"wood-{of}-{seed}.wav" for of in ("007", "008") for seed in ("000", "001")]
+    assert sorted(path.name for path in (tmp_path / "e" / "wood").iterdir()) == names
     assert generate(model, tmp_path / "b", "--inpaint", str(source), "--span", "0.1,0.2") == 0
     filled, kept = (read_audio(path)[0] for path in (tmp_path / "b" / "door-000.wav", source))
     assert torch.equal(filled[: RATE // 10], kept[: RATE // 10])
     assert not torch.equal(filled, kept)
     assert generate(model, tmp_path / "c", "--between", str(source), str(other)) == 0
-    assert len(list((tmp_path / "c").iterdir())) == 5
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [f"door-bell-00{seed}.wav" for seed in range(5)]
     assert generate(model, tmp_path / "d", "--between", "3", "4", "--count", "3", "--label", "wood") == 0
-    assert len(list((tmp_path / "d" / "wood").iterdir())) == 3
+    names = [f"wood-003-004-00{seed}.wav" for seed in range(3)]
+    assert sorted(path.name for path in (tmp_path / "d" / "wood").iterdir()) == names
 
 
 def test_a_filling_is_named_after_the_kind_that_fits(tmp_path: Path) -> None:
@@ -117,7 +129,7 @@ def test_a_filling_is_named_after_the_kind_that_fits(tmp_path: Path) -> None:
     options = ("--inpaint", str(tmp_path / "door.wav"), "--span", "0.1,0.2", "--label", "laser", "--count", "2")
     assert generate(tmp_path / "sounds.safetensors", tmp_path / "out", *options) == 0
     names = sorted(path.stem for path in (tmp_path / "out" / "laser").iterdir())
-    assert names == [f"{kind.replace('/', '-')}-00{seed}" for seed in range(2)]  # seeds would take both in turn
+    assert names == [f"door-{kind.replace('/', '-')}-00{seed}" for seed in range(2)]  # seeds would take both in turn
 
 
 def test_loops_and_other_formats(model: Path, tmp_path: Path) -> None:
@@ -186,7 +198,7 @@ def test_what_is_written_comes_to_an_end_unless_it_is_raw(
 @pytest.mark.parametrize(
     ("options", "cause"),
     [
-        (["--label", "gravel"], "--label: 'gravel' is unknown; this model's classes are glass, wood, metal"),
+        (["--label", "gravel"], "--label: 'gravel' is unknown; choose from glass, wood, metal"),
         (["--count", "0"], "--count: 0"),
         (["--count", "1000001"], "--count: 1000001 sounds in all"),
         (["--count", "2", "--seed", str(2**63 - 1)], "must lie in 0 to 2^63 - 1"),
@@ -342,6 +354,8 @@ def test_a_pack_has_names_of_the_trade_and_a_manifest_that_makes_it_again(model:
     )
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["licence"] == "CC0-1.0"
+    wanted = {"num_steps": 2, "sampler": "ddpm", "guidance": 2.0, "schedule": None, "seconds": 0.2, "raw": False}
+    assert manifest["options"] == wanted
     assert {sound["file"] for sound in manifest["sounds"]} == {
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.wav")
     }
@@ -353,6 +367,45 @@ def test_a_pack_has_names_of_the_trade_and_a_manifest_that_makes_it_again(model:
     again = small_generator("latent").generate(1, 0.2, glass["label"], seed=glass["seed"], num_steps=2)[0]
     assert (samples - with_peak(ended(centred(again, RATE), RATE))).abs().max() < 1e-5
     assert len(samples) == round(glass["seconds"] * RATE)
+
+
+@given(st.integers(0, 2**53), st.integers(1, 100))
+def test_seeds_that_are_chosen_here_are_numbers_that_javascript_reads(seed: int, attempt: int) -> None:
+    assert drawn_from(seed, 0) == seed
+    assert drawn_from(seed, attempt) == int(float(drawn_from(seed, attempt))) < 2**53
+
+
+def test_a_run_that_stopped_goes_on_with_what_is_missing(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--label", "wood", "--count", "3", "--seconds", "0.1")
+    assert generate(model, tmp_path / "whole", *options) == 0
+    assert generate(model, tmp_path / "cut", *options) == 0
+    whole, cut = (sorted((tmp_path / name / "wood").iterdir()) for name in ("whole", "cut"))
+    cut[1].unlink()
+    cut[2].write_bytes(b"as it is")
+    half = cut[1].with_name(f".{cut[1].name}.0{TEMPORARY_SUFFIX}")
+    half.touch()
+    assert generate(model, tmp_path / "cut", *options, "--resume", "--json") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["output"], "skipped" in row) for row in rows] == [
+        (str(cut[0]), True),
+        (str(cut[2]), True),
+        (str(cut[1]), False),
+    ]
+    torch.testing.assert_close(read_audio(cut[1])[0], read_audio(whole[1])[0], atol=1e-4, rtol=0)
+    assert (cut[2].read_bytes(), half.exists()) == (b"as it is", False)
+    command = ["generate", "-o", str(tmp_path / "cut"), "--checkpoint", str(model), *options, "--resume"]
+    assert main(command) == 0
+    assert capsys.readouterr().out == f"0 sounds in {tmp_path / 'cut'}, 3 were there already\n"
+
+
+def test_of_very_many_labels_the_nearest_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--label", "glass/heav", "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert "nearest are glass/heavy" in said
+    assert "in `wavediff generate --list-labels`" in said
+    assert len(said) < 250
 
 
 def test_a_loop_says_so_where_samplers_look(tmp_path: Path) -> None:
@@ -397,6 +450,8 @@ def test_raw_sounds_are_left_as_they_were_drawn(model: Path, tmp_path: Path) -> 
         ("--strength", "0.3", "--between", "1", "2"),
         ("--strength", "0.3", "--inpaint", "a.wav", "--span", "0,1"),
         ("--guidance", "3"),
+        ("--resume", "--pack", "x"),
+        ("--resume", "--between", "1", "2"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(

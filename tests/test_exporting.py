@@ -275,6 +275,22 @@ def test_what_cannot_be_exported_is_refused(export: Callable[..., object], suffi
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(  # fault 50
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource", reason="this system does not limit the size of files")
+    program = torch.export.export(torch.nn.Linear(60, 60), (torch.zeros(1, 60),))
+    monkeypatch.setattr("wavediff.exporting.tracing.traced", lambda *_: program)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"vocoder\.pt2: could not be written \(File too large"):
+            export_torch(small_vocoder("white"), tmp_path / "vocoder.pt2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.usefixtures("nothing_is_traced")
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
 def test_a_missing_exporter_is_named(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

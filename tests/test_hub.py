@@ -1,6 +1,7 @@
 """Models in folders and on the Hugging Face Hub: no network, but stand-ins with the signatures of its library."""
 
 import inspect
+import logging
 import os
 import subprocess
 import sys
@@ -132,6 +133,7 @@ def download(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path | Exception], li
         def stand_in(*args: Any, **options: Any) -> str:
             calls.append(dict(real.bind(*args, **options).arguments))
             if isinstance(result, Exception):
+                logging.getLogger("huggingface_hub.utils._http").warning("%s: I try again", result)
                 raise result
             return str(result)
 
@@ -216,7 +218,10 @@ FAILURES = {
 
 @pytest.mark.parametrize("kind", FAILURES)
 def test_what_goes_wrong_is_one_error_with_cause_and_cure(
-    kind: str, download: Callable[..., list[dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+    kind: str,
+    download: Callable[..., list[dict[str, Any]]],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:  # fault 82
     error = getattr(huggingface_hub.errors, kind, ConnectionError)
     needs_response = issubclass(error, huggingface_hub.errors.HfHubHTTPError)
@@ -226,6 +231,7 @@ def test_what_goes_wrong_is_one_error_with_cause_and_cure(
     assert "\n" not in str(caught.value)
     assert main(["generate", "--checkpoint", "someone/model", "-o", "never.wav"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+    assert caplog.text == ""  # of what the library says of each attempt
 
 
 def test_without_the_library_its_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # fault 84

@@ -6,24 +6,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from handmade import saved, wav
 
+import wavediff
 from wavediff.audio import read_audio, write_audio
 from wavediff.cli.demo import CLIP
 from wavediff.cli.main import main
+from wavediff.errors import AudioError
 from wavediff.models import WEIGHTS
 
 # What is typed, and what the one line says. The first ten are of people who tried the program without help.
 MISTAKES = {
     "vocode nosuch.wav -o out.wav": r"nosuch.wav: cannot be read .*check its name",
     "vocode voice.mp3 -o out.wav": r"voice.mp3: .*MP3.*convert it to WAV, FLAC or OGG",
+    "vocode -dash.wav -o out.wav": r"-dash.wav: a name with a dash first is taken for an option; write ./-dash.wav",
+    "vocode voice.wav -o -x.wav": r"-o/--output: needs a value; of a name with a dash first write ./-name",
+    f"info {300 * 'x'}.wav": r"x.wav: cannot be looked at \(File name too long\); check the name",
+    f"doctor {300 * 'x'}.npy": r"x.npy: .*File name too long.*; check",
+    f"generate --checkpoint {300 * 'x'}": r"x: .*File name too long.*; check",
+    f"export {300 * 'x'}.ckpt -o a.safetensors": r"x.ckpt: .*File name too long.*; check",
+    f"search bundled {300 * 'x'}.jsonl -o a": r"x.jsonl: .*File name too long",
     "vocode voice.wav": r"-o/--output: missing; for example: wavediff vocode recording.wav -o speech.wav",
     "vocode voice.wav -o file.txt/out.wav": r"file.txt/out.wav: .*is a file and no folder; choose another",
     "vocode voice.wav -o out.wav --num-steps 0": r"num_steps: 0 is not a whole number from 1 to",
     "vocode turned.npy -o out.wav": r"turned.npy: .*transposed.*; swap its last two axes",
     "vocode flat.npy -o out.wav": r"flat.npy: shape \(80,\) is not \(n_mels, frames\)",
     f"vocode voice.wav -o out.wav --checkpoint {WEIGHTS}/generator.safetensors": r"takes no mel.*`wavediff generate`",
-    "generate --label glas": r"--label: 'glas' is unknown \(did you mean glass\?\); this model's classes are casino",
+    "generate --label glas": r"--label: 'glas' is unknown, the nearest are glass, laser",
     "vocod voice.wav": r"^wavediff: vocod: is no command \(did you mean vocode\?\)",
     # Our own ten, and some more.
     "voice.wav": r"voice.wav: is no command.*`wavediff vocode voice.wav -o speech.wav`",
@@ -67,6 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "flat.npy", np.full(80, -4.0, np.float32))
     (folder / "file.txt").write_text("no folder", encoding="utf-8")
     (folder / "empty").mkdir()
+    (folder / "-dash.wav").touch()
     return folder
 
 
@@ -89,9 +100,16 @@ def test_a_mistake_is_answered_by_one_line_with_its_cure(
     assert set(folder.rglob("*")) - before <= {folder / "data"}
 
 
-def test_a_recording_of_another_scale_says_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its mel is ours, so nothing is said of dialects."""
+@pytest.mark.parametrize("long", [False, True])
+def test_a_recording_of_another_scale_says_its_own(
+    long: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its mel is ours, so nothing is said of dialects; also where it is read in pieces."""
+    monkeypatch.setattr(wavediff.bulk.batches, "LONG_SECONDS", 0.1 if long else 600)
     loud = tmp_path / "loud.wav"
     soundfile.write(loud, np.array([0, 90, -90, 0] * 2000, np.float32), 22_050, "FLOAT")
     assert main(["vocode", str(loud), "-o", str(tmp_path / "out.wav")]) == 2
-    assert "its samples reach 90, and full scale is 1; divide them by 90" in capsys.readouterr().err.splitlines()[-1]
+    fault = "its samples reach 90, and full scale is 1; divide them by 90"
+    assert capsys.readouterr().err.splitlines()[-1] == f"wavediff vocode: {loud}: {fault}"
+    with pytest.raises(AudioError, match=f"^waveform: {fault}$"):
+        wavediff.Vocoder.from_pretrained(device="cpu")(torch.full((22_050,), 90.0), 22_050)

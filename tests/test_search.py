@@ -200,14 +200,43 @@ def test_the_diary_measures_nothing_twice_and_survives_a_cut_line(tmp_path: Path
     journal.add("search", plan, {"mr_stft": 1.5})
     journal.close()
     path.write_text(path.read_text() + '{"part": "search", "sampl')
-    again = Journal(path, SUBJECT)
+    with pytest.warns(UserWarning, match=r"trials\.jsonl, line 3: is cut or damaged"):
+        again = Journal(path, SUBJECT)
     assert again.figures("search", plan) == {"mr_stft": 1.5}
     assert again.figures("confirm", plan) is None
     other = Plan("ddim", (0.5, 0.2, 0.0))
     again.add("search", other, {"mr_stft": None})
     again.close()
-    assert Journal(path, SUBJECT).figures("search", other) == {"mr_stft": None}
-    assert len(Journal(path, SUBJECT)) == 2
+    with pytest.warns(UserWarning, match="line 3"):
+        last = Journal(path, SUBJECT)
+    assert last.figures("search", other) == {"mr_stft": None}
+    assert len(last) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"part": ["search"]},
+        {"sampler": "none"},
+        {"times": [0.5, 1.0]},
+        {"times": 3},
+        {"figures": {}},
+        {"figures": {"mr_stft": "good"}},
+    ],
+)
+def test_a_damaged_line_of_the_diary_is_told_and_measured_again(change: dict[str, Any], tmp_path: Path) -> None:
+    path, plans = tmp_path / "trials.jsonl", [Plan("ddim", (time, 0.25, 0.0)) for time in (0.5, 0.6)]
+    journal = Journal(path, SUBJECT)
+    for plan in plans:
+        journal.add("search", plan, {"mr_stft": 1.5})
+    journal.close()
+    lines = path.read_text().splitlines()
+    damaged = json.loads(lines[1])
+    for line in (json.dumps(damaged | change), json.dumps({"figures": {"mr_stft": 1.0}}), "7", "null"):
+        path.write_text("\n".join([lines[0], line, *lines[2:], ""]))
+        with pytest.warns(UserWarning, match="line 2: is cut or damaged"):
+            again = Journal(path, SUBJECT)
+        assert [again.figures("search", plan) for plan in plans] == [None, {"mr_stft": 1.5}]
 
 
 def test_the_diary_of_another_search_is_refused_and_kept(tmp_path: Path) -> None:
@@ -217,9 +246,10 @@ def test_the_diary_of_another_search_is_refused_and_kept(tmp_path: Path) -> None
     with pytest.raises(DataError, match="checkpoint"):
         Journal(path, SUBJECT | {"checkpoint": "def"})
     assert path.read_bytes() == before
-    path.write_text("something else\n")
-    with pytest.raises(DataError, match="is not the diary"):
-        Journal(path, SUBJECT)
+    for text in ("something else\n", "7\n", "[]\n", ""):
+        path.write_text(text)
+        with pytest.raises(DataError, match="is not the diary"):
+            Journal(path, SUBJECT)
     assert len(Journal(path, SUBJECT, overwrite=True)) == 0
 
 

@@ -17,6 +17,7 @@ class Look:
             sys.exit()
 sys.meta_path.insert(0, Look())
 import wavediff
+wavediff.Vocoder
 """
 
 

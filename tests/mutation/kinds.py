@@ -44,7 +44,7 @@ KINDS = [
     Guards(
         "models/checkpoint.py",
         "test_global_state.py",
-        {'torch.device("cpu"), torch.random': ("test_defaults_of_torch", "torch.random")},
+        {'torch.device("cpu"), OwnDraws()': ("test_defaults_of_torch", "OwnDraws()")},
     ),
     Guards(
         "cli/main.py",

@@ -6,6 +6,7 @@ from typing import Any
 
 from wavediff.app.events import MAX_STEPS
 from wavediff.app.queue import RequestError
+from wavediff.errors import choice
 from wavediff.mel import PRESETS
 
 MAX_SEED, MAX_GUIDANCE = 2**53, 20.0
@@ -41,7 +42,7 @@ def generate_options(given: Mapping[str, Any], labels: Sequence[str], max_second
     _check_names(given, names)
     label = given.get("label")
     if label is not None and label not in labels:
-        raise RequestError(400, f"label: no class is called that; choose from {', '.join(labels) or 'none'}")
+        raise RequestError(400, f"label: no class is called that{choice(str(label), labels, '/api/facts')}")
     if given.get("loop") and given.get("vary") is not None:
         raise RequestError(400, "loop: a variation is as its sound is; leave out loop or vary")
     for name, owner in {"strength": "vary", "fill_seed": "fill_from"}.items():

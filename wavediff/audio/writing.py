@@ -133,7 +133,7 @@ class AudioWriter:
         samples = _samples_of(waveform, self.path, self.frames)  # (n, channels)
         if samples.shape[1] != self.channels:
             raise AudioError(
-                f"{self.path}: a piece of {samples.shape[1]} channels is not written to a file of {self.channels}; "
+                f"{self.path}: waveform: {samples.shape[1]} channels are not written to a file of {self.channels}; "
                 "give pieces of one shape"
             )
         if self.subtype not in ("FLOAT", "DOUBLE"):

@@ -1,6 +1,7 @@
 """What was read becomes speech in files."""
 
 import errno
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,15 +17,16 @@ from wavediff.bulk.jobs import Fault, Item
 from wavediff.bulk.reading import Loaded, mel_file_pieces, recording_pieces
 from wavediff.diffusion import ItemNoise, SamplingOptions
 from wavediff.diffusion.noise import check_seeds
-from wavediff.errors import AudioError, ClippingWarning, ConfigError, OutputError, WavediffError
-from wavediff.mel import MelSpec, checked_mel
+from wavediff.errors import ClippingWarning, ConfigError, OutputError, WavediffError
+from wavediff.mel import MelSpec, checked_mel, convert
 from wavediff.pipelines.mels import Clipping
 from wavediff.pipelines.vocoder import Vocoder
 
 Outcome = dict[str, Any] | Fault
 """Of a file: a row (input, output, seconds, sample_rate, nfe, rtf), or why there is none."""
 
-LOUDEST = 30.0  # sample of a recording that is taken; louder ones are not of full scale 1
+
+_FOR_ALL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}  # what is wrong with all outputs
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Settings:
     Attributes:
         sampling: as `Vocoder.decode` takes it; the seed is that of every file, so neither order nor company changes
             what becomes of it.
-        mel_spec: dialect of the mels; None for what a file says, or for the model's.
+        mel_spec: dialect of the mels, also of those that recordings are turned into; None for what a file says, or for
+            the model's.
     """
 
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
@@ -96,7 +99,7 @@ class Decoder:
         """The outcomes of a batch; of what was done before, none.
 
         Raises:
-            OutputError: the disk is full, so that nothing that follows could be written either.
+            OutputError: the disk is full or protected, so that nothing that follows could be written either.
         """
         mels: list[tuple[Item, Tensor]] = []
         for loaded in batch:
@@ -117,16 +120,14 @@ class Decoder:
     def _mel(self, loaded: Loaded) -> Tensor:
         """(n_mels, frames), in the model's dialect."""
         source, own = loaded.item.job.source, self.vocoder.mel_spec
-        values = torch.from_numpy(loaded.values)
+        values, given = torch.from_numpy(loaded.values), self.settings.mel_spec or loaded.spec
         if loaded.sample_rate is None:
-            return checked_mel(values, self.settings.mel_spec or loaded.spec, own, source=str(source))[0]
+            return checked_mel(values, given, own, source=str(source))[0]
         try:
-            mel = self.vocoder.mel(values, loaded.sample_rate)[0]
+            mel = self.vocoder.mel(values, loaded.sample_rate, given)[0]
+            return convert(mel, given, own) if given else mel
         except WavediffError as error:
-            raise type(error)(f"{source}: {error}") from error
-        if (peak := float(values.abs().max())) > LOUDEST:
-            raise AudioError(f"{source}: its samples reach {peak:.3g}, and full scale is 1; divide them by {peak:.3g}")
-        return mel
+            raise type(error)(f"{source}: {re.sub('^(waveform|mel): ', '', str(error))}") from error
 
     def _together(self, mels: list[tuple[Item, Tensor]]) -> Iterator[Outcome]:
         if all(item.done for item, _ in mels):
@@ -187,7 +188,8 @@ class Decoder:
         if item.job.is_mel:
             pieces = mel_file_pieces(source, settings.mel_spec, own)
         else:
-            pieces = recording_pieces(source, own, self.vocoder.device, lenient=settings.lenient)
+            given = settings.mel_spec or own
+            pieces = recording_pieces(source, given, own, self.vocoder.device, lenient=settings.lenient)
         start, rate, clipping = time.perf_counter(), self.vocoder.sample_rate, Clipping()
         with AudioWriter(item.job.target, rate, overwrite=settings.overwrite) as writer, warnings.catch_warnings():
             warnings.simplefilter("ignore", ClippingWarning)  # it would not name the file
@@ -217,7 +219,7 @@ class Decoder:
     def _fault(self, item: Item, error: WavediffError | torch.OutOfMemoryError) -> Fault:
         if isinstance(error, torch.OutOfMemoryError):
             return Fault(item.job, f"{item.job.source}: no memory for {item.seconds:.0f} s; use another --device")
-        if isinstance(error, OutputError) and getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OutputError) and getattr(error.__cause__, "errno", None) in _FOR_ALL:
             raise error
         text = str(error)
         named = text.startswith((str(item.job.source), str(item.job.target)))

@@ -22,6 +22,7 @@ from wavediff.data.readers import LOOK, attended
 from wavediff.errors import WavediffError
 from wavediff.mel import MelSpec, MelTransform, in_dialect_pieces, read_mel, read_mel_pieces
 from wavediff.mel.check import check_unnamed
+from wavediff.pipelines.peaks import check_scale
 from wavediff.places import Place, is_remote
 
 WORKER_TIMEOUT = 600
@@ -160,17 +161,31 @@ def mel_file_pieces(path: Place, given: MelSpec | None, wanted: MelSpec) -> Iter
         yield piece[0]
 
 
-def recording_pieces(path: Place, spec: MelSpec, device: torch.device, *, lenient: bool = False) -> Iterator[Tensor]:
+def recording_pieces(
+    path: Place, spec: MelSpec, wanted: MelSpec, device: torch.device, *, lenient: bool = False
+) -> Iterator[Tensor]:
     """A recording's mel as pieces (n_mels, n). The recording itself is read whole, which `read_audio` limits.
 
+    Args:
+        path: of the recording.
+        spec: dialect that its mel is computed in.
+        wanted: dialect of the pieces.
+        device: that computes it.
+        lenient: as of `read_audio`.
+
     Raises:
-        AudioError: as `read_audio`, or too short for a mel.
+        AudioError: as `read_audio`, too short for a mel, or far beyond full scale.
     """
     waveform, sample_rate = read_audio(path, lenient=lenient)
-    waveform = resample(waveform, sample_rate, spec.sample_rate)[None]
+    waveform = resample(check_scale(waveform, str(path)), sample_rate, spec.sample_rate)[None]
     transform, total = MelTransform(spec).to(device), spec.frames(waveform.shape[1])
     margin = math.ceil(spec.n_fft / spec.hop_length)  # frames at the ends of a part that its own ends would change
-    for first in range(0, total, PIECE_FRAMES):
-        last, begin = min(first + PIECE_FRAMES, total), max(first - margin, 0)
-        part = waveform[:, begin * spec.hop_length : (last + margin) * spec.hop_length]
-        yield transform(part.to(device))[0, :, first - begin : last - begin]
+
+    def pieces() -> Iterator[Tensor]:
+        for first in range(0, total, PIECE_FRAMES):
+            last, begin = min(first + PIECE_FRAMES, total), max(first - margin, 0)
+            part = waveform[:, begin * spec.hop_length : (last + margin) * spec.hop_length]
+            yield transform(part.to(device))[0, :, first - begin : last - begin]
+
+    for piece in in_dialect_pieces(pieces(), spec, wanted, source=str(path)):
+        yield piece[0]

@@ -31,8 +31,8 @@ class Job(NamedTuple):
 
 
 def drawn_from(seed: int, attempt: int) -> int:
-    """The seed of an attempt; the first is the sound's own."""
-    return (seed + attempt * _NEXT_SEED) % 2**63
+    """The seed of an attempt; the first is the sound's own, the others are numbers that JSON holds everywhere."""
+    return (seed + attempt * _NEXT_SEED) % 2**53 if attempt else seed
 
 
 def best_of(

@@ -12,9 +12,10 @@ from wavediff.cli import pack
 from wavediff.cli.candidates import Finish, Job, Judge, best_of
 from wavediff.cli.parser import SAMPLER_HELP, add_options, parse_names
 from wavediff.cli.progress import Progress, counted
+from wavediff.cli.targets import are_seeds, target_of
 from wavediff.diffusion import SPACINGS
-from wavediff.errors import ConfigError, SamplingError, did_you_mean
-from wavediff.files import check_output
+from wavediff.errors import ConfigError, SamplingError, choice
+from wavediff.files import check_output, sweep_temporaries
 from wavediff.pipelines.generator import DEFAULT_STRENGTH, Generator
 
 BATCH, BATCH_SECONDS = 16, 60.0  # sounds drawn together, and what they last in all: memory grows with it
@@ -60,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rate_help = "22050 or 44100, where all above 10 kHz is made anew from what lies below (default: the model's)"
     parser.add_argument("--sample-rate", type=int, metavar="HZ", help=rate_help)
     parser.add_argument("--format", choices=("wav", "flac", "ogg"), default="wav", help="of the files (default wav)")
-    add_options(parser, "device", "overwrite", "quiet", json="one JSON object a sound")
+    add_options(parser.add_mutually_exclusive_group(), "overwrite", "resume")
+    add_options(parser, "device", "quiet", json="one JSON object a sound")
 
 
 def _file_or_seed(text: str) -> str | int:
@@ -93,13 +95,12 @@ def run(args: argparse.Namespace) -> None:
     names = (
         list(generator.classes) if args.label == "all" and generator.classes else _labels(args.label, generator.labels)
     )
-    stem = "between" if args.between else Path(_recording(args) or "sound").stem
     if len(names) * count > MAX_JOBS:
         raise SamplingError(f"--count: {len(names) * count} sounds in all, at most {MAX_JOBS} are made; lower it")
     fitting = _fitting(generator, args, names)
     own = args.vary if isinstance(args.vary, int) else None  # seed of what is varied, of its kind
     jobs = [
-        Job(output / _folder(kind) / f"{_name(args, kind or stem, seed)}.{args.format}", kind, seed)
+        Job(target_of(args, output, kind, seed), kind, seed)
         for label in names
         for seed in range(args.seed, args.seed + count)
         for kind in (
@@ -112,12 +113,14 @@ def run(args: argparse.Namespace) -> None:
         """A loop of the next kind of its class: a kind that ends by itself does so from every seed."""
         label = asked[job.target]
         kind = generator.kind(label, job.seed + attempt) if args.loop and label is not None else job.label
-        target = job.target.with_name(f"{_name(args, kind or stem, job.seed)}.{args.format}")
+        target = target_of(args, output, kind, job.seed)
         if target in asked:
             return job
-        check_output(target, overwrite=args.overwrite)
+        check_output(target, overwrite=args.overwrite or args.resume)
         return Job(target, kind, job.seed)
 
+    done = _done(args, jobs)
+    jobs = [job for job in jobs if job not in done]
     judge = _judge(args, [job.label for job in jobs], generator.sample_rate)
     for job in jobs:
         check_output(job.target, overwrite=args.overwrite)
@@ -150,10 +153,24 @@ def run(args: argparse.Namespace) -> None:
     if args.pack:
         model = str(args.checkpoint or generator.bundled)
         rows = [row | {"loop": args.loop, "sample_rate": finish.sample_rate} for row in rows]
-        pack.write_manifest(output, model, args.licence or LICENCE, rows, overwrite=args.overwrite)
+        options = pack.options_of(args, generator)
+        pack.write_manifest(output, model, args.licence or LICENCE, options, rows, overwrite=args.overwrite)
     if not args.json and not args.quiet:
-        many, speed = counted(len(jobs), "sound"), f"real-time factor {elapsed / drawn:.2f}"
-        print(f"{many} in {output}, {speed} on {generator.device.type}")
+        speed = f", real-time factor {elapsed / drawn:.2f} on {generator.device.type}" if jobs else ""
+        there = f", {len(done)} were there already" if done else ""
+        print(f"{counted(len(jobs), 'sound')} in {output}{speed}{there}")
+
+
+def _done(args: argparse.Namespace, jobs: list[Job]) -> set[Job]:
+    """With --resume the sounds that are there: they are written atomically, so each is whole."""
+    if not args.resume:
+        return set()
+    for folder in {job.target.parent for job in jobs}:
+        sweep_temporaries(folder, [job.target for job in jobs])
+    done = {job for job in jobs if job.target.exists()}
+    for job in sorted(done) if args.json else ():
+        print(json.dumps({"output": str(job.target), "label": job.label, "seed": job.seed, "skipped": True}))
+    return done
 
 
 def _judge(args: argparse.Namespace, labels: list[str | None], sample_rate: int) -> Any:
@@ -164,12 +181,8 @@ def _judge(args: argparse.Namespace, labels: list[str | None], sample_rate: int)
     return Judge(load_classifier(args.classifier).classifier, sample_rate, list(dict.fromkeys(labels)))
 
 
-def _name(args: argparse.Namespace, label: str, seed: int) -> str:
-    return pack.name_of(label, seed) if args.pack else f"{label.replace('/', '-')}-{seed:03}"
-
-
 def _write(args: argparse.Namespace, job: Job, sound: Any, sample_rate: int) -> None:
-    options: dict[str, Any] = {"loop": args.loop and args.format == "wav", "overwrite": args.overwrite}
+    options: dict[str, Any] = {"loop": args.loop and args.format == "wav", "overwrite": args.overwrite or args.resume}
     if args.pack:
         options["tags"] = pack.tags_of(job, args.licence or LICENCE)
         options["subtype"] = "PCM_24"
@@ -191,17 +204,19 @@ def _check(args: argparse.Namespace) -> int:
         raise SamplingError(f"--seed: {args.seed} to {args.seed + count - 1} must lie in 0 to 2^63 - 1")
     if (args.span is None) != (args.inpaint is None):
         raise SamplingError("--inpaint and --span belong together: --inpaint FILE --span 0.2,0.5")
-    if args.strength is not None and args.vary is None and (not args.between or _by_seeds(args)):
+    if args.strength is not None and args.vary is None and (not args.between or are_seeds(args.between)):
         raise SamplingError("--strength: belongs to --vary and to --between of two recordings; leave it out")
     if args.pack and changed:
         raise SamplingError("--pack: holds sounds from nothing; leave out --vary, --inpaint and --between")
+    if args.resume and (args.pack or args.between):
+        raise SamplingError("--resume: sounds of a pack or of --between are made all at once; give --overwrite instead")
     if args.pack and args.output:
         raise SamplingError("--output: a pack lies in the folder of --pack; leave one of them out")
     if args.pack and args.format == "ogg":
         raise SamplingError("--format: a pack has 24 bits a sample, which OGG has not; give wav or flac")
     if args.pack and args.loop and args.format != "wav":
         raise SamplingError("--format: only WAV files hold loop points; leave --format or --loop out")
-    if _by_seeds(args) and args.seed:
+    if args.between and are_seeds(args.between) and args.seed:
         raise SamplingError("--seed: the two seeds of --between decide all noise; leave it out")
     if args.licence is not None and not args.pack:
         raise SamplingError("--licence: is written into a pack; give --pack DIR, or leave it out")
@@ -215,14 +230,9 @@ def _check(args: argparse.Namespace) -> int:
         raise SamplingError("--guidance: leads to a class; give --label, or leave --guidance out")
     if args.loop and changed:
         raise SamplingError("--loop makes loops from nothing; leave out --vary, --inpaint and --between")
-    if args.seconds is not None and (_recording(args) or (args.between and not _by_seeds(args))):
+    if args.seconds is not None and (_recording(args) or (args.between and not are_seeds(args.between))):
         raise SamplingError("--seconds: a recording decides the length itself; leave --seconds out")
     return count
-
-
-def _by_seeds(args: argparse.Namespace) -> bool:
-    """Whether --between is given two seeds."""
-    return bool(args.between) and all(isinstance(end, int) for end in args.between)
 
 
 def _recording(args: argparse.Namespace) -> Any:
@@ -246,9 +256,9 @@ def _labels(text: str | None, known: tuple[str, ...]) -> list[str | None]:
     labels = parse_names(text)
     unknown = [name for name in labels if name not in known]
     if unknown or not labels:
-        what = f"this model's classes are {', '.join(known)}" if known else "this model knows no classes; leave it out"
-        meant = did_you_mean(unknown[0], known) if unknown else ""
-        raise ConfigError(f"--label: {', '.join(unknown) or text!r} is unknown{meant}; {what}")
+        what = choice(unknown[0] if unknown else "", known, "`wavediff generate --list-labels`")
+        what = what if known else "; this model knows no classes, leave it out"
+        raise ConfigError(f"--label: {', '.join(unknown) or text!r} is unknown{what}")
     return list(dict.fromkeys(labels))
 
 
@@ -258,16 +268,6 @@ def _fitting(generator: Any, args: argparse.Namespace, names: Sequence[str | Non
         return {}
     recording = read_audio(args.inpaint)
     return {name: generator.fitting_kind(*recording, *args.span, name) for name in names if name is not None}
-
-
-def _folder(label: str | None) -> str:
-    """Of the sounds of a class; a model file must not choose places outside the output."""
-    if label is None:
-        return ""
-    parts = label.split("/")
-    if len(parts) > 2 or "\0" in label or any(part in ("", ".", "..") or Path(part).name != part for part in parts):
-        raise ConfigError(f"--label: {label!r} does not name a folder, this model's sounds are made from Python only")
-    return parts[0]
 
 
 def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: Any) -> Any:
@@ -287,7 +287,7 @@ def _draw(generator: Any, args: argparse.Namespace, batch: list[Job], on_step: A
         return generator.vary(*sound, strength, count, seconds=args.seconds, seed=seeds, **common)
     if args.inpaint:
         return generator.inpaint(*read_audio(args.inpaint), *args.span, count, seed=seeds, **common)
-    if _by_seeds(args):
+    if args.between and are_seeds(args.between):
         return generator.interpolate(*args.between, None, count, seconds=args.seconds, **common)
     if args.between:
         rate = generator.sample_rate

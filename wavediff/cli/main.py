@@ -5,6 +5,7 @@ Each subcommand is a module of this package with `add_arguments(parser)` and `ru
 """
 
 import contextlib
+import errno
 import importlib
 import io
 import logging
@@ -14,12 +15,14 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from wavediff.cli.parser import Parser, actions_of
 from wavediff.cli.progress import say
 from wavediff.errors import ConfigError, WavediffError, did_you_mean
 from wavediff.version import __version__
+
+if TYPE_CHECKING:
+    from wavediff.cli.parser import Parser
 
 
 class Subcommand(NamedTuple):
@@ -97,8 +100,10 @@ def module_of(name: str) -> ModuleType:
     return importlib.import_module(f"wavediff.cli.{name}_" if name == "import" else f"wavediff.cli.{name}")
 
 
-def parser_of(name: str) -> Parser:
+def parser_of(name: str) -> "Parser":
     """The parser of a subcommand."""
+    from wavediff.cli.parser import Parser
+
     module = module_of(name)
     parser = Parser(prog=f"wavediff {name}", description=module.__doc__, example=SUBCOMMANDS[name].example)
     module.add_arguments(parser)
@@ -115,6 +120,8 @@ def completion(shell: str = "") -> str:
         ConfigError: shtab does not know the shell.
     """
     import shtab
+
+    from wavediff.cli.parser import Parser, actions_of
 
     known: list[str] = list(shtab.SUPPORTED_SHELLS)
     if shell not in known:
@@ -135,21 +142,14 @@ def completion(shell: str = "") -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit status."""
     _mend_streams()
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] in ([], ["help"], ["-h"], ["--help"]):
-        print(overview())
-        return 0
-    if argv[0] == "--version":
-        print(f"wavediff {__version__}")
-        return 0
-    name = argv[0]
-    if name not in (*SUBCOMMANDS, "--completion"):
+    name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name not in (*SUBCOMMANDS, "--completion", "--version", "help", "-h", "--help"):
         file = f"; for a file say `wavediff vocode {name} -o speech.wav`" if "." in name else ""
         say(f"wavediff: {name}: is no command{did_you_mean(name, SUBCOMMANDS)}; `wavediff --help` lists them{file}")
         return 2
     _show_in_one_line()
     try:
-        _run(name, argv[1:])
+        _run(name, rest)
         sys.stdout.flush()
     except WavediffError as error:
         say(f"wavediff {name}: {' '.join(str(error).split())}")
@@ -157,13 +157,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say(f"wavediff {name}: interrupted")
         return 130
-    except BrokenPipeError:  # `wavediff info FILE | head`: nobody reads on, so the rest goes nowhere
-        with contextlib.suppress(OSError):  # standard output may be an object without a file
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `wavediff info FILE | head`: nobody reads on
+        _give_up_output()
+    except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            _give_up_output()
+            what, cure = "standard output: could not be written", "check free space"
+        elif error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM):  # of a name that was typed
+            what, cure = f"{error.filename}: cannot be looked at", "check the name and the permissions of its folder"
+        else:
+            raise
+        say(f"wavediff {name}: {what} ({error.strerror}); {cure}")
+        return 2
     return 0
 
 
+def _give_up_output() -> None:
+    """What is left of the output goes nowhere, or Python would try again as it ends."""
+    with contextlib.suppress(OSError):  # standard output may be an object without a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _run(name: str, argv: list[str]) -> None:
+    if name in ("help", "-h", "--help", "--version"):
+        print(f"wavediff {__version__}" if name == "--version" else overview())
+        return
     if name == "--completion":
         print(completion(*argv[:1]))
         return

@@ -5,6 +5,7 @@ options that several commands have, by the same names and in the same words.
 import argparse
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,9 +33,16 @@ class Parser(argparse.ArgumentParser):
         if example is not None:
             self.epilog = f"example:\n  {example}"
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse has it; what was given is remembered for what may be said of it."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """One line on standard error, exit status 2."""
-        self.exit(2, f"{self.prog}: {self._explained(message)}\n")
+        dashed = next((word for word in self._given if word.startswith("-") and Path(word).exists()), None)
+        what = f"{dashed}: a name with a dash first is taken for an option; write ./{dashed}" if dashed else None
+        self.exit(2, f"{self.prog}: {what or self._explained(message)}\n")
 
     def _explained(self, message: str) -> str:
         see = f"`{self.prog} --help` explains"
@@ -53,6 +61,8 @@ class Parser(argparse.ArgumentParser):
             return f"{found[1]}: {found[2]} is unknown{meant}; choose from {', '.join(choices)}"
         if found := re.match(r"argument (.*): invalid (int|float) value: (.*)", message):
             return f"{found[1]}: {found[3]} is not {_KINDS[found[2]]}; give one"
+        if found := re.match(r"argument (.*): expected one argument", message):
+            return f"{found[1]}: needs a value; of a name with a dash first write ./-name ({see} the rest)"
         return f"{message.removeprefix('argument ')}; {see}"
 
 
@@ -93,6 +103,7 @@ _COMMON: dict[str, dict[str, Any]] = {
     "device": {"default": "auto", "metavar": "NAME", "help": "auto (default), cpu, cuda, cuda:N or mps"},
     "seed": {"type": int, "default": 0, "metavar": "K", "help": "{} (default 0)"},
     "overwrite": {"action": "store_true", "help": "replace what an earlier run wrote"},
+    "resume": {"action": "store_true", "help": "go on with a run that stopped: skip existing outputs"},
     "quiet": {"action": "store_true", "help": "no progress and no closing words; results, errors and warnings stay"},
     "json": {"action": "store_true", "help": "print {} on standard output, for programs"},
 }

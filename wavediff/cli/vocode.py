@@ -40,13 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     precision_help = "of the layers: float32 (default), or bfloat16: less time where the CPU has it, half with DiffWave"
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=precision_help)
     parser.add_argument("--fused", action="store_true", help="on a GPU: Triton kernels and CUDA graphs")
-    mel_spec_help = "format of the mels, such as tacotron2 (default: the model's); auto: as the first of them looks"
+    mel_spec_help = "format of the mels, such as tacotron2, also of those made of recordings (default: what a file "
+    mel_spec_help += "says, or the model's); auto: as the first of the mels looks"
     parser.add_argument("--mel-spec", metavar="PRESET", help=mel_spec_help)
     parser.add_argument("--lenient", action="store_true", help="take what is left of cut or damaged audio")
     parser.add_argument("--keep-folders", action="store_true", help="mirror the folders below each input folder")
     existing = parser.add_mutually_exclusive_group()
-    add_options(existing, "overwrite")
-    existing.add_argument("--resume", action="store_true", help="go on with a run that stopped: skip existing outputs")
+    add_options(existing, "overwrite", "resume")
     add_options(parser, "quiet", json="one JSON object a file")
     many = parser.add_argument_group("many files")
     size_help = f"files decoded together (default: {GPU_BATCH} on a GPU, {CPU_BATCH} on a CPU)"
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
         devices = find_devices(args.device, args.devices or 1)
     kind = vocoder.device.type if alone else devices[0].partition(":")[0]
     work = _find_work(args, jobs, vocoder, kind, len(devices))
-    report, start = Report(args, alone=len(jobs) == 1), time.perf_counter()
+    report, start = Report(args), time.perf_counter()
     report.begin(work)
     workers = 0 if ray else _workers(args, work.batches, len(devices))
     try:
@@ -171,11 +171,10 @@ class Report:
 
     Args:
         args: quiet, json.
-        alone: whether there is one file, so that its fault is the command's.
     """
 
-    def __init__(self, args: argparse.Namespace, *, alone: bool = False) -> None:
-        self.quiet, self.json, self.alone = args.quiet, args.json, alone
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.quiet, self.json = args.quiet, args.json
         self.out = sys.stdout  # of now
         self.files, self.seconds = 0, 0.0
         self.faults: list[str] = []
@@ -191,9 +190,8 @@ class Report:
         """Account for a file; of a fault more is said at the end."""
         if isinstance(outcome, Fault):
             self.faults.append(outcome.reason)
-            if not self.alone:
-                paths = {"input": str(outcome.job.source), "output": str(outcome.job.target)}
-                self._print_json(paths | {"error": outcome.reason})
+            paths = {"input": str(outcome.job.source), "output": str(outcome.job.target)}
+            self._print_json(paths | {"error": outcome.reason})
             return
         self.files, self.seconds = self.files + 1, self.seconds + outcome["seconds"]
         self._print_json(outcome)

@@ -5,6 +5,7 @@ Batch and frames stay open in a program, or every size is fixed. It is a form of
 """
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -210,6 +211,9 @@ def export_torch(
     module, plan = module_of(vocoder, what, plan, FourierSTFT)
     facts = contract(vocoder, module, plan)
     program = traced(module, vocoder.mel_spec)
-    with quiet(), atomic_write(path, overwrite=overwrite) as temporary, open(temporary, "wb") as file:
-        torch.export.save(program, file, extra_files={FACTS: json.dumps(facts)})
+    written = io.BytesIO()  # torch ends the process where it writes to a full disk itself
+    with quiet():
+        torch.export.save(program, written, extra_files={FACTS: json.dumps(facts)})
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(written.getbuffer())
     return facts

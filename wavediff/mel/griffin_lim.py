@@ -1,6 +1,5 @@
 """Phases for magnitudes, by Griffin-Lim's method: from a mel alone, from a first phase, or in blocks for streams."""
 
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wavediff.draws import OwnDraws
 from wavediff.errors import require_torchaudio
 from wavediff.mel.lines import DelayLine, Window
 from wavediff.mel.phases import STEP_BACK, Harmonics, finer_from, iterations_of_rates, with_magnitude
@@ -17,7 +17,6 @@ from wavediff.mel.transform import analysis_window
 
 # PESQ gains nothing from more.
 _INVERSION_ITERATIONS = 50
-_GLOBAL_GENERATOR = threading.Lock()  # from which torchaudio draws
 
 
 def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float = 0.99, seed: int = 0) -> Tensor:
@@ -48,9 +47,8 @@ def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float
     magnitude = F.pad(magnitude, (1, 1 + spec.n_fft // (2 * hop)), mode="replicate")
     start = hop if spec.framing == "center" else hop // 2
     items = []
-    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
-        for item in magnitude:
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach every GPU as well
+    for item in magnitude:
+        with OwnDraws(seed):
             items.append(
                 griffinlim(
                     item,

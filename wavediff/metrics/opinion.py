@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from wavediff.audio import resample
+from wavediff.draws import OwnDraws
 from wavediff.errors import require_packages
 from wavediff.metrics.signals import of_pair, of_synthesised
 
@@ -56,7 +57,7 @@ def _distillmos() -> Any:
     from distillmos import ConvTransformerSQAModel
 
     # The package prints where its weights are, and draws the weights that it then replaces.
-    with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    with contextlib.redirect_stdout(io.StringIO()), OwnDraws(), torch.device("cpu"):
         return ConvTransformerSQAModel().eval()
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from wavediff.draws import OwnDraws
 from wavediff.errors import CheckpointError
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser
@@ -120,8 +121,7 @@ def built(
     # What counts batches decides nothing, and a file may lack it.
     counters = {name for name in expected if name.endswith("num_batches_tracked")} - weights.keys()
     check_weights(weights, {name: expected[name] for name in expected.keys() - counters}, path, field_behind)
-    # On the CPU, whatever the caller's default device. The global generator is put back after the first values.
-    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+    with torch.device("cpu"), OwnDraws():  # on the CPU, whatever the caller's default device
         network = make().float()
     network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     return network.eval().requires_grad_(False)

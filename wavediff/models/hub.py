@@ -4,11 +4,13 @@ A model on the Hub is a repository with `model.safetensors`, the same file as an
 in it is fetched.
 """
 
+import contextlib
 import json
+import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,8 @@ def fetch_model(repo_id: str, revision: str | None = None) -> Path:
 
     named = repo_id if revision is None else f"{repo_id}, revision {revision}"
     try:
-        return Path(hub.hf_hub_download(repo_id, MODEL_FILE, revision=revision, library_name="wavediff"))
+        with _quiet():
+            return Path(hub.hf_hub_download(repo_id, MODEL_FILE, revision=revision, library_name="wavediff"))
     except Exception as error:  # its own types, httpx's, OSError and ValueError alike
         raise CheckpointError(f"{named}: {_explain(error)}") from error
 
@@ -68,23 +71,37 @@ def push_model(
     import huggingface_hub as hub
 
     try:
-        api = hub.HfApi(token=token, library_name="wavediff")
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        if revision is not None:
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        exists = not overwrite and api.file_exists(repo_id, MODEL_FILE, revision=revision)
-        if not exists:
-            with tempfile.TemporaryDirectory() as folder:
-                save(Path(folder))
-                commit = api.upload_folder(
-                    repo_id=repo_id, folder_path=folder, revision=revision, commit_message=message
-                )
-            return str(commit.commit_url)
+        with _quiet():
+            api = hub.HfApi(token=token, library_name="wavediff")
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            if revision is not None:
+                api.create_branch(repo_id, branch=revision, exist_ok=True)
+            exists = not overwrite and api.file_exists(repo_id, MODEL_FILE, revision=revision)
+            if not exists:
+                with tempfile.TemporaryDirectory() as folder:
+                    save(Path(folder))
+                    commit = api.upload_folder(
+                        repo_id=repo_id, folder_path=folder, revision=revision, commit_message=message
+                    )
+                return str(commit.commit_url)
     except WavediffError:
         raise
     except Exception as error:  # as in fetch_model
         raise OutputError(f"{repo_id}: {_explain(error)}") from error
     raise OutputError(f"{repo_id}: holds a model already; pass overwrite=True, or push to another revision")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The library logs every attempt, twice where the caller logs too; what it comes to is said in the error."""
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
+
+    level = get_verbosity()
+    set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        set_verbosity(level)
 
 
 def _explain(error: Exception) -> str:

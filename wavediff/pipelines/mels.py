@@ -13,12 +13,14 @@ from torch import Tensor
 
 from wavediff.arguments import Values, as_list, as_waveform, check_sample_rate, shown, whole
 from wavediff.audio import resample
+from wavediff.draws import OwnDraws
 from wavediff.errors import AudioError, ClippingWarning, ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec, MelTransform, can_convert, checked_mel
 from wavediff.mel.check import dialect_of
 from wavediff.mel.transform import as_spec
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser
+from wavediff.pipelines.peaks import check_scale
 from wavediff.pipelines.pipeline import Pipeline, exact
 
 
@@ -69,27 +71,32 @@ class MelPipeline(Pipeline):
         return self.mel_spec.hop_length
 
     @exact
-    def mel(self, waveform: Values, sample_rate: int) -> Tensor:
-        """The mel of a recording in the model's dialect.
+    def mel(self, waveform: Values, sample_rate: int, mel_spec: MelSpec | str | None = None) -> Tensor:
+        """The mel of a recording.
 
         Args:
             waveform: (N,) or (B, N), a tensor, array or list of floats, nominally in [-1, 1].
-            sample_rate: its rate in Hz; another one than the model's is resampled.
+            sample_rate: its rate in Hz; another one than the dialect's is resampled.
+            mel_spec: dialect of the mel, or its preset's name; by default the model's own.
 
         Returns:
             (B, n_mels, frames), on the model's device.
 
         Raises:
-            AudioError: the waveform is not one, empty, not finite, or too short; or the rate is none.
+            AudioError: the waveform is not one, empty, not finite, too short, or far beyond full scale; or the rate is
+                none.
+            ConfigError: `mel_spec` names no preset.
         """
-        samples = as_waveform(waveform)
+        samples = check_scale(as_waveform(waveform))
         if samples.ndim == 2 and samples.shape[1] <= _MOST_CHANNELS < samples.shape[0]:
             shape = tuple(samples.shape)
             raise AudioError(f"waveform: {shape} looks like (samples, channels); give (N,), such as the channels' mean")
         batch = samples.reshape(-1, samples.shape[-1]).to(self.device, torch.float32)
-        if (sample_rate := check_sample_rate(sample_rate)) != self.sample_rate:
-            batch = resample(batch, sample_rate, self.sample_rate)
-        return self._transform.to(self.device)(batch)
+        spec = self._spec(mel_spec)
+        if (sample_rate := check_sample_rate(sample_rate)) != spec.sample_rate:
+            batch = resample(batch, sample_rate, spec.sample_rate)
+        transform = self._transform if spec == self.mel_spec else MelTransform(spec)
+        return transform.to(self.device)(batch)
 
     @functools.cached_property
     def _transform(self) -> MelTransform:
@@ -134,7 +141,7 @@ def _retuned(config: ModelConfig, denoiser: Denoiser, spec: MelSpec) -> tuple[Mo
         raise _refused(spec, own, "takes the bands of its own dialect")
     try:
         other = config.of_dialect(spec)
-        with torch.device("cpu"):  # whatever the caller's default device
+        with torch.device("cpu"), OwnDraws():  # whatever the caller's default device
             twin = build_denoiser(other).float()
     except ConfigError as error:
         raise _refused(spec, own, f"cannot take it: {error}") from error

@@ -19,7 +19,7 @@ from wavediff.diffusion import ItemNoise, Plan, SamplingOptions
 from wavediff.diffusion.noise import MAX_SEED, MixedNoise, Noise, check_seeds
 from wavediff.diffusion.walk import OnStep, diffuse, levels, states
 from wavediff.engine import accelerate
-from wavediff.errors import AudioError, ConfigError, EndingError, SamplingError, did_you_mean
+from wavediff.errors import AudioError, ConfigError, EndingError, SamplingError, choice
 from wavediff.models.config import ModelConfig
 from wavediff.models.denoiser import Bound, Denoiser, Guided
 from wavediff.pipelines.autoencoder import Autoencoder
@@ -106,8 +106,8 @@ class SoundPipeline(Pipeline):
         """Of a class; a label of the model alone."""
         kinds = self.config.classes.get(label, (label,)) if isinstance(label, str) else (label,)
         if kinds[0] not in self.config.labels:
-            what = f"is none of this model's classes{did_you_mean(str(label), self.labels)}"
-            raise ConfigError(f"label: {shown(label)} {what}; choose from {', '.join(self.labels)}")
+            what = f"is none of this model's classes{choice(str(label), self.labels, '`labels`')}"
+            raise ConfigError(f"label: {shown(label)} {what}")
         return kinds
 
     @property

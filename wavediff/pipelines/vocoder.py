@@ -277,10 +277,10 @@ class Vocoder(MelPipeline):
         """The denoiser, told a batch of mels (B, n_mels, frames) of the model's dialect: what samplers drive."""
         return self.denoiser.bind(Condition(mel), self._network)
 
-    def __call__(self, waveform: Values, sample_rate: int, **options: Any) -> Tensor:
+    def __call__(self, waveform: Values, sample_rate: int, mel_spec: Any = None, **options: Any) -> Tensor:
         """Copy synthesis: `mel` of a recording, then `decode` with these options; raises what they raise."""
         waveform = as_waveform(waveform)
-        speech = self.decode(self.mel(waveform, sample_rate), **{"mel_spec": self.mel_spec} | options)
+        speech = self.decode(self.mel(waveform, sample_rate, mel_spec), mel_spec=mel_spec or self.mel_spec, **options)
         return speech if waveform.ndim == 2 else speech[0]
 
     def plan(

@@ -1,10 +1,10 @@
 """How good a plan is: clips vocoded along it, compared with the recordings; and the diary that remembers it."""
 
-import contextlib
 import hashlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ Figures = dict[str, float | None]
 
 
 class Journal:
-    """JSON lines: what is searched, then one line a measured plan. A line that a kill has cut is left out.
+    """JSON lines: what is searched, then one line a measured plan. A line that is cut or damaged is left out.
 
     Args:
         path: the file; it goes on where it ends.
@@ -33,20 +33,30 @@ class Journal:
     Raises:
         DataError: the file is the diary of something else.
         OutputError: it cannot be written.
+
+    Warns:
+        UserWarning: a line was left out.
     """
 
     def __init__(self, path: str | os.PathLike[str], subject: dict[str, Any], *, overwrite: bool = False) -> None:
         self.path = Path(path)
         self._figures: dict[tuple[str, Plan], Figures] = {}
         lines = [] if overwrite or not self.path.exists() else self._read()
-        if lines and lines[0] != subject:
-            changed = sorted(key for key in subject | lines[0] if subject.get(key) != lines[0].get(key))
+        known = json.loads(lines[0]) if lines else subject
+        if known != subject:
+            changed = sorted(key for key in subject | known if subject.get(key) != known.get(key))
             raise DataError(
                 f"{self.path}: is of another search (other {', '.join(changed)}); name another folder, or pass "
                 "--overwrite to begin anew"
             )
-        for line in lines[1:]:
-            self._figures[line["part"], Plan(line["sampler"], tuple(line["times"]))] = line["figures"]
+        for number, text in enumerate(lines[1:], 2):
+            try:
+                line = json.loads(text)
+                figures = {name: _figure(line["figures"][name]) for name in subject["metrics"]}
+                self._figures[line["part"], Plan(line["sampler"], tuple(line["times"]))] = figures
+            except (KeyError, TypeError, ValueError, SamplingError):
+                what = "is cut or damaged; it is left out, and what it told is measured again"
+                warnings.warn(f"{self.path}, line {number}: {what}", stacklevel=2)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "w" if not lines else "a", encoding="utf-8")  # noqa: SIM115  closed by `close`
@@ -55,14 +65,14 @@ class Journal:
         if not lines:
             self._write(subject)
 
-    def _read(self) -> list[dict[str, Any]]:
-        lines = []
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError):
-                lines.append(json.loads(line))
-        if not lines or not all(isinstance(line, dict) for line in lines) or "checkpoint" not in lines[0]:
-            raise DataError(f"{self.path}: is not the diary of a search; name another folder, or pass --overwrite")
+    def _read(self) -> list[str]:
+        try:
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+            if not (lines := text.splitlines()) or "checkpoint" not in json.loads(lines[0]):
+                raise ValueError("begins with something else")
+        except (OSError, TypeError, ValueError) as error:
+            cure = "name another folder, or pass --overwrite"
+            raise DataError(f"{self.path}: is not the diary of a search; {cure}") from error
         if not text.endswith("\n"):  # cut in the middle of a line
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write("\n")
@@ -90,6 +100,10 @@ class Journal:
 
     def __len__(self) -> int:
         return len(self._figures)
+
+
+def _figure(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def cut_clips(paths: Sequence[Path], count: int, samples: int, sample_rate: int) -> Tensor:
