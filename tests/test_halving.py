@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +19,8 @@ from wavediff.backbones import Condition, HalvingConfig, MelHalving, SpectralCon
 from wavediff.backbones.halving import AHEAD, LONG, SHORT, is_halved, plain
 from wavediff.cli.main import main
 from wavediff.data.manifest import write_manifest
-from wavediff.diffusion import CosineSchedule, PriorConfig
+from wavediff.diffusion import CosineSchedule, PriorConfig, noise
+from wavediff.engine import GraphedWalk
 from wavediff.errors import ConfigError
 from wavediff.mel import MelTransform
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
@@ -155,6 +158,24 @@ def test_a_pool_gives_each_stream_what_it_is_alone() -> None:
         alone = vocoder.decode(mel, 2, seed=seed, mel_spec=LONG, low_latency=True)
         whole = torch.cat([*speech[stream], pool.close(stream)])
         torch.testing.assert_close(whole, alone, atol=1e-4, rtol=0)
+
+
+def test_a_graph_of_mels_that_are_filled_up_ends_each_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function that a GPU would capture; the CPU draws the noise of a GPU."""
+    monkeypatch.setattr(noise, "counts_on", lambda device: True)
+    graphed, plain_one = untrained(CONFIG), untrained(CONFIG)
+
+    def capture(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
+        return lambda: None, function(*inputs)
+
+    denoiser, options = graphed.denoiser, {"capture": capture, "device_type": "cpu"}
+    for frames, lengths in ((24, None), (30, [30, 7]), (64, None)):
+        graphed._graphs = GraphedWalk(denoiser, denoiser.backbone, 480, buckets=True, **options)
+        made, expected = (
+            vocoder.decode(mels(frames) - 2, 2, seed=[1, 2], lengths=lengths, mel_spec=LONG)
+            for vocoder in (graphed, plain_one)
+        )
+        torch.testing.assert_close(made, expected, atol=1e-4, rtol=0)
 
 
 @pytest.fixture
