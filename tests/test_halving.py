@@ -15,8 +15,10 @@ from torch import Tensor
 from vocoders import untrained
 
 from wavediff import MelSpec, StreamPool, Vocoder
+from wavediff.audio import read_audio
 from wavediff.backbones import Condition, HalvingConfig, MelHalving, SpectralConfig
 from wavediff.backbones.halving import AHEAD, LONG, SHORT, is_halved, plain
+from wavediff.cli.demo import CLIP
 from wavediff.cli.main import main
 from wavediff.data.manifest import write_manifest
 from wavediff.diffusion import CosineSchedule, PriorConfig, noise
@@ -236,3 +238,29 @@ def test_white_noise_has_no_use_for_it(tmp_path: Path) -> None:
         HalvingModule(str(path))
     with pytest.raises(ConfigError, match="predicted_share"):
         HalvingModule("bundled", SMALL, predicted_share=1.5)
+
+
+@pytest.fixture(scope="module")
+def retuned() -> Vocoder:
+    """The bundled one, for mels of these frames."""
+    return Vocoder.from_pretrained("bundled", device="cpu").for_mels("cosyvoice2")
+
+
+def test_the_bundled_network_knows_the_mel_of_short_frames_better_than_the_interpolation_does(retuned: Vocoder) -> None:
+    waveform = torch.as_tensor(read_audio(CLIP, 24000)[0]).reshape(1, -1)
+    waveform = waveform[:, : waveform.shape[1] // 480 * 480]
+    mel, true, halving = MelTransform(LONG)(waveform), MelTransform(SHORT)(waveform), retuned.denoiser.halving
+    assert halving is not None
+    with torch.no_grad():
+        ours, theirs = ((made(mel) - true).abs().mean().item() for made in (halving, MelHalving(HalvingConfig())))
+    assert ours < 0.55 * theirs < 0.25
+
+
+def test_the_bundled_network_streams_bit_by_bit(retuned: Vocoder) -> None:
+    mel = retuned.mel(*read_audio(CLIP))[0][:, :120]
+    options = {"mel_spec": retuned.mel_spec}
+    pieces = list(retuned.stream(mel.split(37, -1), **options))
+    assert torch.equal(torch.cat(pieces), retuned.decode(mel, **options))
+    low = torch.cat(list(retuned.stream(mel.split(5, -1), low_latency=True, **options)))
+    assert torch.equal(low, retuned.decode(mel, low_latency=True, **options))
+    assert retuned.delay(low_latency=True) <= 300
