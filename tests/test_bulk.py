@@ -531,7 +531,7 @@ def test_a_recording_goes_through_the_dialect_that_is_named(
     length: str, vocode: Callable, vocoder: Vocoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if length == "in pieces":
-        monkeypatch.setattr(wavediff.bulk.batches, "LONG_SECONDS", 0.1)
+        monkeypatch.setattr(wavediff.bulk.jobs, "LONG_SECONDS", 0.1)
         monkeypatch.setattr(wavediff.bulk.reading, "PIECE_FRAMES", 37)
     sound = torch.rand(30_000, generator=torch.Generator().manual_seed(0)) - 0.5
     write_audio(tmp_path / "x.wav", sound, 16000, subtype="FLOAT")

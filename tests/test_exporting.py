@@ -16,7 +16,7 @@ from vocoders import untrained
 
 import wavediff
 from wavediff.audio import read_audio
-from wavediff.backbones import Condition, DiffWaveConfig, SpectralConfig
+from wavediff.backbones import Condition, DiffWaveConfig, HalvingConfig, SpectralConfig
 from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, Plan, PriorConfig
 from wavediff.errors import ConfigError, MissingExtraError, OutputError
@@ -51,6 +51,16 @@ CONFIGS = {
         "v",
         PriorConfig(power=0.8, start_time=0.5, phase_iterations=4, consistency=0.7),
         CENTRED,
+    ),
+    "halved": ModelConfig(
+        SpectralConfig(bands=16, channels=4, layers=1),
+        CosineSchedule(),
+        "v",
+        PriorConfig(power=0.8, start_time=0.5, phase_iterations=2),
+        MelSpec.preset("cosyvoice2"),
+        24000,
+        halving=HalvingConfig(channels=8, layers=1),
+        n_fft=1024,
     ),
     "lower rates": ModelConfig(
         SpectralConfig(bands=16, channels=4, layers=1),
@@ -113,6 +123,7 @@ SAMPLERS = {
     "white, ddpm": ("white", "ddpm", 3, ".onnx"),
     "whitened, dpmpp-2m-sde": ("whitened", "dpmpp-2m-sde", 2, ".onnx"),
     "guessing, ddim": ("guessing", "ddim", 1, ".pt2"),
+    "halved, ddim": ("halved", "ddim", 1, ".onnx"),
     "bundled": ("bundled", None, 1, ".onnx"),
 }
 

@@ -105,7 +105,7 @@ def test_a_recording_of_another_scale_says_its_own(
     long: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its mel is ours, so nothing is said of dialects; also where it is read in pieces."""
-    monkeypatch.setattr(wavediff.bulk.batches, "LONG_SECONDS", 0.1 if long else 600)
+    monkeypatch.setattr(wavediff.bulk.jobs, "LONG_SECONDS", 0.1 if long else 600)
     loud = tmp_path / "loud.wav"
     soundfile.write(loud, np.array([0, 90, -90, 0] * 2000, np.float32), 22_050, "FLOAT")
     assert main(["vocode", str(loud), "-o", str(tmp_path / "out.wav")]) == 2

@@ -3,6 +3,7 @@
 from wavediff.backbones.codec import Codec, CodecConfig, LinearCodec, LinearCodecConfig, MelCodec
 from wavediff.backbones.conditioning import BackboneConfig, Condition
 from wavediff.backbones.diffwave import DiffWave, DiffWaveConfig
+from wavediff.backbones.halving import HalvingConfig, MelHalving
 from wavediff.backbones.spectral import InversionConfig, MelInversion, SpectralConfig, SpectralNet
 from wavediff.backbones.unet import UNet, UNetConfig
 
@@ -13,10 +14,12 @@ __all__ = [
     "Condition",
     "DiffWave",
     "DiffWaveConfig",
+    "HalvingConfig",
     "InversionConfig",
     "LinearCodec",
     "LinearCodecConfig",
     "MelCodec",
+    "MelHalving",
     "MelInversion",
     "SpectralConfig",
     "SpectralNet",

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.backbones import Condition, DiffWave, SpectralNet
+from wavediff.backbones.halving import AHEAD
 from wavediff.diffusion import ItemNoise, Plan, Terms, unroll
 from wavediff.diffusion.schedules import predict_x0
 from wavediff.diffusion.walk import Steps, diffuse, levels
 from wavediff.engine import stream_stft
 from wavediff.engine.stream_diffwave import DiffWaveStreams
+from wavediff.engine.stream_halving import HalvingStream
 from wavediff.engine.stream_spectra import (
     GuessStream,
     InversionStream,
@@ -63,6 +65,10 @@ class StreamedVocoder:
         dtype: torch.dtype = torch.float32,
         low_latency: bool = False,
     ) -> None:
+        self._halving: HalvingStream | None = None
+        if denoiser.halving is not None and denoiser.halved is not None:
+            hop_length, ends = hop_length // 2, None if ends is None else ends.of_shorter(2)
+            self._halving = HalvingStream(denoiser.halving, denoiser.halved, ends)
         self.denoiser, self.hop_length, self.ends = denoiser, hop_length, ends
         schedule = denoiser.schedule
         unrolled = unroll(plan, schedule)
@@ -114,7 +120,7 @@ class StreamedVocoder:
         Raises:
             SamplingError: an evaluation gave NaN.
         """
-        conditions = self._conditions(mel, last)
+        conditions = self._conditions(mel if self._halving is None else self._halving.push(mel, last), last)
         self._network.condition([self._kind.prepare(self.denoiser.backbone, cond) for cond in conditions], last)
         frames = sum(cond.mel.shape[-1] for cond in conditions if cond.mel is not None)
         signals: list[Tensor | None] = []
@@ -178,6 +184,13 @@ class StreamedVocoder:
 
 def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int, low_latency: bool = False) -> int:
     """Samples beyond its own that a sample of the speech depends on: how late a stream must be."""
+    if denoiser.halved is not None:
+        return AHEAD * hop_length + _look_ahead(denoiser, plan, hop_length // 2, low_latency)
+    return _look_ahead(denoiser, plan, hop_length, low_latency)
+
+
+def _look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int, low_latency: bool) -> int:
+    """The same, of a mel in the frames of the network."""
     evaluations, kind, shaped = len(unroll(plan, denoiser.schedule).times), twin_of(denoiser), denoiser.prior
     each, frames = kind.look_ahead(denoiser.backbone), kind.mel_reach
     if shaped is not None:
@@ -203,11 +216,18 @@ def settled_after(denoiser: Denoiser) -> tuple[int, int]:
     shaped = denoiser.prior
     if shaped is None or shaped.config.start_time == 1:
         return 1, 1
-    return griffin_lim.look_ahead(shaped.stft) + 1 + shaped.envelope.frames // 2, griffin_lim.BLOCK
+    first, each = griffin_lim.look_ahead(shaped.stft) + 1 + shaped.envelope.frames // 2, griffin_lim.BLOCK
+    return (first, each) if denoiser.halved is None else ((first + 1) // 2 + AHEAD, each // 2)
 
 
 def frames_at_once(denoiser: Denoiser, hop_length: int, batch: int, streamed: bool = False) -> int:
     """How many frames of a mel are best computed together; where the speech of a stream waits for them, fewer."""
+    if denoiser.halved is not None:  # not so few that products of them round differently
+        return max(_frames_at_once(denoiser, hop_length // 2, batch, streamed) // 2, LEAST_COLUMNS)
+    return _frames_at_once(denoiser, hop_length, batch, streamed)
+
+
+def _frames_at_once(denoiser: Denoiser, hop_length: int, batch: int, streamed: bool) -> int:
     device = next(denoiser.parameters()).device
     if device.type != "cpu" and not streamed:
         most = free_memory(device) // 2 // twin_of(denoiser).frame_bytes(denoiser.backbone, hop_length)

@@ -80,6 +80,10 @@ class Ends:
         self.lengths = lengths.to(device, non_blocking=True)
         self._kept: OrderedDict[Hashable, Tensor] = OrderedDict()
 
+    def of_shorter(self, count: int) -> "Ends":
+        """The same, in frames of which `count` fit into one."""
+        return Ends(self.lengths * count, shortest=self._shortest * count)
+
     def once(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
         """What `make` returns, kept for the next who asks for the same: every iteration of a guess does."""
         if key not in self._kept:

@@ -4,7 +4,7 @@ A configuration is plain data, so that loading one executes nothing and names no
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,29 +16,32 @@ from wavediff.backbones import (
     CodecConfig,
     DiffWave,
     DiffWaveConfig,
+    HalvingConfig,
     InversionConfig,
     LinearCodec,
     LinearCodecConfig,
     MelCodec,
+    MelHalving,
     MelInversion,
     SpectralConfig,
     SpectralNet,
     UNet,
     UNetConfig,
 )
+from wavediff.backbones.halving import LONG, SHORT, is_halved
 from wavediff.diffusion.discrete import DiscreteSchedule
 from wavediff.diffusion.plan import Plan
 from wavediff.diffusion.priors import PriorConfig, make_prior
 from wavediff.diffusion.schedules import PREDICTIONS, CosineSchedule, FlowSchedule, Prediction, Schedule
-from wavediff.errors import ConfigError, SamplingError
+from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec
 from wavediff.mel.stft import core_spec
 from wavediff.models.denoiser import Denoiser
 from wavediff.models.file import build, check_keys, completed, is_number
+from wavediff.models.literals import classes_of, kind_of, plans_from, tagged, untagged
 
 MAX_LABELS = 10_000
 MAX_LENGTH = 1 << 30
-MAX_PLANS = 100
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class ModelConfig:
         pretransform: the autoencoder in whose latents the model works; None for a model of waveforms.
         default_length: of sounds of a model without mel [samples], that of its training segments; 0 if not known.
         inversion: shape of the network that improves the pseudo-inverse of a mel; None for none.
+        halving: shape of the network that makes two frames of each frame of a mel of 20 ms; None for none.
         n_fft: FFT length of the frames in which a network at frame rate works; 0 for that of the mel.
         plans: the best ways to sample that a search has found, by the number of network evaluations.
     """
@@ -73,6 +77,7 @@ class ModelConfig:
     pretransform: "ModelConfig | None" = None
     default_length: int = 0
     inversion: InversionConfig | None = None
+    halving: HalvingConfig | None = None
     n_fft: int = 0
     plans: tuple[tuple[int, Plan], ...] = ()
 
@@ -99,8 +104,9 @@ class ModelConfig:
             raise ConfigError(f"n_fft: {self.n_fft!r} is neither 0 nor an even number from 16 to 65536")
         if self.codec is not None and self.mel is None:
             raise ConfigError("codec: compresses mels, and this model has none; give mel")
-        if self.inversion is not None and self.prior.power == 0:
-            raise ConfigError("inversion: improves what a shaped prior reads off a mel; set prior.power above 0")
+        for name in ("inversion", "halving"):
+            if getattr(self, name) is not None and self.prior.power == 0:
+                raise ConfigError(f"{name}: improves what a shaped prior reads off a mel; set prior.power above 0")
         if self.pretransform is not None:
             self._check_pretransform(self.pretransform)
 
@@ -128,6 +134,14 @@ class ModelConfig:
         return dataclasses.replace(self, mel=spec, sample_rate=spec.sample_rate, prior=prior, n_fft=n_fft)
 
     @property
+    def inner(self) -> "ModelConfig":
+        """The same model without `halving`: of the mels that prior and network see."""
+        if self.halving is None or self.mel is None or not is_halved(self.mel):
+            return dataclasses.replace(self, halving=None)
+        n_fft = self.n_fft or LONG.n_fft
+        return dataclasses.replace(self, mel=SHORT, n_fft=0 if n_fft == SHORT.n_fft else n_fft, halving=None)
+
+    @property
     def classes(self) -> dict[str, tuple[str, ...]]:
         """Class -> its labels: its kinds ("laser/retro", ...), or itself."""
         classes: dict[str, tuple[str, ...]] = {}
@@ -146,17 +160,18 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """JSON literals; `from_dict` reads them back."""
         return {
-            "backbone": _tagged(self.backbone, _classes(BACKBONES)),
-            "schedule": _tagged(self.schedule, SCHEDULES),
+            "backbone": tagged(self.backbone, classes_of(BACKBONES)),
+            "schedule": tagged(self.schedule, SCHEDULES),
             "prediction": self.prediction,
             "prior": dataclasses.asdict(self.prior),
             "mel": None if self.mel is None else self.mel.to_dict(),
             "sample_rate": self.sample_rate,
             "labels": list(self.labels),
-            "codec": None if self.codec is None else _tagged(self.codec, _classes(CODECS)),
+            "codec": None if self.codec is None else tagged(self.codec, classes_of(CODECS)),
             "pretransform": None if self.pretransform is None else self.pretransform.to_dict(),
             "default_length": self.default_length,
             "inversion": None if self.inversion is None else dataclasses.asdict(self.inversion),
+            "halving": None if self.halving is None else dataclasses.asdict(self.halving),
             "n_fft": self.n_fft,
             "plans": [{"evaluations": n, "sampler": plan.sampler, "times": list(plan.times)} for n, plan in self.plans],
         }
@@ -174,8 +189,8 @@ class ModelConfig:
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise ConfigError("labels: is not a list of names")
         return cls(
-            backbone=_untagged("backbone", data["backbone"], _classes(BACKBONES)),
-            schedule=_untagged("schedule", data["schedule"], SCHEDULES),
+            backbone=untagged("backbone", data["backbone"], classes_of(BACKBONES)),
+            schedule=untagged("schedule", data["schedule"], SCHEDULES),
             prediction=data["prediction"],
             prior=build("prior", PriorConfig, data["prior"]),
             mel=None if data["mel"] is None else MelSpec.from_dict(data["mel"]),
@@ -185,8 +200,9 @@ class ModelConfig:
             pretransform=None if pretransform is None else cls.from_dict(pretransform),
             default_length=data["default_length"],
             inversion=None if data["inversion"] is None else build("inversion", InversionConfig, data["inversion"]),
+            halving=None if data["halving"] is None else build("halving", HalvingConfig, data["halving"]),
             n_fft=data["n_fft"],
-            plans=_plans(data["plans"]),
+            plans=plans_from(data["plans"]),
         )
 
 
@@ -196,17 +212,20 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
     Raises:
         ConfigError: its parts do not fit together.
     """
-    codec, (_, build) = config.codec, BACKBONES[_kind_of(config.backbone, _classes(BACKBONES))]
+    codec, (_, make) = config.codec, BACKBONES[kind_of(config.backbone, classes_of(BACKBONES))]
+    inner = config.inner
     return Denoiser(
-        build(config, config.backbone),
+        make(inner, inner.backbone),
         config.schedule,
         config.prediction,
-        make_prior(config.prior, config.mel, config.n_fft),
+        make_prior(inner.prior, inner.mel, inner.n_fft),
         None
         if codec is None or config.mel is None
-        else CODECS[_kind_of(codec, _classes(CODECS))][1](codec, config.mel),
+        else CODECS[kind_of(codec, classes_of(CODECS))][1](codec, config.mel),
         None if config.pretransform is None else build_denoiser(config.pretransform),
         None if config.inversion is None else MelInversion(config.inversion),
+        None if config.halving is None else MelHalving(config.halving),
+        config.mel if config.mel != inner.mel else None,
     )
 
 
@@ -256,42 +275,8 @@ SCHEDULES: dict[str, type] = {
 }
 
 
-def _classes(registry: Mapping[str, tuple[type, Any]]) -> dict[str, type]:
-    return {kind: cls for kind, (cls, _) in registry.items()}
-
-
 def _codec(data: Any) -> CodecConfig | LinearCodecConfig:
     """Files from before there were two kinds say none."""
     data = {"kind": "learned"} | data if isinstance(data, dict) else data
-    codec: CodecConfig | LinearCodecConfig = _untagged("codec", data, _classes(CODECS))
+    codec: CodecConfig | LinearCodecConfig = untagged("codec", data, classes_of(CODECS))
     return codec
-
-
-def _kind_of(value: object, classes: Mapping[str, type]) -> str:
-    return next(kind for kind, cls in classes.items() if cls is type(value))
-
-
-def _tagged(value: Any, classes: Mapping[str, type]) -> dict[str, Any]:
-    """Its fields and, under "kind", its class."""
-    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-    return {"kind": _kind_of(value, classes), **fields}
-
-
-def _untagged(name: str, data: Any, classes: Mapping[str, type]) -> Any:
-    kind = chosen(data.get("kind") if isinstance(data, dict) else None, f"{name}.kind", classes, ConfigError)
-    return build(name, classes[kind], {key: value for key, value in data.items() if key != "kind"})
-
-
-def _plans(data: Any) -> tuple[tuple[int, Plan], ...]:
-    if not isinstance(data, list | tuple) or len(data) > MAX_PLANS:
-        raise ConfigError(f"plans: is not a list of at most {MAX_PLANS}")
-    plans = []
-    for entry in data:
-        check_keys("plans", entry, {"evaluations", "sampler", "times"})
-        if not isinstance(entry["sampler"], str) or not isinstance(entry["times"], list):
-            raise ConfigError("plans: needs the name of a sampler and a list of times")
-        try:
-            plans.append((entry["evaluations"], Plan(entry["sampler"], tuple(entry["times"]))))
-        except SamplingError as error:
-            raise ConfigError(f"plans: {error}") from error
-    return tuple(plans)

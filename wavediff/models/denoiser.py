@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavediff.backbones import Condition, MelInversion
+from wavediff.backbones import Condition, MelHalving, MelInversion
+from wavediff.backbones.halving import plain
 from wavediff.diffusion.noise import ItemNoise, Noise
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.diffusion.schedules import Prediction, Schedule, predict_x0
 from wavediff.errors import ConfigError
+from wavediff.mel import MelSpec
 
 
 class Denoiser(nn.Module):
@@ -26,6 +28,8 @@ class Denoiser(nn.Module):
         codec: compresses the mels of a vocoder, which is an autoencoder then; not used here.
         pretransform: the vocoder with a codec in whose latents this denoiser works; not used here.
         inversion: improves the pseudo-inverse of a mel, where the prior is shaped by one.
+        halving: makes two frames of each frame of a mel; all else works in those.
+        halved: dialect of the mels that it takes; None where the model's are others, and it has nothing to do.
     """
 
     def __init__(
@@ -37,9 +41,12 @@ class Denoiser(nn.Module):
         codec: nn.Module | None = None,
         pretransform: "Denoiser | None" = None,
         inversion: MelInversion | None = None,
+        halving: MelHalving | None = None,
+        halved: MelSpec | None = None,
     ) -> None:
         super().__init__()
-        self.codec, self.pretransform, self.inversion = codec, pretransform, inversion
+        self.codec, self.pretransform, self.inversion, self.halving = codec, pretransform, inversion, halving
+        self.halved = halved
         self.backbone, self.schedule, self.prediction, self.prior = backbone, schedule, prediction, prior
 
     def x0_from(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
@@ -58,6 +65,9 @@ class Denoiser(nn.Module):
             network: evaluates the backbone faster; the backbone itself by default.
         """
         network = self.backbone if network is None else network
+        if self.halving is not None and self.halved is not None and cond.mel is not None:
+            with torch.autocast(cond.mel.device.type, enabled=False):
+                cond = dataclasses.replace(cond, mel=self.halving(plain(cond.mel, self.halved)))
         if self.prior is not None and cond.mel is not None:
             envelope, magnitude = self.prior.spectra(cond.mel)
             if self.inversion is not None:

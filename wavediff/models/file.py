@@ -239,6 +239,7 @@ _LATER_FIELDS = {
     "default_length",
     "direct",
     "fold",
+    "halving",
     "harmonics",
     "inversion",
     "n_fft",

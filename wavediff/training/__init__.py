@@ -5,6 +5,7 @@ from wavediff.training.autoencoder_modules import AutoencoderModule, LinearAutoe
 from wavediff.training.callbacks import AudioLogger, FullState, ModelExport
 from wavediff.training.classification import ClassifierModule, ClipVariation
 from wavediff.training.guards import AtomicCheckpointIO
+from wavediff.training.halving_module import HalvingModule
 from wavediff.training.inversion_module import InversionModule
 from wavediff.training.module import DenoiserModule, MelDenoiserModule, TrainingModule
 from wavediff.training.sound_module import SoundModule
@@ -19,6 +20,7 @@ __all__ = [
     "ClipVariation",
     "DenoiserModule",
     "FullState",
+    "HalvingModule",
     "InversionModule",
     "LinearAutoencoderModule",
     "MelDenoiserModule",

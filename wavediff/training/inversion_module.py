@@ -1,6 +1,5 @@
 """A vocoder's mels are inverted better: only the network that improves their pseudo-inverse learns."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -8,16 +7,16 @@ from torch import Tensor
 
 from wavediff.backbones import InversionConfig
 from wavediff.diffusion.losses import Loss
-from wavediff.errors import ConfigError
 from wavediff.models.denoiser import Bound
 from wavediff.training.dialects import Dialects
-from wavediff.training.module import LRScheduler, MelDenoiserModule
+from wavediff.training.module import LRScheduler
+from wavediff.training.part_module import PartModule, mean_over_frames
 
 _LEAST = 0.02  # of a frame's largest magnitude, below which the frame counts less
 _EDGE = 2  # frames at either end, which see beyond the segment
 
 
-class InversionModule(MelDenoiserModule):
+class InversionModule(PartModule):
     """Trains the network between a mel's pseudo-inverse and the phases that are found for it.
 
     The loss is the distance of its magnitude from that of the recording, |S - |X|| summed over its bins, divided by the
@@ -32,8 +31,7 @@ class InversionModule(MelDenoiserModule):
 
     Raises:
         CheckpointError: `init_from` is not an intact model file.
-        ConfigError: its noise is white (`prior.power` 0), so it uses no magnitudes; or a value is out of bounds; and
-            what `MelDenoiserModule` raises.
+        ConfigError: a value is out of bounds; and what `PartModule` raises.
     """
 
     def __init__(
@@ -48,22 +46,10 @@ class InversionModule(MelDenoiserModule):
         lr_scheduler: LRScheduler = "cosine",
     ) -> None:
         start = self.start_of(init_from)
-        config = start.config
-        if config.prior.power == 0:
-            raise ConfigError(
-                f"model.init_from: {init_from} has white noise, which needs no magnitudes; give a vocoder whose "
-                "prior.power is above 0"
-            )
-        inversion = inversion or config.inversion or InversionConfig()
-        goes_on = inversion == config.inversion
-        config = dataclasses.replace(config, inversion=inversion)
-        super().__init__(config, learning_rate, weight_decay, warmup_steps, lr_scheduler, False, None)
-        kept = {name: w for name, w in start.weights.items() if goes_on or not name.startswith("inversion.")}
-        self.denoiser.load_state_dict(self.denoiser.state_dict() | kept)
-        for name, weight in self.denoiser.named_parameters():
-            weight.requires_grad_(name.startswith("inversion."))
+        inversion = inversion or start.config.inversion or InversionConfig()
+        super().__init__(start, "inversion", inversion, learning_rate, weight_decay, warmup_steps, lr_scheduler)
         self.bins = inversion.bands * inversion.width
-        self.dialects = Dialects(config, self.denoiser, dialects, predicted_share)
+        self.dialects = Dialects(self.config, self.denoiser, dialects, predicted_share)
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         """The distance of magnitudes, of mels of a drawn dialect."""
@@ -82,7 +68,4 @@ class InversionModule(MelDenoiserModule):
             wanted = prior.stft.analysis(waveform.float()).abs()[..., : self.bins]
         peak = wanted.amax(-1, keepdim=True).clamp(min=_LEAST)
         distance = ((made[..., : self.bins] - wanted).abs() / peak).sum(-1)
-        frames = torch.arange(distance.shape[1], device=distance.device)
-        inner = (frames >= _EDGE) & (frames < lengths[:, None] // prior.stft.hop_length - _EDGE)
-        per_item = (distance * inner).sum(1) / inner.sum(1).clamp(min=1)
-        return Loss(per_item.mean(), per_item.detach(), torch.zeros_like(per_item))
+        return mean_over_frames(distance, lengths // prior.stft.hop_length, _EDGE)

@@ -27,6 +27,7 @@ from wavediff.training.guards import CONFIG_KEY
 
 LRScheduler = Literal["constant", "cosine"]
 LABELS = "backbone.label_embedding.weight"  # a row for each class, and one for none
+_BEFORE = ("inversion", "halving")  # what a model file may have before its backbone
 VALIDATION_TIMES = (0.1, 0.3, 0.6, 1.0)  # noise levels the validation loss is reported at, as shares of T
 
 
@@ -121,8 +122,9 @@ class DenoiserModule(TrainingModule):
         config: of the model.
         learning_rate, weight_decay, warmup_steps, lr_scheduler: see `TrainingModule`.
         compile: compile the network with torch.compile (needs a C++ compiler on CPUs).
-        init_from: model file whose weights training starts from, or "bundled"; fresh weights by default. A network that
-            inverts its mels comes along and stays as it is: `InversionModule` trains that.
+        init_from: model file whose weights training starts from, or "bundled"; fresh weights by default. Networks that
+            invert its mels or halve their frames come along and stay as they are: `InversionModule` and
+            `HalvingModule` train those.
 
     Raises:
         CheckpointError: `init_from` is not an intact model file.
@@ -141,12 +143,14 @@ class DenoiserModule(TrainingModule):
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup_steps, lr_scheduler)
         start = None if init_from is None else self.start_of(init_from)
-        if start is not None and config.inversion is None and config.prior.power:
-            config = dataclasses.replace(config, inversion=start.config.inversion)
+        if start is not None and config.prior.power:
+            kept = {name: getattr(config, name) or getattr(start.config, name) for name in _BEFORE}
+            config = dataclasses.replace(config, **kept)
         self.config, self.sample_rate, self.labels = config, config.sample_rate, config.labels
         self.denoiser = build_denoiser(config)
-        if self.denoiser.inversion is not None:
-            self.denoiser.inversion.requires_grad_(False)
+        for part in (self.denoiser.inversion, self.denoiser.halving):
+            if part is not None:
+                part.requires_grad_(False)
         if start is not None:
             self._start_from(start)
         if compile:
