@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import MelHalving
-from wavediff.backbones.conditioning import SpectralBlock, Workspace
 from wavediff.backbones.halving import AHEAD, BEFORE, plain
+from wavediff.engine.stream_spectra import PastBlocks
 from wavediff.mel import MelSpec
 from wavediff.mel.lines import Context, Ends
 from wavediff.mel.transform import LEAST_COLUMNS
@@ -22,10 +22,8 @@ class HalvingStream:
 
     def __init__(self, halving: MelHalving, dialect: MelSpec, ends: Ends | None) -> None:
         self._halving, self._dialect, self._ends, self._made = halving, dialect, ends, 0
-        blocks: list[SpectralBlock] = list(halving.blocks)  # type: ignore[arg-type]
         self._frames = Context(BEFORE, AHEAD, "replicate")
-        self._layers = [(Context(block.past, 0), block, block.at(None)) for block in blocks]
-        self._workspace = Workspace(halving.band_offset.device)
+        self._blocks = PastBlocks(halving.blocks, halving.band_offset.device)
         self._latest: Tensor | None = None
 
     def push(self, mel: Tensor | None, last: bool) -> Tensor | None:
@@ -37,11 +35,7 @@ class HalvingStream:
         count = window.shape[1] - BEFORE - AHEAD
         missing = max(LEAST_COLUMNS - count, 0)  # so that products round alike
         window = torch.cat([window, window[:, -1:].expand(-1, missing, -1)], 1)
-        x = self._halving.tokens(window)
-        for context, block, weights in self._layers:
-            known = context.push(x[:, :count], False)
-            if known is not None:
-                x = block.step(torch.cat([known, x[:, count:]], 1), weights, self._workspace)
+        x = self._blocks.push(self._halving.tokens(window), count)
         made = self._held(self._halving.finer(x, window)[:, : 2 * count])
         return made.transpose(1, 2)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wavediff.backbones import Condition, MelInversion
 from wavediff.backbones.conditioning import SpectralBlock, Workspace
@@ -62,14 +62,34 @@ class Whitening:
         return prediction
 
 
+class PastBlocks:
+    """Residual blocks that look at earlier frames alone, on tokens that arrive in pieces.
+
+    Args:
+        blocks: of a network.
+        device: where it is.
+    """
+
+    def __init__(self, blocks: nn.ModuleList, device: torch.device) -> None:
+        layers: list[SpectralBlock] = list(blocks)  # type: ignore[arg-type]
+        self._layers = [(Context(block.past, 0), block, block.at(None)) for block in layers]
+        self._workspace = Workspace(device)
+
+    def push(self, x: Tensor, count: int) -> Tensor:
+        """Tokens (B, n, bands, channels), of which `count` are the next ones: see `InversionStream.push`."""
+        for context, block, weights in self._layers:
+            window = context.push(x[:, :count], False)
+            if window is not None:
+                x = block.step(torch.cat([window, x[:, count:]], 1), weights, self._workspace)
+        return x
+
+
 class InversionStream:
     """The denoiser's `inversion`: pseudo-inverses of the next frames -> their magnitudes."""
 
     def __init__(self, inversion: MelInversion, prior: ShapedNormal) -> None:
         self._inversion, self._prior = inversion, prior
-        blocks: list[SpectralBlock] = list(inversion.blocks)  # type: ignore[arg-type]
-        self._layers = [(Context(block.past, 0), block, block.at(None)) for block in blocks]
-        self._workspace = Workspace(inversion.fade.device)
+        self._blocks = PastBlocks(inversion.blocks, inversion.fade.device)
 
     def push(self, magnitude: Tensor, count: int) -> Tensor:
         """(B, n, bins) -> (B, n, bins).
@@ -78,11 +98,7 @@ class InversionStream:
             magnitude: of at least `LEAST_COLUMNS` frames.
             count: how many of them are the next ones; others may follow, so that products round alike.
         """
-        x = self._inversion.tokens(magnitude)
-        for context, block, weights in self._layers:
-            window = context.push(x[:, :count], False)
-            if window is not None:
-                x = block.step(torch.cat([window, x[:, count:]], 1), weights, self._workspace)
+        x = self._blocks.push(self._inversion.tokens(magnitude), count)
         return self._prior.with_bands(self._inversion.changed(x, magnitude), magnitude)[:, :count]
 
 
