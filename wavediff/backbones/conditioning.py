@@ -243,3 +243,13 @@ class BlockWeights:
 def _filled_up(count: int) -> int:
     """Frames that oneDNN is given for so many: it makes, and keeps, a program for each size that it meets."""
     return 1 << (count - 1).bit_length() if count < _FRAMES else count + -count % _FRAMES
+
+
+def looked_back(blocks: nn.ModuleList, x: Tensor) -> Tensor:
+    """Tokens (B, frames, bands, channels) behind blocks that look at earlier frames alone, and are told no time."""
+    # Sampling on a CPU rounds as a stream does: the search for phases makes much of little.
+    samples = x.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    workspace = Workspace(x.device) if samples else None
+    for block in blocks:
+        x = block(x, None, workspace)
+    return x

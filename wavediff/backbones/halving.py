@@ -12,15 +12,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.arguments import check_bounds
-from wavediff.backbones.conditioning import SpectralBlock, Workspace
+from wavediff.backbones.conditioning import SpectralBlock, looked_back, zeroed
 from wavediff.errors import ConfigError
 from wavediff.mel import MelSpec
-from wavediff.mel.transform import expand, nepers, stft_scale
+from wavediff.mel.stft import in_core
 
-LONG = MelSpec(sample_rate=24000, n_fft=1920, win_length=1920, hop_length=480)  # "cosyvoice2"
+LONG = MelSpec.preset("cosyvoice2")
 SHORT = MelSpec(sample_rate=24000, n_fft=1024, win_length=1024, hop_length=240)
 BEFORE, AHEAD = 1, 2  # frames beside its own that a token is made of
-_STRUCTURE = ("sample_rate", "n_fft", "win_length", "hop_length", "framing", "n_mels", "f_min", "f_max", "mel_scale")
+_STRUCTURE = (
+    "sample_rate",
+    "n_fft",
+    "win_length",
+    "hop_length",
+    "framing",
+    "n_mels",
+    "f_min",
+    "f_max",
+    "mel_scale",
+    "mel_norm",
+)
 _MOST = 5.0  # nepers, by which a value changes
 _SPREAD = 2.0  # nepers, of the input
 # Of noise: bands are sums over bins, and a bin has the root of the window's energy.
@@ -52,8 +63,7 @@ class HalvingConfig:
 
 def is_halved(spec: MelSpec) -> bool:
     """Whether mels of a dialect are those that the network knows, on whatever scale."""
-    structure = {name: getattr(spec, name) for name in (*_STRUCTURE, "mel_norm")}
-    return structure == {name: getattr(LONG, name) for name in structure}
+    return all(getattr(spec, name) == getattr(LONG, name) for name in _STRUCTURE)
 
 
 class MelHalving(nn.Module):
@@ -76,19 +86,11 @@ class MelHalving(nn.Module):
             SpectralBlock(config.bands, channels, 2, (5, 3), 0, timed=False) for _ in range(config.layers)
         )
         self.output_norm = nn.LayerNorm(channels)
-        self.output_projection = nn.Linear(channels, 2 * width)
-        nn.init.zeros_(self.output_projection.weight)
-        nn.init.zeros_(self.output_projection.bias)
+        self.output_projection = zeroed(nn.Linear(channels, 2 * width))
 
     def forward(self, mel: Tensor) -> Tensor:
         window = F.pad(mel, (BEFORE, AHEAD), mode="replicate").transpose(1, 2).contiguous()
-        x = self.tokens(window)
-        # Sampling on a CPU rounds as a stream does: the search for phases makes much of little.
-        samples = x.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-        workspace = Workspace(x.device) if samples else None
-        for block in self.blocks:
-            x = block(x, None, workspace)
-        return self.finer(x, window).transpose(1, 2)
+        return self.finer(looked_back(self.blocks, self.tokens(window)), window).transpose(1, 2)
 
     def tokens(self, window: Tensor) -> Tensor:
         """Frames with their neighbours (B, 1 + n + AHEAD, 80) -> (B, n, bands, channels), independent of the level."""
@@ -115,8 +117,4 @@ def _shifted(window: Tensor) -> list[Tensor]:
 
 def plain(mel: Tensor, spec: MelSpec) -> Tensor:
     """A mel (B, 80, frames) of a dialect that `is_halved`, on the scale of `LONG`."""
-    if spec == LONG:
-        return mel
-    mel = mel.float().contiguous()  # in pieces too its logarithms round alike
-    level = nepers(mel, spec) if spec.floor_mode == "clamp" else expand(mel, spec).clamp(min=LONG.floor).log()
-    return (level - math.log(stft_scale(spec))).clamp(min=math.log(LONG.floor))
+    return in_core(mel.contiguous(), spec, LONG)  # contiguous: in pieces, too, its logarithms round alike

@@ -22,8 +22,8 @@ from wavediff.backbones.conditioning import (
     Condition,
     SpectralBlock,
     TimeEmbedding,
-    Workspace,
     check_condition,
+    looked_back,
     zeroed,
 )
 from wavediff.errors import ConfigError
@@ -210,13 +210,7 @@ class MelInversion(nn.Module):
         self.register_buffer("fade", fade, persistent=False)
 
     def forward(self, pseudo_inverse: Tensor) -> Tensor:
-        x = self.tokens(pseudo_inverse)
-        # Sampling on a CPU rounds as a stream does: the search for phases makes much of little.
-        samples = x.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-        workspace = Workspace(x.device) if samples else None
-        for block in self.blocks:
-            x = block(x, None, workspace)
-        return self.changed(x, pseudo_inverse)
+        return self.changed(looked_back(self.blocks, self.tokens(pseudo_inverse)), pseudo_inverse)
 
     def tokens(self, pseudo_inverse: Tensor) -> Tensor:
         """(B, frames, n_fft // 2 + 1) -> (B, frames, bands, channels), independent of the level."""

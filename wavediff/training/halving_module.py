@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from wavediff.backbones import HalvingConfig
-from wavediff.backbones.halving import LONG, SHORT, plain
+from wavediff.backbones.halving import LONG, SHORT
 from wavediff.diffusion.losses import Loss
 from wavediff.errors import ConfigError
 from wavediff.mel import MelTransform
@@ -73,7 +73,7 @@ class HalvingModule(PartModule):
         halving = self.denoiser.halving
         if halving is None:
             raise AssertionError("the network of this module halves frames")
-        made, waveform = halving(plain(mel, LONG)), batch["waveform"]
+        made, waveform = halving(mel), batch["waveform"]
         with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
             wanted = self.wanted(waveform.float())[..., : made.shape[-1]]
         distance = (made - wanted).abs().mean(1)
