@@ -64,6 +64,7 @@ REFERENCES = {
     "bigvgan-24k": Reference(*H, "hifigan", 100, 0, 12000, False, "slaney", ln(1e-5), 1),
     "nemo-hifigan": Reference(*A, "nemo", 80, 0, 8000, False, "slaney", ln(1e-5), 1),
     "cosyvoice2": Reference(24000, 1920, 1920, 480, "hifigan", 80, 0, 8000, False, "slaney", ln(1e-5), 1),
+    "cosyvoice3": Reference(24000, 1920, 1920, 480, "hifigan", 80, 0, 12000, False, "slaney", ln(1e-5), 1),
 }
 
 

@@ -62,14 +62,15 @@ def clip_mels() -> dict[str, Tensor]:
 SAME = ("hifigan", "tacotron2", "nemo-hifigan")
 FLOORLESS = ("hifigan", "tacotron2", "coqui", "nemo-hifigan")
 LIKE_SPEECHT5 = ("parallel-wavegan-24k", "speecht5")  # the same bands by other FFTs
-LIKE_COSYVOICE = ("torchaudio-wavernn", "cosyvoice2")
-ALIKE = ({*FLOORLESS}, {*LIKE_SPEECHT5}, {*LIKE_COSYVOICE})
+LIKE_COSYVOICE2 = ("torchaudio-wavernn", "cosyvoice2")
+LIKE_COSYVOICE3 = ("torchaudio-wavernn", "cosyvoice3")
+ALIKE = ({*FLOORLESS}, {*LIKE_SPEECHT5}, {*LIKE_COSYVOICE2}, {*LIKE_COSYVOICE3})
 # Preset -> what it was taken for on the 16 test clips, and how often. The counts are a record: of clips that are
 # undecided, the last bits decide; the answers are what is tested.
 CONFUSION: dict[str, dict[tuple[str, ...], int]] = {
     "hifigan": {FLOORLESS: 14, SAME: 2},
     "tacotron2": {FLOORLESS: 11, SAME: 5},
-    "torchaudio-wavernn": {("torchaudio-wavernn",): 15, LIKE_COSYVOICE: 1},
+    "torchaudio-wavernn": {("torchaudio-wavernn",): 14, LIKE_COSYVOICE2: 1, LIKE_COSYVOICE3: 1},
     "coqui": {("coqui",): 11, FLOORLESS: 5},
     "coqui-default": {("coqui-default",): 16},
     "lmnt-diffwave": {("lmnt-diffwave",): 16},
@@ -81,6 +82,7 @@ CONFUSION: dict[str, dict[tuple[str, ...], int]] = {
     "bigvgan-24k": {("bigvgan-24k",): 16},
     "nemo-hifigan": {FLOORLESS: 11, SAME: 5},
     "cosyvoice2": {("cosyvoice2",): 16},
+    "cosyvoice3": {("cosyvoice3",): 16},
 }
 
 

@@ -16,7 +16,7 @@ from vocoders import untrained
 
 import wavediff
 from wavediff.audio import read_audio
-from wavediff.backbones import Condition, DiffWaveConfig, HalvingConfig, SpectralConfig
+from wavediff.backbones import AdapterConfig, Condition, DiffWaveConfig, SpectralConfig
 from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, Plan, PriorConfig
 from wavediff.errors import ConfigError, MissingExtraError, OutputError
@@ -52,15 +52,24 @@ CONFIGS = {
         PriorConfig(power=0.8, start_time=0.5, phase_iterations=4, consistency=0.7),
         CENTRED,
     ),
-    "halved": ModelConfig(
+    "adapted": ModelConfig(
         SpectralConfig(bands=16, channels=4, layers=1),
         CosineSchedule(),
         "v",
         PriorConfig(power=0.8, start_time=0.5, phase_iterations=2),
         MelSpec.preset("cosyvoice2"),
         24000,
-        halving=HalvingConfig(channels=8, layers=1),
+        adapters=(AdapterConfig.of(MelSpec.preset("cosyvoice2"), 1024, channels=8, layers=1),),
         n_fft=1024,
+    ),
+    "of another rate": ModelConfig(
+        SpectralConfig(bands=16, channels=4, layers=1),
+        CosineSchedule(),
+        "v",
+        PriorConfig(power=0.8, start_time=0.5, phase_iterations=2),
+        MelSpec.preset("speecht5"),
+        16000,
+        adapters=(AdapterConfig.of(MelSpec.preset("speecht5"), 1024, channels=8, layers=1),),
     ),
     "lower rates": ModelConfig(
         SpectralConfig(bands=16, channels=4, layers=1),
@@ -123,7 +132,8 @@ SAMPLERS = {
     "white, ddpm": ("white", "ddpm", 3, ".onnx"),
     "whitened, dpmpp-2m-sde": ("whitened", "dpmpp-2m-sde", 2, ".onnx"),
     "guessing, ddim": ("guessing", "ddim", 1, ".pt2"),
-    "halved, ddim": ("halved", "ddim", 1, ".onnx"),
+    "adapted, ddim": ("adapted", "ddim", 1, ".pt2"),
+    "of another rate, ddim": ("of another rate", "ddim", 1, ".onnx"),
     "bundled": ("bundled", None, 1, ".onnx"),
 }
 
@@ -161,20 +171,22 @@ def test_the_sampler_is_decode_of_the_same_noise(sampler: Exported, items: int, 
     mel = mels(vocoder, items, frames)
     expected = vocoder.decode(mel, plan.evaluations, seed=seeds)
     assert (expected.abs() < 1).float().mean() > 0.2  # what is clamped shows nothing
-    speech = sampler.run(mel=mel, noise=noise_of(seeds, int(sampler.read["draws"]), frames * vocoder.hop_length))
+    speech = sampler.run(
+        mel=mel, noise=noise_of(seeds, int(sampler.read["draws"]), frames * int(sampler.read["noise_hop"]))
+    )
     torch.testing.assert_close(speech, expected, rtol=0, atol=1e-4)
 
 
 def test_spectra_of_nothing_become_no_nan(sampler: Exported) -> None:
     frames, draws = 9, int(sampler.read["draws"])
-    nothing = torch.zeros(1, draws, frames * sampler.vocoder.hop_length)
+    nothing = torch.zeros(1, draws, frames * int(sampler.read["noise_hop"]))
     assert sampler.run(mel=mels(sampler.vocoder, 1, frames), noise=nothing).isfinite().all()
 
 
 @pytest.mark.parametrize(("items", "frames"), BATCHES)
 def test_the_step_is_the_denoiser(step: Exported, items: int, frames: int) -> None:
     mel = mels(step.vocoder, items, frames)
-    x_t = noise_of(list(range(items)), 1, frames * step.vocoder.hop_length)[:, 0]
+    x_t = noise_of(list(range(items)), 1, frames * int(step.read["noise_hop"]))[:, 0]
     t = torch.tensor([0.83, 0.3, 0.06])[:items]
     with torch.no_grad():
         expected = step.vocoder.denoiser.bind(Condition(mel))(x_t, t)
@@ -231,7 +243,8 @@ def test_the_vocoder_stays_as_it_was(sampler: Exported) -> None:
 
 
 def test_noise_that_does_not_fit_is_refused(sampler: Exported) -> None:
-    mel, draws, samples = mels(sampler.vocoder, 2, 6), int(sampler.read["draws"]), 6 * sampler.vocoder.hop_length
+    mel, (draws, hop) = mels(sampler.vocoder, 2, 6), (int(sampler.read[name]) for name in ("draws", "noise_hop"))
+    samples = 6 * hop
     for wrong in ((2, draws + 1, samples), (2, draws, samples - 1), (1, draws, samples)):
         with pytest.raises(Exception, match=r"(?i)shape|size|dimension|guard|expected|invalid"):
             sampler.run(mel=mel, noise=torch.zeros(wrong))

@@ -81,3 +81,17 @@ def test_what_a_metric_has_resampled_can_still_be_trained_through() -> None:
     waveform = torch.randn(2400, requires_grad=True)
     resample(waveform, 23_000, 22_000).square().sum().backward()
     assert waveform.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("from_rate", "to_rate"), [(24_000, 16_000), (22_050, 16_000), (16_000, 24_000), (24_000, 8_000)]
+)
+def test_as_a_layer_it_is_the_same(from_rate: int, to_rate: int) -> None:
+    noise = torch.randn(2, 6_001, generator=torch.Generator().manual_seed(0))
+    layer = resampling.RateChange(from_rate, to_rate)
+    torch.testing.assert_close(layer(noise), resample(noise, from_rate, to_rate), atol=2e-6, rtol=0)
+    other = noise.clone()
+    unit = 2000 // layer.unit * layer.unit
+    other[:, unit + layer.reach :] = 0
+    done = unit // layer.unit * layer.made
+    assert torch.equal(layer(other)[:, :done], layer(noise)[:, :done])

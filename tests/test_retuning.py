@@ -121,7 +121,8 @@ def test_what_lies_above_a_mel_that_ends_lower_than_the_networks_own_has_the_lev
     vocoder: Vocoder, name: str
 ) -> None:
     """Of white noise, whose geometric mean is the same everywhere; without it nothing is there."""
-    prior = vocoder.for_mels(name).denoiser.prior
+    config = dataclasses.replace(vocoder.config.of_dialect(MelSpec.preset(name)), adapters=())
+    prior = build_denoiser(config).prior
     assert prior is not None
     spec, generator = prior.dialect, torch.Generator().manual_seed(0)
     mel = MelTransform(spec)(0.1 * torch.randn(1, 60 * spec.hop_length, generator=generator))

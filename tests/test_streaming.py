@@ -11,7 +11,7 @@ from vocoders import untrained
 
 import wavediff
 from wavediff.audio import read_audio
-from wavediff.backbones import Condition, DiffWaveConfig, HalvingConfig, InversionConfig, SpectralConfig
+from wavediff.backbones import AdapterConfig, Condition, DiffWaveConfig, InversionConfig, SpectralConfig
 from wavediff.cli.demo import CLIP
 from wavediff.diffusion import CosineSchedule, ItemNoise, PriorConfig
 from wavediff.diffusion.priors import ShapedNormal
@@ -62,8 +62,25 @@ CONFIGS = {
         MelSpec.preset("cosyvoice2"),
         24000,
         inversion=InversionConfig(bands=3, channels=8, layers=2),
-        halving=HalvingConfig(channels=8, layers=2),
+        adapters=(AdapterConfig.of(MelSpec.preset("cosyvoice2"), 1024, channels=8, layers=2),),
         n_fft=1024,
+    ),
+    "spectral, of adapted bands": ModelConfig(
+        SPECTRAL,
+        CosineSchedule(),
+        "v",
+        GUESSING,
+        MelSpec.preset("espnet"),
+        adapters=(AdapterConfig.of(MelSpec.preset("espnet"), 1024, channels=8, layers=1),),
+    ),
+    "spectral, of another rate": ModelConfig(
+        SPECTRAL,
+        CosineSchedule(),
+        "v",
+        FINISHED,
+        MelSpec.preset("speecht5"),
+        16000,
+        adapters=(AdapterConfig.of(MelSpec.preset("speecht5"), 1024, channels=8, layers=1),),
     ),
     "spectral, causal": ModelConfig(
         dataclasses.replace(SPECTRAL, layers=3, causal_layers=1), CosineSchedule(), "v", FINISHED, SPEC
@@ -151,7 +168,7 @@ def test_frames_that_settle_nothing_wait_and_delay_nothing(
     together = given_and_got()
     assert sum(pushed) == FRAMES
     if vocoder.denoiser.start_time < 1:
-        assert len(pushed) < FRAMES / (3 if vocoder.denoiser.halved is None else 2)
+        assert len(pushed) < FRAMES / (3 if vocoder.denoiser.adapter is None else 2)
     monkeypatch.setattr("wavediff.pipelines.chunks.settled_after", lambda _: (1, 1))
     assert given_and_got() == together
 
@@ -315,7 +332,7 @@ def test_layers_in_bfloat16_stay_near_those_in_float32(vocoder: Vocoder, mels: T
     for dtype in (torch.float32, torch.bfloat16):
         bound = vocoder.denoiser.bind(Condition(mels), accelerate(network, dtype))
         generator = torch.Generator().manual_seed(0)
-        x_t = torch.randn(2, FRAMES * vocoder.hop_length, generator=generator)
+        x_t = torch.randn(2, vocoder.denoiser.signal_length(FRAMES * vocoder.hop_length), generator=generator)
         outputs.append(bound.predict(x_t, torch.tensor([0.2, 0.7])))
     exact, rounded = outputs
     assert (rounded - exact).square().mean().sqrt() < 1.6e-2 * exact.square().mean().sqrt()

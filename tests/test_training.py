@@ -92,9 +92,9 @@ def test_every_recipe_runs_for_a_step(
         "--trainer.precision=32-true",
         "--data.batch_size=1",
         "--data.num_workers=0",
-        f"--data.segment_length={3840 if recipe.stem == 'halving' else 2048}",  # whole frames
+        f"--data.segment_length={3840 if recipe.stem == 'adapter' else 2048}",  # whole frames
     ]
-    inverts = recipe.stem in ("inversion", "halving")  # all that learns is small, and is not compiled
+    inverts = recipe.stem in ("inversion", "adapter")  # all that learns is small, and is not compiled
     network = [] if inverts else ["--model.compile=false", *small]
     assert main(["train", "--config", str(recipe), *manifests, *QUIET, *network, *values]) == 0
     facts = load_checkpoint(tmp_path / "last.safetensors").facts

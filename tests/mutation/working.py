@@ -439,4 +439,33 @@ MACHINE = [
         "test_own_classes.py",
         {"rows or [-1]": ("test_a_class_begins_as_the_mean_of_its_kinds", "[0]")},
     ),
+    Guards(
+        "backbones/adapter.py",
+        "test_adapter.py",
+        {
+            "return same_bands(spec, self.mel)": ("test_mels_of_another_structure_are_not_its_own", "return True"),
+            "flatten(1, 2) + self.louder": ("test_fresh_networks_keep_the_level_of_noise", "flatten(1, 2)"),
+            'config.mel.framing == "same" else 0.0': ("test_centred_frames_stay_where_they_are", "True else 0.0"),
+        },
+    ),
+    Guards(
+        "models/denoiser.py",
+        "test_adapter.py",
+        {"else self.rates(signal)": ("test_speech_of_another_rate_is_resampled", "else signal")},
+    ),
+    Guards(
+        "training/module.py",
+        "test_adapter.py",
+        {
+            "if config.inner.sample_rate != config.sample_rate:": (
+                "test_a_vocoder_that_is_trained_on_a_dialect_of_another_rate",
+                "if False:",
+            )
+        },
+    ),
+    Guards(
+        "audio/resampling.py",
+        "test_resampling.py",
+        {"(self.kernel.shape[-1] - self.unit) // 2": ("test_as_a_layer_it_is_the_same", "self.kernel.shape[-1] // 2")},
+    ),
 ]

@@ -4,7 +4,8 @@ import functools
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wavediff.arguments import Values, as_waveform, check_sample_rate
 from wavediff.errors import require_torchaudio
@@ -42,9 +43,38 @@ def resample(waveform: Values, from_rate: int, to_rate: int) -> Tensor:
     if to_rate // divisor * taps > _MAX_KERNEL_VALUES:
         return _interpolate(waveform, from_rate, to_rate, length)
     # torchaudio computes the length in float32: the zeros make sure that it is never too short.
-    padded = torch.nn.functional.pad(waveform, (0, 1 + waveform.shape[-1] // 2**20))
+    padded = F.pad(waveform, (0, 1 + waveform.shape[-1] // 2**20))
     with torch.device(waveform.device):  # torchaudio computes the length on the default device
         return _resampler(from_rate, to_rate, waveform.dtype, waveform.device)(padded)[..., :length]
+
+
+class RateChange(nn.Module):
+    """`resample` between two fixed rates, as a layer: (B, N) -> (B, ceil(N * to_rate / from_rate)).
+
+    Args:
+        from_rate, to_rate: as `resample` takes them.
+
+    Attributes:
+        unit: samples that become `made` samples.
+        reach: samples to either side that one depends on, a multiple of `unit`.
+    """
+
+    kernel: Tensor  # (made, 1, taps)
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        super().__init__()
+        divisor = math.gcd(from_rate, to_rate)
+        self.unit, self.made = from_rate // divisor, to_rate // divisor
+        resampler = _resampler(from_rate, to_rate, torch.float32, torch.device("cpu"))
+        self.register_buffer("kernel", resampler.get_buffer("kernel").clone(), persistent=False)
+        self._before = (self.kernel.shape[-1] - self.unit) // 2
+        self.reach = -(-(self._before + self.unit) // self.unit) * self.unit
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        padded = F.pad(waveform, (self._before, self._before + self.unit))
+        taps = padded.unfold(1, self.kernel.shape[-1], self.unit)  # (B, n, taps)
+        made = (taps @ self.kernel[:, 0].T).flatten(1)
+        return made[:, : -(-waveform.shape[1] * self.made // self.unit)]
 
 
 def _cutoff(from_rate: int, to_rate: int) -> float:
@@ -53,7 +83,7 @@ def _cutoff(from_rate: int, to_rate: int) -> float:
 
 
 @functools.lru_cache(maxsize=16)
-def _resampler(from_rate: int, to_rate: int, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+def _resampler(from_rate: int, to_rate: int, dtype: torch.dtype, device: torch.device) -> nn.Module:
     """The filter for one pair of rates; computed in float64, where float32 would leave errors at -94 dB."""
     require_torchaudio()
     from torchaudio.transforms import Resample
@@ -77,7 +107,7 @@ def _interpolate(waveform: Tensor, from_rate: int, to_rate: int, length: int) ->
     cutoff = _cutoff(from_rate, to_rate)
     half = math.ceil(ZERO_CROSSINGS / cutoff)
     offsets = torch.arange(-half, half + 2, device="cpu")  # as all that is float64
-    windows = torch.nn.functional.pad(waveform, (half, half + 1)).unfold(-1, len(offsets), 1)  # (..., N, taps)
+    windows = F.pad(waveform, (half, half + 1)).unfold(-1, len(offsets), 1)  # (..., N, taps)
     outputs = []
     for indices in torch.arange(length, device="cpu").split(max(1, _INTERPOLATED_VALUES // len(offsets))):
         before, remainder = indices * from_rate // to_rate, indices * from_rate % to_rate

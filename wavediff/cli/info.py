@@ -131,6 +131,7 @@ def _describe_model(path: Path) -> dict[str, Any]:
 
 
 def _say_of_model(path: Path, data: Any) -> dict[str, Any]:
+    from wavediff.mel import PRESETS
     from wavediff.models.config import ModelConfig
     from wavediff.models.file import parse_config
 
@@ -139,6 +140,10 @@ def _say_of_model(path: Path, data: Any) -> dict[str, Any]:
     return {
         **{name: config[name] for name in ("backbone", "schedule", "prediction", "prior")},
         "mel": "none" if mel is None else mel.describe(),
+        "adapters": [
+            ", ".join(name for name, spec in PRESETS.items() if adapter.takes(spec)) or adapter.mel.describe()
+            for adapter in parsed.adapters
+        ],
         "sample_rate": config["sample_rate"],
         "labels": config["labels"],
         "plans": {

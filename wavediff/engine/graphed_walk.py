@@ -190,7 +190,7 @@ class GraphedWalk:
         start = begin(bound, drawn, mel.shape[2] * self.hop_length)
         fresh = bound.noise_of(drawn)
         *_, x = states(bound, first_state(bound, start, plan), denoiser.schedule, plan, fresh, steps)
-        return bound.finished(x), steps.take()
+        return denoiser.at_rate(bound.finished(x)), steps.take()
 
 
 class _Drawn:

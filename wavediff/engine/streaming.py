@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.backbones import Condition, DiffWave, SpectralNet
-from wavediff.backbones.halving import AHEAD
 from wavediff.diffusion import ItemNoise, Plan, Terms, unroll
 from wavediff.diffusion.schedules import predict_x0
 from wavediff.diffusion.walk import Steps, diffuse, levels
-from wavediff.engine import stream_stft
+from wavediff.engine.stream_adapter import AdapterStream, RateStream
 from wavediff.engine.stream_diffwave import DiffWaveStreams
-from wavediff.engine.stream_halving import HalvingStream
 from wavediff.engine.stream_spectra import (
     GuessStream,
     InversionStream,
@@ -29,7 +27,6 @@ from wavediff.engine.stream_spectra import (
 )
 from wavediff.engine.streams import Evaluation, Streams
 from wavediff.errors import ConfigError
-from wavediff.mel import griffin_lim
 from wavediff.mel.lines import Context, DelayLine, Ends
 from wavediff.mel.stft import float64_device
 from wavediff.mel.transform import LEAST_COLUMNS
@@ -65,10 +62,11 @@ class StreamedVocoder:
         dtype: torch.dtype = torch.float32,
         low_latency: bool = False,
     ) -> None:
-        self._halving: HalvingStream | None = None
-        if denoiser.halving is not None and denoiser.halved is not None:
-            hop_length, ends = hop_length // 2, None if ends is None else ends.of_shorter(2)
-            self._halving = HalvingStream(denoiser.halving, denoiser.halved, ends)
+        self._adapter: AdapterStream | None = None
+        if denoiser.adapter is not None:
+            pieces = denoiser.adapter.config.pieces
+            hop_length, ends = inner_hop(denoiser, hop_length), None if ends is None else ends.of_shorter(pieces)
+            self._adapter = AdapterStream(denoiser, denoiser.adapter, ends)
         self.denoiser, self.hop_length, self.ends = denoiser, hop_length, ends
         schedule = denoiser.schedule
         unrolled = unroll(plan, schedule)
@@ -98,6 +96,7 @@ class StreamedVocoder:
         self._kind = twin_of(denoiser)
         self._network = self._kind(denoiser.backbone, ends, dtype)
         self._nodes: list[tuple[_Sum, _Evaluation | None]] = []
+        self._rates = None if denoiser.rates is None else RateStream(denoiser.rates, ends, hop_length)
         self.steps, number = Steps(len(unrolled.times)), 0
         for node in unrolled.nodes:
             evaluation = None
@@ -120,7 +119,7 @@ class StreamedVocoder:
         Raises:
             SamplingError: an evaluation gave NaN.
         """
-        conditions = self._conditions(mel if self._halving is None else self._halving.push(mel, last), last)
+        conditions = self._conditions(mel if self._adapter is None else self._adapter.push(mel, last), last)
         self._network.condition([self._kind.prepare(self.denoiser.backbone, cond) for cond in conditions], last)
         frames = sum(cond.mel.shape[-1] for cond in conditions if cond.mel is not None)
         signals: list[Tensor | None] = []
@@ -138,6 +137,7 @@ class StreamedVocoder:
                 piece = self._estimate(evaluation, piece, last)
             self._hand_on(index, piece)
         speech = piece if self._finish is None else self._finish.push(piece, conditions, last)
+        speech = speech if self._rates is None else self._rates.push(speech, last)
         self.steps.check()
         return speech
 
@@ -182,48 +182,17 @@ class StreamedVocoder:
             line.push(piece)
 
 
-def look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int, low_latency: bool = False) -> int:
-    """Samples beyond its own that a sample of the speech depends on: how late a stream must be."""
-    if denoiser.halved is not None:
-        return AHEAD * hop_length + _look_ahead(denoiser, plan, hop_length // 2, low_latency)
-    return _look_ahead(denoiser, plan, hop_length, low_latency)
-
-
-def _look_ahead(denoiser: Denoiser, plan: Plan, hop_length: int, low_latency: bool) -> int:
-    """The same, of a mel in the frames of the network."""
-    evaluations, kind, shaped = len(unroll(plan, denoiser.schedule).times), twin_of(denoiser), denoiser.prior
-    each, frames = kind.look_ahead(denoiser.backbone), kind.mel_reach
-    if shaped is not None:
-        stft, config = shaped.stft, shaped.config
-        back = stream_stft.synthesis_look_ahead(stft)
-        there_and_back = stream_stft.analysis_look_ahead(stft) + back
-        frames = max(frames, there_and_back)  # of the noise of the process
-        if config.start_time < 1:
-            if low_latency:
-                frames = max(frames, griffin_lim.look_ahead(stft) + back)
-            else:  # the noise is shaped before its phase is improved
-                frames += there_and_back + config.phase_iterations * stream_stft.phase_look_ahead(stft)
-        frames += there_and_back if config.consistency and not low_latency else 0
-        frames += shaped.envelope.frames // 2
-    return frames * hop_length + evaluations * each
-
-
-def settled_after(denoiser: Denoiser) -> tuple[int, int]:
-    """Frames of a mel after which the guess of low latency is settled further: at first, and from then on.
-
-    Fewer at a time would settle nothing, and each piece has its overhead.
-    """
-    shaped = denoiser.prior
-    if shaped is None or shaped.config.start_time == 1:
-        return 1, 1
-    first, each = griffin_lim.look_ahead(shaped.stft) + 1 + shaped.envelope.frames // 2, griffin_lim.BLOCK
-    return (first, each) if denoiser.halved is None else ((first + 1) // 2 + AHEAD, each // 2)
+def inner_hop(denoiser: Denoiser, hop_length: int) -> int:
+    """Samples of the signal that a frame of the network's own becomes."""
+    return hop_length if denoiser.adapter is None else denoiser.adapter.config.inner.hop_length
 
 
 def frames_at_once(denoiser: Denoiser, hop_length: int, batch: int, streamed: bool = False) -> int:
     """How many frames of a mel are best computed together; where the speech of a stream waits for them, fewer."""
-    if denoiser.halved is not None:  # not so few that products of them round differently
-        return max(_frames_at_once(denoiser, hop_length // 2, batch, streamed) // 2, LEAST_COLUMNS)
+    if denoiser.adapter is not None:  # not so few that products of them round differently
+        pieces = denoiser.adapter.config.pieces
+        inner = _frames_at_once(denoiser, inner_hop(denoiser, hop_length), batch, streamed)
+        return max(inner // pieces, LEAST_COLUMNS)
     return _frames_at_once(denoiser, hop_length, batch, streamed)
 
 

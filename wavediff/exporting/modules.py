@@ -49,7 +49,7 @@ class DenoiserStep(nn.Module):
 
     def __init__(self, denoiser: Denoiser, hop_length: int) -> None:
         super().__init__()
-        self.denoiser, self.hop_length = denoiser, hop_length
+        self.denoiser, self.hop_length = denoiser, denoiser.signal_length(hop_length)
 
     def forward(self, x_t: Tensor, t: Tensor, mel: Tensor) -> Tensor:
         """See the class."""
@@ -66,8 +66,9 @@ class FewSteps(nn.Module):
     """mel (B, n_mels, frames), noise (B, draws, N) -> speech (B, N) within +-1, N = frames * hop_length.
 
     The noise is standard normal: of the start, of the guess if the prior makes one, then what the sampler draws, in
-    its order. It is what `Vocoder.decode` computes of the same noise, within rounding. The iterations of a guess
-    magnify rounding, in `decode` as here: the bundled model's 60 make 1e-3 of 1e-7, and more here and there.
+    its order. Where the speech is resampled at the end, it has more samples than the speech. The result is what
+    `Vocoder.decode` computes of the same noise, within rounding. The iterations of a guess magnify rounding, in
+    `decode` as here: the bundled model's 60 make 1e-3 of 1e-7, and more here and there.
 
     Args:
         denoiser: see `exportable`.
@@ -79,7 +80,7 @@ class FewSteps(nn.Module):
 
     def __init__(self, denoiser: Denoiser, plan: Plan, hop_length: int) -> None:
         super().__init__()
-        self.denoiser, self.hop_length = denoiser, hop_length
+        self.denoiser, self.hop_length = denoiser, denoiser.signal_length(hop_length)
         self.unrolled = unroll(plan, denoiser.schedule)
         self.guesses = denoiser.start_time < 1
         self.draws, self.evaluations = 1 + self.guesses + self.unrolled.draws, len(self.unrolled.times)
@@ -110,7 +111,7 @@ class FewSteps(nn.Module):
             return predict_x0(self.denoiser.prediction, output, x_t, alpha, sigma)
 
         *_, speech = walk(estimate, self.unrolled, start, map(bound.noise, others))
-        return bound.finished(speech)
+        return self.denoiser.at_rate(bound.finished(speech))
 
     def inputs(self, mel: Tensor) -> dict[str, Tensor]:
         """Something to trace with, for a mel (B, n_mels, frames)."""

@@ -84,6 +84,7 @@ def contract(vocoder: Vocoder, module: DenoiserStep | FewSteps, plan: Plan | Non
 
     `format_version`, `wavediff_version` and `what` ("step" or "sampler"); `mel` (an object of every constant of the
     dialect), `mel_name`, `n_mels`, `sample_rate` [Hz], `hop_length` [samples]; `draws` (noises an item takes),
+    `noise_hop` (samples of each that belong to a frame: more than `hop_length` where speech is resampled),
     `evaluations` (of the network), `plan` (its sampler and times); `schedule`, `prediction` and `prior`, as a model
     file has them.
     """
@@ -98,6 +99,7 @@ def contract(vocoder: Vocoder, module: DenoiserStep | FewSteps, plan: Plan | Non
         "sample_rate": spec.sample_rate,
         "hop_length": spec.hop_length,
         "draws": module.draws,
+        "noise_hop": module.hop_length,
         "evaluations": module.evaluations,
         "plan": None if plan is None else {"sampler": plan.sampler, "times": list(plan.times)},
         "schedule": config["schedule"],
@@ -128,7 +130,7 @@ def traced(module: DenoiserStep | FewSteps | Analysis, spec: MelSpec) -> Exporte
     else:
         _fill_tables(module, mel)
     batch, frames = Dim("batch", min=1, max=MOST_ITEMS), Dim("frames", min=least, max=MOST_FRAMES)
-    samples = spec.hop_length * frames
+    samples = (spec.hop_length if isinstance(module, Analysis) else module.hop_length) * frames
     axes = {
         "mel": {0: batch, 2: frames},
         "noise": {0: batch, 2: samples},

@@ -6,7 +6,7 @@ another scale, sample rate, hop or FFT length cannot be made up for: guessing th
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -15,12 +15,24 @@ from torch import Tensor
 from wavediff.arguments import Values, as_floats
 from wavediff.errors import MelError
 from wavediff.mel.spec import MelSpec
-from wavediff.mel.transform import as_spec, check_dimensions, compress, expand, filterbank, highest, lowest, stft_scale
+from wavediff.mel.transform import (
+    analysis_window,
+    as_spec,
+    check_dimensions,
+    compress,
+    expand,
+    filterbank,
+    highest,
+    lowest,
+    stft_scale,
+)
 
 # What the frames and bands are: no arithmetic on a mel changes these.
 _STRUCTURE = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "f_min", "f_max", "mel_scale")
 # What barely matters away from the ends of the waveform.
 _FRAMES = ("framing", "pad_mode", "window", "magnitude_eps")
+
+_FINE = 16_384  # FFT length at which the peaks of bands are seen
 
 # Largest error in nepers that still counts as exact.
 _EXACT = 1e-4
@@ -107,6 +119,52 @@ def convert(mel: Values, source: MelSpec | str, target: MelSpec | str) -> Tensor
     if source.framing != target.framing:
         bands = _reframe(bands, target)
     return compress(bands, target)
+
+
+def same_bands(one: MelSpec, other: MelSpec) -> bool:
+    """Whether frames and bands of two dialects are the same, on whatever scale their values are."""
+    return not _differences(one, other, (*_STRUCTURE, "framing", "mel_norm"))
+
+
+def band_centres(spec: MelSpec) -> Tensor:
+    """Where the bands have their peaks [Hz], rising (n_mels,)."""
+    fine = filterbank(replace(spec, n_fft=_FINE, win_length=_FINE, hop_length=_FINE // 2))
+    return fine.argmax(1).double() * (spec.sample_rate / _FINE)
+
+
+def more_bands(spec: MelSpec) -> MelSpec:
+    """The dialect with more bands as far apart as its own, down to 0 Hz and up to half the sample rate."""
+    lowest_edge, highest_edge, end = (_to_mel(hertz, spec) for hertz in (spec.f_min, spec.f_max, spec.sample_rate / 2))
+    step = (highest_edge - lowest_edge) / (spec.n_mels + 1)
+    below, above = (int(span / step + 1e-6) for span in (lowest_edge, end - highest_edge))
+    return replace(
+        spec,
+        n_mels=below + spec.n_mels + above,
+        f_min=_to_hertz(lowest_edge - below * step, spec) if below else spec.f_min,
+        f_max=_to_hertz(highest_edge + above * step, spec) if above else spec.f_max,
+    )
+
+
+_KNEE = 15.0  # Slaney's mel of 1 kHz; linear below, logarithmic above
+_OCTAVE = 27.0 / math.log(6.4)
+
+
+def _to_mel(hertz: float, spec: MelSpec) -> float:
+    if spec.mel_scale == "htk":
+        return 2595.0 * math.log10(1.0 + hertz / 700.0)
+    return 0.015 * hertz if hertz < 1000.0 else _KNEE + _OCTAVE * math.log(hertz / 1000.0)
+
+
+def _to_hertz(mel: float, spec: MelSpec) -> float:
+    if spec.mel_scale == "htk":
+        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    return mel / 0.015 if mel < _KNEE else 1000.0 * math.exp((mel - _KNEE) / _OCTAVE)
+
+
+def noise_level(spec: MelSpec) -> Tensor:
+    """The bands (n_mels,) of white noise, but for a factor that all dialects share."""
+    sums = filterbank(spec).sum(1).double()
+    return sums.clamp(min=float(sums[sums > 0].min())) * analysis_window(spec).square().sum().sqrt()  # no bin, no band
 
 
 def _differences(source: MelSpec, target: MelSpec, fields: tuple[str, ...]) -> str:

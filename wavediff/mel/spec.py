@@ -232,6 +232,7 @@ def _out_of_bounds(name: str, value: object, allowed: str) -> ConfigError:
 _TACOTRON2 = MelSpec(framing="center", magnitude_eps=0.0)
 _ESPNET = replace(_TACOTRON2, f_min=80.0, f_max=7600.0, log="log10", floor=1e-10)
 _HTK = replace(_TACOTRON2, mel_scale="htk", mel_norm="none")
+_COSYVOICE2 = MelSpec(sample_rate=24000, n_fft=1920, win_length=1920, hop_length=480)
 _VOCOS = replace(_HTK, sample_rate=24000, n_mels=100, f_max=12000.0, floor=1e-7)
 
 PRESETS: dict[str, MelSpec] = {
@@ -256,5 +257,6 @@ PRESETS: dict[str, MelSpec] = {
     "f5-tts": replace(_VOCOS, floor=1e-5),  # F5-TTS, E2-TTS
     "bigvgan-24k": MelSpec(sample_rate=24000, n_mels=100, f_max=12000.0),  # BigVGAN 24 kHz, 100 bands
     "nemo-hifigan": MelSpec(pad_mode="constant", window="hann-symmetric", magnitude_eps=0.0),  # NVIDIA NeMo HiFi-GAN
-    "cosyvoice2": MelSpec(sample_rate=24000, n_fft=1920, win_length=1920, hop_length=480),  # CosyVoice 2
+    "cosyvoice2": _COSYVOICE2,  # CosyVoice 2, Chatterbox
+    "cosyvoice3": replace(_COSYVOICE2, f_max=12000.0),  # CosyVoice 3
 }

@@ -272,6 +272,10 @@ def in_core(mel: Tensor, spec: MelSpec, core: MelSpec) -> Tensor:
     """
     if core == spec:
         return mel
+    return (_core_gain(spec, core) * expand(mel.float(), spec)).clamp(min=core.floor).log()
+
+
+@functools.cache
+def _core_gain(spec: MelSpec, core: MelSpec) -> float:
     energy = analysis_window(core).square().sum() / analysis_window(spec).square().sum()
-    gain = float(energy.sqrt()) * core.n_fft / spec.n_fft / stft_scale(spec)
-    return (gain * expand(mel.float(), spec)).clamp(min=core.floor).log()
+    return float(energy.sqrt()) * core.n_fft / spec.n_fft / stft_scale(spec)

@@ -12,23 +12,22 @@ from torch import nn
 
 from wavediff.arguments import check_bounds, chosen
 from wavediff.backbones import (
+    AdapterConfig,
     BackboneConfig,
     CodecConfig,
     DiffWave,
     DiffWaveConfig,
-    HalvingConfig,
     InversionConfig,
     LinearCodec,
     LinearCodecConfig,
+    MelAdapter,
     MelCodec,
-    MelHalving,
     MelInversion,
     SpectralConfig,
     SpectralNet,
     UNet,
     UNetConfig,
 )
-from wavediff.backbones.halving import LONG, SHORT, is_halved
 from wavediff.diffusion.discrete import DiscreteSchedule
 from wavediff.diffusion.plan import Plan
 from wavediff.diffusion.priors import PriorConfig, make_prior
@@ -61,7 +60,7 @@ class ModelConfig:
         pretransform: the autoencoder in whose latents the model works; None for a model of waveforms.
         default_length: of sounds of a model without mel [samples], that of its training segments; 0 if not known.
         inversion: shape of the network that improves the pseudo-inverse of a mel; None for none.
-        halving: shape of the network that makes two frames of each frame of a mel of 20 ms; None for none.
+        adapters: networks that make mels of frames that the vocoder was trained on, of the mels of other dialects.
         n_fft: FFT length of the frames in which a network at frame rate works; 0 for that of the mel.
         plans: the best ways to sample that a search has found, by the number of network evaluations.
     """
@@ -77,7 +76,7 @@ class ModelConfig:
     pretransform: "ModelConfig | None" = None
     default_length: int = 0
     inversion: InversionConfig | None = None
-    halving: HalvingConfig | None = None
+    adapters: tuple[AdapterConfig, ...] = ()
     n_fft: int = 0
     plans: tuple[tuple[int, Plan], ...] = ()
 
@@ -104,8 +103,8 @@ class ModelConfig:
             raise ConfigError(f"n_fft: {self.n_fft!r} is neither 0 nor an even number from 16 to 65536")
         if self.codec is not None and self.mel is None:
             raise ConfigError("codec: compresses mels, and this model has none; give mel")
-        for name in ("inversion", "halving"):
-            if getattr(self, name) is not None and self.prior.power == 0:
+        for name in ("inversion", "adapters"):
+            if getattr(self, name) and self.prior.power == 0:
                 raise ConfigError(f"{name}: improves what a shaped prior reads off a mel; set prior.power above 0")
         if self.pretransform is not None:
             self._check_pretransform(self.pretransform)
@@ -134,12 +133,19 @@ class ModelConfig:
         return dataclasses.replace(self, mel=spec, sample_rate=spec.sample_rate, prior=prior, n_fft=n_fft)
 
     @property
+    def adapter(self) -> int | None:
+        """Which of the adapters takes the mels of this model; None for none."""
+        mel = self.mel
+        return next((i for i, adapter in enumerate(self.adapters) if mel is not None and adapter.takes(mel)), None)
+
+    @property
     def inner(self) -> "ModelConfig":
-        """The same model without `halving`: of the mels that prior and network see."""
-        if self.halving is None or self.mel is None or not is_halved(self.mel):
-            return dataclasses.replace(self, halving=None)
-        n_fft = self.n_fft or LONG.n_fft
-        return dataclasses.replace(self, mel=SHORT, n_fft=0 if n_fft == SHORT.n_fft else n_fft, halving=None)
+        """The same model of the mels that prior and network see: those that its adapter makes."""
+        if self.mel is None or self.adapter is None:
+            return self
+        mel, n_fft = self.adapters[self.adapter].inner, self.n_fft or self.mel.n_fft
+        n_fft = 0 if n_fft == mel.n_fft else n_fft
+        return dataclasses.replace(self, mel=mel, sample_rate=mel.sample_rate, n_fft=n_fft, adapters=())
 
     @property
     def classes(self) -> dict[str, tuple[str, ...]]:
@@ -171,7 +177,10 @@ class ModelConfig:
             "pretransform": None if self.pretransform is None else self.pretransform.to_dict(),
             "default_length": self.default_length,
             "inversion": None if self.inversion is None else dataclasses.asdict(self.inversion),
-            "halving": None if self.halving is None else dataclasses.asdict(self.halving),
+            "adapters": [
+                dataclasses.asdict(adapter) | {"mel": adapter.mel.to_dict(), "inner": adapter.inner.to_dict()}
+                for adapter in self.adapters
+            ],
             "n_fft": self.n_fft,
             "plans": [{"evaluations": n, "sampler": plan.sampler, "times": list(plan.times)} for n, plan in self.plans],
         }
@@ -200,7 +209,7 @@ class ModelConfig:
             pretransform=None if pretransform is None else cls.from_dict(pretransform),
             default_length=data["default_length"],
             inversion=None if data["inversion"] is None else build("inversion", InversionConfig, data["inversion"]),
-            halving=None if data["halving"] is None else build("halving", HalvingConfig, data["halving"]),
+            adapters=tuple(_adapter(adapter) for adapter in data["adapters"]),
             n_fft=data["n_fft"],
             plans=plans_from(data["plans"]),
         )
@@ -224,8 +233,8 @@ def build_denoiser(config: ModelConfig) -> Denoiser:
         else CODECS[kind_of(codec, classes_of(CODECS))][1](codec, config.mel),
         None if config.pretransform is None else build_denoiser(config.pretransform),
         None if config.inversion is None else MelInversion(config.inversion),
-        None if config.halving is None else MelHalving(config.halving),
-        config.mel if config.mel != inner.mel else None,
+        [MelAdapter(adapter) for adapter in config.adapters],
+        None if config.mel is None or config.adapter is None else (config.adapter, config.mel),
     )
 
 
@@ -273,6 +282,13 @@ SCHEDULES: dict[str, type] = {
     "cosine": CosineSchedule,
     "flow": FlowSchedule,
 }
+
+
+def _adapter(data: Any) -> AdapterConfig:
+    check_keys("adapters", data, {f.name for f in dataclasses.fields(AdapterConfig)})
+    dialects = {name: MelSpec.from_dict(data[name]) for name in ("mel", "inner")}
+    adapter: AdapterConfig = build("adapters", AdapterConfig, data | dialects)
+    return adapter
 
 
 def _codec(data: Any) -> CodecConfig | LinearCodecConfig:

@@ -1,15 +1,16 @@
 """A network that knows its schedule, what it predicts and its noise: x_t, t and a condition in, x_0 out."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from wavediff.backbones import Condition, MelHalving, MelInversion
-from wavediff.backbones.halving import plain
+from wavediff.audio.resampling import RateChange
+from wavediff.backbones import Condition, MelAdapter, MelInversion
+from wavediff.backbones.adapter import on_plain_scale
 from wavediff.diffusion.noise import ItemNoise, Noise
 from wavediff.diffusion.priors import ShapedNormal
 from wavediff.diffusion.schedules import Prediction, Schedule, predict_x0
@@ -28,8 +29,8 @@ class Denoiser(nn.Module):
         codec: compresses the mels of a vocoder, which is an autoencoder then; not used here.
         pretransform: the vocoder with a codec in whose latents this denoiser works; not used here.
         inversion: improves the pseudo-inverse of a mel, where the prior is shaped by one.
-        halving: makes two frames of each frame of a mel; all else works in those.
-        halved: dialect of the mels that it takes; None where the model's are others, and it has nothing to do.
+        adapters: each makes, of mels of one dialect, mels of other frames; all else works in those.
+        adapts: which of them this model uses, and the dialect of its mels; None for none.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Denoiser(nn.Module):
         codec: nn.Module | None = None,
         pretransform: "Denoiser | None" = None,
         inversion: MelInversion | None = None,
-        halving: MelHalving | None = None,
-        halved: MelSpec | None = None,
+        adapters: Sequence[MelAdapter] = (),
+        adapts: tuple[int, MelSpec] | None = None,
     ) -> None:
         super().__init__()
-        self.codec, self.pretransform, self.inversion, self.halving = codec, pretransform, inversion, halving
-        self.halved = halved
+        self.codec, self.pretransform, self.inversion = codec, pretransform, inversion
+        self.adapters, self._adapts = nn.ModuleList(adapters), adapts
+        rates = None if adapts is None else (adapters[adapts[0]].config.inner.sample_rate, adapts[1].sample_rate)
+        self.rates = None if rates is None or rates[0] == rates[1] else RateChange(*rates)
         self.backbone, self.schedule, self.prediction, self.prior = backbone, schedule, prediction, prior
 
     def x0_from(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
@@ -57,6 +60,23 @@ class Denoiser(nn.Module):
         """x_t (B, N) at times t (B,) -> estimate of x_0 (B, N)."""
         return self.x0_from(self.backbone(x_t, t, prepared), x_t, t)
 
+    @property
+    def adapter(self) -> MelAdapter | None:
+        """The network that the mels of this model pass first."""
+        return None if self._adapts is None else cast(MelAdapter, self.adapters[self._adapts[0]])
+
+    def on_plain_scale(self, mel: Tensor) -> Tensor:
+        """A mel of this model, as its adapter takes it."""
+        return mel if self._adapts is None else on_plain_scale(mel, self._adapts[1])
+
+    def signal_length(self, samples: int) -> int:
+        """Samples of the signal that is diffused, for so many samples of speech."""
+        return samples if self.rates is None else samples * self.rates.unit // self.rates.made
+
+    def at_rate(self, signal: Tensor) -> Tensor:
+        """A signal (B, N) that is diffused, at the sample rate of the speech."""
+        return signal if self.rates is None else self.rates(signal)
+
     def bind(self, cond: Condition, network: Any = None) -> "Bound":
         """The denoiser of one condition, with all that no step changes computed.
 
@@ -65,9 +85,10 @@ class Denoiser(nn.Module):
             network: evaluates the backbone faster; the backbone itself by default.
         """
         network = self.backbone if network is None else network
-        if self.halving is not None and self.halved is not None and cond.mel is not None:
+        adapter = self.adapter
+        if adapter is not None and cond.mel is not None:
             with torch.autocast(cond.mel.device.type, enabled=False):
-                cond = dataclasses.replace(cond, mel=self.halving(plain(cond.mel, self.halved)))
+                cond = dataclasses.replace(cond, mel=adapter(self.on_plain_scale(cond.mel)))
         if self.prior is not None and cond.mel is not None:
             envelope, magnitude = self.prior.spectra(cond.mel)
             if self.inversion is not None:

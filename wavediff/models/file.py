@@ -232,6 +232,7 @@ def _unreadable(path: str | os.PathLike[str] | None, error: Exception) -> Checkp
 
 # What files written before there were these lack; they mean the defaults.
 _LATER_FIELDS = {
+    "adapters",
     "augmented",
     "causal_layers",
     "codec",
@@ -239,7 +240,6 @@ _LATER_FIELDS = {
     "default_length",
     "direct",
     "fold",
-    "halving",
     "harmonics",
     "inversion",
     "n_fft",
@@ -251,7 +251,7 @@ _LATER_FIELDS = {
 }
 
 # What files hold that were written while there were these; with another value they are of no use any more.
-_FORMER_FIELDS = {"harmonic": False}
+_FORMER_FIELDS = {"harmonic": False, "halving": None}
 
 
 def completed(cls: Any, data: Any) -> Any:

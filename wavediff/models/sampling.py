@@ -29,7 +29,8 @@ class Start:
 
 
 def begin(bound: Bound, noise: ItemNoise, length: int, low_latency: bool = False) -> Start:
-    """Noise of signals (B, length), and the guess if the prior makes one: the better one, or that of low latency."""
+    """Noise for speech (B, length), and the guess if the prior makes one: the better one, or that of low latency."""
+    length = bound.denoiser.signal_length(length)
     x_T = bound.noise(noise.draw().take(length))
     guess = bound.guess(noise.draw().take(length), low_latency=low_latency) if bound.denoiser.start_time < 1 else None
     return Start(x_T, guess, noise, low_latency)
@@ -59,9 +60,10 @@ def way(bound: Bound, start: Start, plan: Plan, on_step: OnStep | None = None) -
     """
     total, noise = len(plan.times) - 1, bound.noise_of(start.items.copy())
     x_T = first_state(bound, start, plan)
-    yield x_T
+    yield bound.denoiser.at_rate(x_T)
     for number, x in enumerate(states(bound, x_T, bound.denoiser.schedule, plan, noise, None, on_step), 1):
-        yield bound.finished(x) if number == total and not start.low_latency else x
+        done = number == total and not start.low_latency
+        yield bound.denoiser.at_rate(bound.finished(x) if done else x)
 
 
 def first_state(bound: Bound, start: Start, plan: Plan) -> Tensor:

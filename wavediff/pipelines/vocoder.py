@@ -260,7 +260,7 @@ class Vocoder(MelPipeline):
         bound = self.bind(batch)
         start = begin(bound, ItemNoise(seeds, self.device), batch.shape[-1] * self.hop_length)
         if start.guess is not None:
-            yield start.noise
+            yield bound.denoiser.at_rate(start.noise)
         yield from way(bound, start, plan)
 
     @exact

@@ -47,7 +47,8 @@ class InversionModule(PartModule):
     ) -> None:
         start = self.start_of(init_from)
         inversion = inversion or start.config.inversion or InversionConfig()
-        super().__init__(start, "inversion", inversion, learning_rate, weight_decay, warmup_steps, lr_scheduler)
+        options = (learning_rate, weight_decay, warmup_steps, lr_scheduler)
+        super().__init__(start, "inversion", {"inversion": inversion}, *options)
         self.bins = inversion.bands * inversion.width
         self.dialects = Dialects(self.config, self.denoiser, dialects, predicted_share)
 

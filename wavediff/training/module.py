@@ -27,7 +27,7 @@ from wavediff.training.guards import CONFIG_KEY
 
 LRScheduler = Literal["constant", "cosine"]
 LABELS = "backbone.label_embedding.weight"  # a row for each class, and one for none
-_BEFORE = ("inversion", "halving")  # what a model file may have before its backbone
+_BEFORE = ("inversion", "adapters")  # what a model file may have before its backbone
 VALIDATION_TIMES = (0.1, 0.3, 0.6, 1.0)  # noise levels the validation loss is reported at, as shares of T
 
 
@@ -146,9 +146,11 @@ class DenoiserModule(TrainingModule):
         if start is not None and config.prior.power:
             kept = {name: getattr(config, name) or getattr(start.config, name) for name in _BEFORE}
             config = dataclasses.replace(config, **kept)
+            if config.inner.sample_rate != config.sample_rate:  # the network learns the dialect itself
+                config = dataclasses.replace(config, adapters=())
         self.config, self.sample_rate, self.labels = config, config.sample_rate, config.labels
         self.denoiser = build_denoiser(config)
-        for part in (self.denoiser.inversion, self.denoiser.halving):
+        for part in (self.denoiser.inversion, self.denoiser.adapters):
             if part is not None:
                 part.requires_grad_(False)
         if start is not None:
@@ -185,6 +187,8 @@ class DenoiserModule(TrainingModule):
         as no class at all. The plans that were searched for the file come along where the process is the same.
         """
         weights, known = start.build().state_dict(), start.config.labels
+        if not self.config.adapters:
+            weights = {name: weight for name, weight in weights.items() if not name.startswith("adapters.")}
         if self.labels and known:
             names = [
                 [place for place, name in enumerate(known) if label in (name, name.partition("/")[0])]

@@ -1,7 +1,7 @@
 """One part of a vocoder learns, and all else in its file stays."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +17,8 @@ class PartModule(MelDenoiserModule):
 
     Args:
         start: model file of the vocoder; a network of that shape that it holds goes on learning.
-        part: the field of the configuration that has its shape, and of the denoiser that it is.
-        shape: of the network.
+        part: the network's name in the denoiser.
+        shape: the field of the configuration that has its shape.
         options: see `TrainingModule`.
 
     Raises:
@@ -26,17 +26,19 @@ class PartModule(MelDenoiserModule):
             raises.
     """
 
-    def __init__(self, start: Checkpoint, part: Literal["inversion", "halving"], shape: Any, *options: Any) -> None:
+    def __init__(self, start: Checkpoint, part: str, shape: dict[str, Any], *options: Any) -> None:
         if start.config.prior.power == 0:
             raise ConfigError(
                 f"model.init_from: {start.path} has white noise, which needs no magnitudes; give a vocoder whose "
                 "prior.power is above 0"
             )
-        goes_on, prefix = shape == getattr(start.config, part), f"{part}."
-        config = dataclasses.replace(start.config, **{part: shape})
-        super().__init__(config, *options, False, None)
-        kept = {name: w for name, w in start.weights.items() if goes_on or not name.startswith(prefix)}
-        self.denoiser.load_state_dict(self.denoiser.state_dict() | kept)
+        super().__init__(dataclasses.replace(start.config, **shape), *options, False, None)
+        weights, prefix = self.denoiser.state_dict(), f"{part}."
+        changed = any(
+            weight.shape != weights[name].shape for name, weight in start.weights.items() if name.startswith(prefix)
+        )
+        kept = {name: weight for name, weight in start.weights.items() if not changed or not name.startswith(prefix)}
+        self.denoiser.load_state_dict(weights | kept)
         for name, weight in self.denoiser.named_parameters():
             weight.requires_grad_(name.startswith(prefix))
 
