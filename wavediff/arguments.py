@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavediff.errors import AudioError, ConfigError, WavediffError, did_you_mean
+from wavediff.errors import AudioError, ConfigError, WavediffError, choice
 from wavediff.places import Address, Place, place
 
 Values = Tensor | np.ndarray | Sequence[Any]
@@ -182,7 +182,7 @@ def chosen(value: Any, name: str, known: Collection[str], error: type[WavediffEr
     """
     if isinstance(value, str) and value in known:
         return value
-    raise error(f"{name}: {shown(value)} is unknown{did_you_mean(str(value), known)}; choose from {', '.join(known)}")
+    raise error(f"{name}: {shown(value)} is unknown{choice(str(value), list(known))}")
 
 
 def as_list(values: Any) -> list[Any] | None:
