@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from wavediff.arguments import as_path
 from wavediff.errors import CheckpointError
 
 # How torch's restricted loader names what it would not call.
@@ -27,7 +28,7 @@ def load_restricted(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, damaged, compressed, not a dictionary, or holding more than tensors and plain data.
     """
-    path = Path(path)
+    path = as_path(path, "path", CheckpointError)
     if not path.is_file():
         raise CheckpointError(f"{path}: {'is not a file' if path.exists() else 'does not exist'}; give a {kind}")
     try:
