@@ -39,6 +39,8 @@ def find_recordings(path: str | os.PathLike[str]) -> dict[str, Path]:
     if path.is_file():
         return {path.stem: path}
     if not path.is_dir():
+        if path.exists():
+            raise DataError(f"{path}: is no file and no folder; name recordings")
         raise DataError(f"{path}: no such file or folder; check the path")
     found: dict[str, Path] = {}
     for file in iter_audio_files(path):

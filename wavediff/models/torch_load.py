@@ -33,7 +33,12 @@ def load_restricted(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
         raise CheckpointError(f"{path}: {'is not a file' if path.exists() else 'does not exist'}; give a {kind}")
     try:
         with path.open("rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"  # how torch.load, too, tells the formats apart
+            start = file.read(4)
+        zipped = start == b"PK\x03\x04"  # how torch.load, too, tells the formats apart
+        if not start:
+            raise CheckpointError(f"{path}: is empty; use another copy of it")
+        if not zipped and start[:1] != b"\x80":  # the first byte of a pickle
+            raise CheckpointError(f"{path}: is no {kind}, which torch.save writes; use another")
         if zipped:
             _check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
