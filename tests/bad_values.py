@@ -150,6 +150,9 @@ PATH = {
     "list": ["a.wav"],
     "missing": "missing.safetensors",
     "NUL": "a\0.wav",
+    "surrogate": "a\ud800.wav",
+    "long name": "n" * 300 + ".safetensors",
+    "long path": "folder/" * 1000 + "a.wav",
 }
 DEVICE = {
     "None": None,

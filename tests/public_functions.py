@@ -14,6 +14,7 @@ from vocoders import untrained
 from wavediff import BandExtension, Generator, MelSpec, StreamPool, Vocoder, audio, compat, mel, metrics
 from wavediff.backbones import SpectralConfig
 from wavediff.diffusion import CosineSchedule, PriorConfig
+from wavediff.models.checkpoint import load_checkpoint
 from wavediff.models.config import ModelConfig
 
 SPEC = MelSpec()
@@ -269,6 +270,28 @@ def of_metrics() -> dict[str, Function]:
     }
 
 
+def of_files(folder: Path, v: Vocoder) -> dict[str, Function]:
+    path, model, ids = folder / "recording.wav", folder / "model.safetensors", folder / "ids.txt"
+    audio.write_audio(path, SOUND, RATE)
+    v.save(model)
+    ids.write_text("recording\n", encoding="utf-8")
+    two, cheap = {"reference": path, "synthesised": path}, {"metrics": ["peak"]}
+    both = {"reference": "path", "synthesised": "path"}
+    return {
+        "Vocoder.save": Function(v.save, {"path": model, "overwrite": True}, {"path": "path!"}),
+        "Vocoder.save_pretrained": Function(
+            v.save_pretrained, {"folder": folder / "saved", "overwrite": True}, {"folder": "path!"}
+        ),
+        "load_checkpoint": Function(load_checkpoint, {"path": model}, {"path": "path"}),
+        "evaluate_file": Function(metrics.evaluate_file, {"path": path} | cheap, {"path": "path"}),
+        "evaluate_files": Function(metrics.evaluate_files, two | cheap, both),
+        "check_files": Function(metrics.check_files, two, both),
+        "match_recordings": Function(metrics.match_recordings, two, both),
+        "find_recordings": Function(metrics.find_recordings, {"path": path}, {"path": "path"}),
+        "read_ids": Function(metrics.read_ids, {"path": ids}, {"path": "path"}),
+    }
+
+
 def of_compat(v: Vocoder, g: Generator) -> dict[str, Function]:
     options = {"vocoder": v, "mel_spec": SPEC, "num_steps": 1}
     making = {"mel_spec": "spec", "num_steps": "steps", "seed": "seed", "vocoder": "other object"}
@@ -312,4 +335,5 @@ def of_compat(v: Vocoder, g: Generator) -> dict[str, Function]:
 
 def functions(folder: Path) -> dict[str, Function]:
     v, g = vocoder(), generator()
-    return of_vocoder(v) | of_generator(g) | of_audio(folder) | of_mel(folder) | of_metrics() | of_compat(v, g)
+    of_disk = of_audio(folder) | of_mel(folder) | of_files(folder, v)
+    return of_vocoder(v) | of_generator(g) | of_disk | of_metrics() | of_compat(v, g)

@@ -212,6 +212,10 @@ def test_what_a_run_has_made_is_no_input_of_the_next(inputs: Path, monkeypatch: 
     write_audio(inputs / "x.wav", torch.zeros(9), 22050)
     with pytest.raises(OutputError, match=r"x\.wav: is an input and would be its own output; choose another folder"):
         plan_jobs([inputs / "x.wav"], inputs, resume=True)
+    (inputs / "same.wav").hardlink_to(inputs / "x.wav")
+    for output in (inputs / "x.wav", inputs / "same.wav", inputs):
+        with pytest.raises(OutputError, match=r"\.wav: is an input and would be its own output"):
+            plan_jobs([inputs / "x.wav"], output, overwrite=True)
 
 
 def test_existing_outputs_are_refused_before_any_work(vocode: Callable, inputs: Path, capsys: Any) -> None:

@@ -24,8 +24,7 @@ from wavediff.exporting import FACTS, What, export_onnx, export_torch
 from wavediff.exporting.real_stft import FourierSTFT, MatrixSTFT, PairSTFT, find_phase
 from wavediff.exporting.tracing import module_of
 from wavediff.mel import FrameSTFT, MelSpec, griffin_lim
-from wavediff.mel.griffin_lim import lower_rates
-from wavediff.mel.phases import Harmonics
+from wavediff.mel.phases import Harmonics, lower_rates
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.pipelines.vocoder import Vocoder
 

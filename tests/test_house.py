@@ -158,10 +158,10 @@ def test_the_top_level_holds_the_smallest_modules_alone() -> None:
     assert {path.stem for path in PACKAGE.glob("*.py")} == {
         "__init__",
         "arguments",
-        "draws",
         "environment",
         "errors",
         "files",
+        "libraries",
         "places",
         "version",
     }

@@ -216,6 +216,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*the Hugging Face Hub does not answer")
 @pytest.mark.parametrize("kind", FAILURES)
 def test_what_goes_wrong_is_one_error_with_cause_and_cure(
     kind: str,
@@ -284,6 +285,31 @@ def test_a_model_that_is_not_cached_is_one_error_offline(tmp_path: Path) -> None
     assert "someone/vocoder: is not in the local cache" in done.stderr
     assert "HF_HUB_OFFLINE is set; unset it" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_that_the_hub_is_tried_again_is_said_before_the_waiting(tmp_path: Path) -> None:
+    waiting = (
+        "import huggingface_hub.utils._http as http\nhttp.time.sleep = lambda s: print('waits', file=sys.stderr)\n"
+    )
+    code = "import sys, wavediff.cli.main as cli\n" + waiting
+    code += "sys.exit(cli.main(['vocode', 'a.wav', '-o', 'b.wav', '--checkpoint', 'someone/vocoder']))"
+    (tmp_path / "a.wav").write_bytes(b"")
+    done = _offline(NO_NETWORK + code, tmp_path)
+    assert done.returncode == 2
+    first, *waits, last = done.stderr.splitlines()
+    assert "someone/vocoder: the Hugging Face Hub does not answer, it is tried again" in first
+    assert set(waits) == {"waits"}
+    assert "the Hub cannot be reached; check the connection" in last
+
+
+def test_a_library_that_does_not_load_is_one_error(tmp_path: Path) -> None:
+    code = "import sys, wavediff.cli.main as cli\n"
+    code += "sys.exit(cli.main(['vocode', 'a.wav', '-o', 'b.wav', '--checkpoint', 'someone/vocoder']))"
+    (tmp_path / "a.wav").write_bytes(b"")
+    done = _offline(NO_NETWORK + code, tmp_path, HF_HUB_ETAG_TIMEOUT="soon")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "huggingface_hub does not load (ValueError: " in done.stderr
+    assert "check the variables HF_HUB_*" in done.stderr
 
 
 # --- pushing -----------------------------------------------------------------------------------------------------

@@ -173,9 +173,12 @@ def test_other_files_are_refused_with_what_they_hold(tmp_path: Path) -> None:
     refused(saved(tmp_path, [1]), "holds a list")
     refused(tmp_path / "absent.pt", "does not exist")
     refused(tmp_path, "is not a file")
-    for content in (b"", b"\x00" * 100, b"PK\x03\x04" + bytes(30), b"no weights in here\n"):
+    other = "is no DiffWave checkpoint, which torch.save writes; use another"
+    cut = "cannot be read"
+    contents = {b"": "is empty; ", b"\x00" * 100: other, b"PK\x03\x04" + bytes(30): cut, b"no weights in here\n": other}
+    for content, reason in (contents | {b"\x80\x02}": cut}).items():
         (tmp_path / "a.pt").write_bytes(content)
-        refused(tmp_path / "a.pt", "cannot be read")
+        refused(tmp_path / "a.pt", reason)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -23,10 +23,10 @@ MISTAKES = {
     "vocode -dash.wav -o out.wav": r"-dash.wav: a name with a dash first is taken for an option; write ./-dash.wav",
     "vocode voice.wav -o -x.wav": r"-o/--output: needs a value; of a name with a dash first write ./-name",
     f"info {300 * 'x'}.wav": r"x.wav: cannot be looked at \(File name too long\); check the name",
-    f"doctor {300 * 'x'}.npy": r"x.npy: .*File name too long.*; check",
-    f"generate --checkpoint {300 * 'x'}": r"x: .*File name too long.*; check",
-    f"export {300 * 'x'}.ckpt -o a.safetensors": r"x.ckpt: .*File name too long.*; check",
-    f"search bundled {300 * 'x'}.jsonl -o a": r"x.jsonl: .*File name too long",
+    f"doctor {300 * 'x'}.npy": r"x.npy: .*File name too long.*; shorten",
+    f"generate --checkpoint {300 * 'x'}": r"x: .*File name too long.*; shorten",
+    f"export {300 * 'x'}.ckpt -o a.safetensors": r"x.ckpt: .*File name too long.*; shorten",
+    f"search bundled {300 * 'x'}.jsonl -o a": r"x.jsonl: .*File name too long.*; shorten",
     "vocode voice.wav": r"-o/--output: missing; for example: wavediff vocode recording.wav -o speech.wav",
     "vocode voice.wav -o file.txt/out.wav": r"file.txt/out.wav: .*is a file and no folder; choose another",
     "vocode voice.wav -o out.wav --num-steps 0": r"num_steps: 0 is not a whole number from 1 to",
@@ -60,9 +60,20 @@ MISTAKES = {
     "evaluate voice.wav voice.wav --ids file.txt": r"--ids: chooses among the recordings of folders; leave it out",
     "bench --against itself --channels 3": r"--channels: is for --against diffwave, not itself; leave it out",
     "search bundled voice.wav --update": r"--update: the bundled model stays as it is; the plans are stored in",
-    "search bundled voice.wav --trials 2": r"^wavediff search: trials: 2 is outside 4 to 100000",
+    "search bundled voice.wav --trials 2": r"^wavediff search: trials: 2 is not a whole number from 4 to 100000",
     "export --format onnx -o file.txt": r"file.txt: a file of this format ends in .onnx; rename it",
     f"export {WEIGHTS}/vocoder.safetensors -o out.safetensors": r"vocoder.safetensors: is a model file already; give a",
+    "export --format web -o file.txt --overwrite": r"file.txt: is a file, and a page is a folder; choose",
+    "export --format web -o .": r"^wavediff export: .: is no empty folder; choose another, or pass --overwrite",
+    "generate --label glass -o glass.wav": r"glass.wav: is to be a folder, in which sounds have names .*; write glass/",
+    "evaluate /dev/null voice.wav": r"/dev/null: is no file and no folder; name recordings",
+    "evaluate voice.wav gone": r"gone: no such file or folder; check the path",
+    "search bundled voice.wav --seconds nan": r"^wavediff search: seconds: nan is not a number from 0.5 to 60$",
+    "search bundled voice.wav --clips 0": r"^wavediff search: clips: 0 is not a whole number from 1 to 1000$",
+    "search bundled voice.wav --draws 101": r"^wavediff search: draws: 101 is not a whole number from 1 to 100$",
+    "export file.txt -o a.safetensors": r"file.txt: is no training checkpoint, which torch.save writes; use another",
+    "export empty.ckpt -o a.safetensors": r"empty.ckpt: is empty; use another copy of it",
+    "import voice.wav -o a.safetensors": r"voice.wav: is no DiffWave checkpoint, which torch.save writes; use another",
     "train recipe.yaml": r"recipe.yaml: a recipe follows --config; write `wavediff train --config recipe.yaml`",
 }
 
@@ -78,6 +89,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "file.txt").write_text("no folder", encoding="utf-8")
     (folder / "empty").mkdir()
     (folder / "-dash.wav").touch()
+    (folder / "empty.ckpt").touch()
+    (folder / "list.jsonl").write_text('{"path": "voice.wav"}\n', encoding="utf-8")
     return folder
 
 

@@ -11,6 +11,7 @@ from sounds import LABELS, RATE, small_generator
 from torch import Tensor
 
 from wavediff.audio import write_audio
+from wavediff.cli.demo import CLIP
 from wavediff.data.manifest import Utterance, write_manifest
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -26,6 +27,18 @@ def test_the_files_that_decode_enters_are_counted(
     names = {line.split(":")[0] for line in files}
     assert {"pipelines/vocoder.py", "backbones/spectral.py", "mel/stft.py"} <= names
     assert not any(name.startswith(("training/", "cli/", "search/")) for name in names)
+    assert sys.getprofile() is None
+
+
+def test_the_files_that_vocoding_enters_are_as_many_as_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["vocode", str(CLIP), "-o", str(tmp_path / "out.wav"), "--quiet"]
+    monkeypatch.setattr("sys.argv", ["files_entered.py", *words])
+    runpy.run_path(str(RECIPES / "files_entered.py"), run_name="__main__")
+    count = int(capsys.readouterr().out.split()[0])
+    page = (RECIPES.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"with `vocode CLIP -o OUT` behind it, {count}\n" in page
     assert sys.getprofile() is None
 
 

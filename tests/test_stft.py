@@ -16,10 +16,9 @@ from wavediff.mel.griffin_lim import (
     PhaseInBlocks,
     find_phase,
     look_ahead,
-    lower_rates,
     phase_in_blocks,
 )
-from wavediff.mel.phases import MAX_OCTAVES, iterations_of_rates
+from wavediff.mel.phases import MAX_OCTAVES, iterations_of_rates, lower_rates
 
 SPEC = MelSpec()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from clips import write_manifests
 from conftest import REPOSITORY
 
 from wavediff.cli.main import main
@@ -38,7 +39,7 @@ OPTIONS = {
 
 def said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert main(["train", *arguments]) == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "Using bfloat16" not in line]  # by Lightning
+    (line,) = capsys.readouterr().err.splitlines()  # nothing of Lightning
     return line
 
 
@@ -63,13 +64,38 @@ def test_a_slip_in_an_option_is_one_line(
     assert re.search(OPTIONS[option], line), line
 
 
+def with_data(folder: Path) -> list[str]:
+    train, valid = write_manifests(folder)
+    return ["--data.train_manifest", train, "--data.valid_manifest", valid]
+
+
+def test_without_data_one_line_is_said_and_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = with_data(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    missing = said(["--config", str(RECIPE), *options[:2], "--data.valid_manifest", "gone.jsonl"], capsys)
+    assert re.search("gone.jsonl: No such file.*`wavediff prepare` writes manifests", missing)
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_cannot_be_resumed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--config", str(RECIPE), *with_data(tmp_path), "--trainer.default_root_dir", "run"]
+    assert re.search("last.ckpt: does not exist, nothing to resume", said([*options, "--resume"], capsys))
+    Path("run/last.ckpt").touch()
+    assert "run: holds a run already; go on with --resume" in said(options, capsys)
+
+
 def test_a_command_without_a_recipe_and_one_for_a_device_that_is_not_there_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert "data.train_manifest" in said([], capsys)
     if not torch.cuda.is_available():
-        assert main(["train", "--config", str(RECIPE), "--trainer.accelerator", "gpu"]) == 2
-        line = capsys.readouterr().err.splitlines()[-1]
+        line = said(["--config", str(RECIPE), *with_data(tmp_path), "--trainer.accelerator", "gpu"], capsys)
         assert "trainer.accelerator" in line
         assert "choose cpu or auto" in line

@@ -4,6 +4,7 @@ One check for each kind of argument, so that every public function takes the sam
 same words. A message begins with the name of the argument.
 """
 
+import errno
 import math
 import operator
 import os
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavediff.errors import AudioError, ConfigError, WavediffError, did_you_mean
+from wavediff.errors import AudioError, ConfigError, WavediffError, choice
 from wavediff.places import Address, Place, place
 
 Values = Tensor | np.ndarray | Sequence[Any]
@@ -92,6 +93,11 @@ def _path_text(path: Any, name: str, error: type[WavediffError]) -> str:
         raise error(f"{name}: expected the name of a file or folder, got {shown(path)}; give text or a Path")
     if "\0" in text:
         raise error(f"{name}: {text!r} holds the character NUL, which no file's name does; correct it")
+    try:
+        os.lstat(text)
+    except OSError as reason:  # that nothing is there is no fault of the name
+        if reason.errno == errno.ENAMETOOLONG:
+            raise error(f"{text}: cannot be looked at ({reason.strerror}); shorten the name") from reason
     return str(text)
 
 
@@ -182,7 +188,7 @@ def chosen(value: Any, name: str, known: Collection[str], error: type[WavediffEr
     """
     if isinstance(value, str) and value in known:
         return value
-    raise error(f"{name}: {shown(value)} is unknown{did_you_mean(str(value), known)}; choose from {', '.join(known)}")
+    raise error(f"{name}: {shown(value)} is unknown{choice(str(value), list(known))}")
 
 
 def as_list(values: Any) -> list[Any] | None:

@@ -89,7 +89,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     return f" (did you mean {names[close[0]]}?)" if close else ""
 
 
-def choice(given: str, known: Sequence[str], all_in: str) -> str:
+def choice(given: str, known: Sequence[str], all_in: str = "the documentation") -> str:
     """Of a name that is wrong: the nearest, and all that could be chosen; of very many the nearest few.
 
     Args:
@@ -101,22 +101,6 @@ def choice(given: str, known: Sequence[str], all_in: str) -> str:
         return f"{did_you_mean(given, known)}; choose from {', '.join(known) or 'none'}"
     near = ", ".join(difflib.get_close_matches(given.lower(), known, 4, 0.5))
     return f"{f', the nearest are {near}' if near else ''}; all {len(known)} are in {all_in}"
-
-
-def require_torchaudio() -> None:
-    """Import torchaudio. Its compiled half loads only beside the torch that it was built for, which pip does not know.
-
-    Raises:
-        InstallationError: it does not load.
-    """
-    try:
-        import torchaudio  # noqa: F401
-    except OSError as error:  # of the linker
-        from importlib.metadata import version
-
-        pair = f"torchaudio {version('torchaudio')} does not load beside torch {version('torch')}"
-        cure = "torch 2.11 and 2.12 take torchaudio 2.11.0, later ones 2.11.1, installed from the same index as torch"
-        raise InstallationError(f"{pair} ({error.__cause__ or error}); {cure}") from error
 
 
 def require_packages(packages: Sequence[str], extra: str | None, purpose: str, install: str = "") -> None:

@@ -49,9 +49,9 @@ def atomic_write(path: str | os.PathLike[str], *, overwrite: bool = False) -> It
         except OSError as error:
             raise _unwritable(path, error) from error
         return
+    check_output(path, overwrite=overwrite)
     # No other writer has this name, whichever thread, process or machine it is in.
     temporary = path.with_name(f".{_stem(path)}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
-    check_output(path, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _live.add(temporary.name)

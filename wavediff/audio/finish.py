@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from wavediff.arguments import Values, as_waveform, check_sample_rate, real
-from wavediff.errors import AudioError, require_torchaudio
+from wavediff.errors import AudioError
+from wavediff.libraries import require_torchaudio
 
 ONSET_LEVEL = 10 ** (-30 / 20)  # of the peak: what is fainter in front of it is heard as delay
 END_LEVEL = 10 ** (-60 / 20)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.arguments import Values, as_waveform, check_sample_rate
-from wavediff.errors import require_torchaudio
+from wavediff.libraries import require_torchaudio
 
 # A Kaiser-windowed sinc: stopband near -140 dB, flat up to 0.87 of the lower Nyquist frequency.
 ZERO_CROSSINGS, ROLLOFF, KAISER_BETA = 64, 0.9475937167399596, 14.769656459379492

@@ -87,11 +87,17 @@ def plan_jobs(
         raise OutputError(
             f"{existing[0]}: already exists{more}; pass --resume to go on where a run stopped, or --overwrite"
         )
-    for target in existing:
-        source = taken[target]
-        if source == target or (isinstance(target, Path) and Path(source).exists() and target.samefile(source)):
+    for target, source in taken.items():  # with --overwrite, too
+        if source == target or (isinstance(target, Path) and _are_one(target, source)):
             raise OutputError(f"{target}: is an input and would be its own output; choose another folder")
     return [Job(source, target) for target, source in taken.items()]
+
+
+def _are_one(target: Path, source: Place) -> bool:
+    try:
+        return isinstance(source, Path) and target.samefile(source)
+    except OSError:  # one of them is not there
+        return False
 
 
 def sweep(jobs: Iterable[Job]) -> None:

@@ -22,7 +22,7 @@ from wavediff.data.readers import LOOK, attended
 from wavediff.errors import WavediffError
 from wavediff.mel import MelSpec, MelTransform, in_dialect_pieces, read_mel, read_mel_pieces
 from wavediff.mel.check import check_unnamed
-from wavediff.pipelines.peaks import check_scale
+from wavediff.pipelines.mels import check_scale
 from wavediff.places import Place, is_remote
 
 WORKER_TIMEOUT = 600

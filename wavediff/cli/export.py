@@ -81,6 +81,10 @@ def _check(args: argparse.Namespace) -> None:
         from wavediff.exporting.tracing import check_file
 
         check_file(args.output, suffix, overwrite=args.overwrite)
+    else:
+        from wavediff.exporting.web_folder import check_folder
+
+        check_folder(args.output, overwrite=args.overwrite)
 
 
 def _write_model(args: argparse.Namespace) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from wavediff.cli import pack
 from wavediff.cli.candidates import Finish, Job, Judge, best_of
 from wavediff.cli.parser import SAMPLER_HELP, add_options, parse_names
 from wavediff.cli.progress import Progress, counted
-from wavediff.cli.targets import are_seeds, target_of
+from wavediff.cli.targets import are_seeds, folder_of, target_of
 from wavediff.diffusion import SPACINGS
 from wavediff.errors import ConfigError, SamplingError, choice
 from wavediff.files import check_output, sweep_temporaries
@@ -81,7 +81,7 @@ def _span(text: str) -> tuple[float, float]:
 def run(args: argparse.Namespace) -> None:
     """Plan the files, draw the sounds, write each as it is done."""
     count = _check(args)
-    output = args.pack or args.output or Path("generated")
+    output = folder_of(args)
     if args.pack:
         check_output(output / pack.MANIFEST, overwrite=args.overwrite)
     generator = Generator.from_pretrained(args.checkpoint, args.device)

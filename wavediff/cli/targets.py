@@ -4,8 +4,22 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from wavediff.audio import READ_SUFFIXES
 from wavediff.cli import pack
 from wavediff.errors import ConfigError
+
+
+def folder_of(args: argparse.Namespace) -> Path:
+    """The folder of all sounds.
+
+    Raises:
+        ConfigError: it is named like a sound.
+    """
+    folder: Path = args.pack or args.output or Path("generated")
+    if folder.suffix.lower() in READ_SUFFIXES and not folder.is_dir():
+        what = "is to be a folder, in which sounds have names of their own"
+        raise ConfigError(f"{folder}: {what}; write {folder.with_suffix('')}/")
+    return folder
 
 
 def target_of(args: argparse.Namespace, folder: Path, label: str | None, seed: int) -> Path:

@@ -14,7 +14,7 @@ import types
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelSummary
@@ -94,11 +94,12 @@ class TrainingCLI(LightningCLI):
 
     Args:
         held: what is let go of when the run ends, however it ends.
+        waiting: what Lightning says before the training begins.
         args, options: of LightningCLI.
     """
 
-    def __init__(self, *args: Any, held: contextlib.ExitStack, **options: Any) -> None:
-        self._held = held
+    def __init__(self, *args: Any, held: contextlib.ExitStack, waiting: "_Waiting", **options: Any) -> None:
+        self._held, self._waiting = held, waiting
         super().__init__(*args, **options)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -117,7 +118,11 @@ class TrainingCLI(LightningCLI):
             parser.link_arguments("model", f"data.{name}", operator.attrgetter(name), apply_on="instantiate")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """With atomic checkpoints, and TensorBoard logs in the run's folder unless the YAML names a logger."""
+        """With atomic checkpoints, and TensorBoard logs in the run's folder unless the YAML names a logger.
+
+        Raises DataError before anything is made where there are no data.
+        """
+        self.datamodule.open()
         given = self.config["fit"]
         root = given.get("trainer.default_root_dir") or "."
         kwargs["plugins"] = [AtomicCheckpointIO()]
@@ -151,6 +156,7 @@ class TrainingCLI(LightningCLI):
             raise TrainingError(
                 f"{root}: holds a run already; go on with --resume, or choose another --trainer.default_root_dir"
             )
+        self._waiting.tell()
 
 
 def main(argv: Sequence[str], parser: argparse.ArgumentParser) -> None:
@@ -221,11 +227,12 @@ def _fit(argv: Sequence[str]) -> TrainingCLI:
         "use_distributed_sampler": False,  # the data module shares the batches out itself, resumably
         "enable_checkpointing": False,  # FullState and ModelExport do it
     }
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as held, _Waiting() as waiting:
         return TrainingCLI(
             TrainingModule,
             AudioDataModule,
             held=held,
+            waiting=waiting,
             subclass_mode_model=True,
             args=["fit", *argv],
             trainer_defaults=defaults,
@@ -234,6 +241,34 @@ def _fit(argv: Sequence[str]) -> TrainingCLI:
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
         )
+
+
+class _Waiting(logging.Handler):
+    """Keeps what Lightning logs until it is to be told: an error before the training begins stands alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: list[logging.LogRecord] = []
+        self._logger = logging.getLogger("lightning")
+
+    def __enter__(self) -> Self:
+        self._logger.addHandler(self)
+        self._logger.propagate = False
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.propagate = True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self._records.append(record)
+
+    def tell(self) -> None:
+        """Say what was kept, and what comes from now on."""
+        self.__exit__()
+        for record in self._records:
+            logging.root.handle(record)
 
 
 def _silence_the_libraries() -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 from wavediff.arguments import check_bounds
 from wavediff.audio import resample
 from wavediff.audio.finish import filtered
-from wavediff.errors import ConfigError, require_torchaudio
+from wavediff.errors import ConfigError
+from wavediff.libraries import require_torchaudio
 
 SPEED_STEP = 20  # speeds are multiples of 1 / 20: short resampling filters
 EQUALISED = (200.0, 800.0, 3200.0)  # centres of the equaliser's bands [Hz], two octaves apart

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -27,6 +27,9 @@ from wavediff.mel import MelSpec
 
 WORKER_TIMEOUT = 120
 """Seconds without a batch after which the worker processes are taken to hang."""
+
+
+Source = list[Utterance] | DecodedCorpus
 
 
 @dataclass(eq=False, repr=False)
@@ -78,6 +81,7 @@ class AudioDataModule(LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
+        self._sources: tuple[Source, Source] | None = None
         counts = ("sample_rate", "segment_length", "batch_size", "repeats")
         check_bounds(self, "data", **dict.fromkeys(counts, (1, math.inf)), num_workers=(0, math.inf))
         check_bounds(self, "data", start_share=(0.0, 1.0), balance=(0.0, 1.0))
@@ -86,15 +90,25 @@ class AudioDataModule(LightningDataModule):
         optional = {"valid_segment_length": (1, math.inf), "level": (-100.0, 0.0)}
         check_bounds(self, "data", **{name: optional[name] for name in optional if getattr(self, name) is not None})
 
+    def open(self) -> None:
+        """Open the manifests, before there is a trainer; otherwise `setup` does.
+
+        Raises:
+            DataError, ConfigError: as `setup`, for what shows without the mels.
+        """
+        self._sources = _open(self.train_manifest), _open(self.valid_manifest)
+
     def setup(self, stage: str | None = None) -> None:
-        """Open the manifests; called by the trainer, in every process.
+        """Make the data sets of the manifests; called by the trainer, in every process.
 
         Raises:
             DataError: a manifest is missing, damaged or empty, or names mels that do not fit.
             ConfigError: it names mels, and the model or another option does not go with them.
         """
         skipped_path = Path(self.trainer.default_root_dir) / "skipped.jsonl" if self.trainer else None
-        train, valid = _open(self.train_manifest), _open(self.valid_manifest)
+        if self._sources is None:
+            self.open()
+        train, valid = cast(tuple[Source, Source], self._sources)
         common: dict[str, Any] = {"labels": self.labels, "start_share": self.start_share, "level": self.level}
         common["skipped_path"] = skipped_path
         train_mels, valid_mels = self._mels(train, valid)
@@ -225,7 +239,7 @@ def balanced(labels: Sequence[int], exponent: float) -> list[int]:
     return [index for index, label in enumerate(labels) for _ in range(round((largest / sizes[label]) ** exponent))]
 
 
-def _open(source: str | list[str]) -> list[Utterance] | DecodedCorpus:
+def _open(source: str | list[str]) -> Source:
     paths = [source] if isinstance(source, str) else source
     for path in paths:
         if (corpus := open_decoded(path)) is not None:

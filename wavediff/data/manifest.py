@@ -15,8 +15,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from wavediff.arguments import as_path
 from wavediff.audio import read_info
-from wavediff.errors import AudioError, DataError
+from wavediff.errors import AudioError, DataError, OutputError
 from wavediff.files import atomic_write
 from wavediff.places import is_remote
 
@@ -72,7 +73,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Utterance]:
     Raises:
         DataError: the manifest is missing, empty, or has a line that is no utterance; the message names the line.
     """
-    path = Path(path)
+    path = as_path(path, "path", DataError)
     utterances = []
     try:
         with path.open(encoding="utf-8-sig") as lines:
@@ -94,7 +95,7 @@ def write_manifest(path: str | os.PathLike[str], utterances: Iterable[Utterance]
     Raises:
         OutputError: the file exists and `overwrite` is false, or cannot be written.
     """
-    folder = Path(path).parent.absolute()
+    folder = as_path(path, "path", OutputError).parent.absolute()
     rows = []
     for utterance in utterances:
         row = {key: value for key, value in dataclasses.asdict(utterance).items() if value is not None}

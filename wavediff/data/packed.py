@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from wavediff.arguments import as_path
 from wavediff.audio import read_audio
 from wavediff.data.manifest import Skipped, Utterance
 from wavediff.errors import AudioError, DataError
@@ -151,7 +152,7 @@ class PackedAudio(DecodedCorpus):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = as_path(path, "path", DataError)
         try:
             with safe_open(self.path, framework="pt") as file:
                 self.sample_rate = int((file.metadata() or {})["sample_rate"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wavediff.arguments import as_path
 from wavediff.data.manifest import Skipped, Utterance
 from wavediff.data.packed import DecodedCorpus
 from wavediff.errors import DataError, MelError
@@ -158,7 +159,7 @@ def pair(
         DataError: nothing pairs, no dialect is known, a recording has two mels, or a mel cannot be that of its
             recording; the first is named, the others are counted.
     """
-    found = _mels_below(Path(mels))
+    found = _mels_below(as_path(mels, "mels", DataError))
     spec = spec or stated_spec(found.values())
     paired: dict[str, list[Utterance]] = {split: [] for split in splits}
     skipped: list[Skipped] = []

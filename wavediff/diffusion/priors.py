@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from wavediff.arguments import check_bounds
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
-from wavediff.mel.griffin_lim import find_phase, lower_rates, phase_in_blocks
-from wavediff.mel.phases import MAX_OCTAVES, Harmonics, Partials
+from wavediff.mel.griffin_lim import find_phase, phase_in_blocks
+from wavediff.mel.phases import MAX_OCTAVES, Harmonics, Partials, lower_rates
 from wavediff.mel.stft import core_spec, in_core
 from wavediff.mel.transform import LEAST_COLUMNS, filterbank
 

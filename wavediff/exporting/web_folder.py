@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wavediff.arguments import as_path
 from wavediff.diffusion import Plan
 from wavediff.errors import ConfigError, OutputError
 from wavediff.exporting.modules import Analysis, SoundSteps
@@ -66,9 +67,7 @@ def export_web(
         MissingExtraError: as `export_onnx`.
         OutputError: the folder holds files already, or one cannot be written.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or (not overwrite and any(folder.iterdir()))):
-        raise OutputError(f"{folder}: is no empty folder; choose another, or pass --overwrite (overwrite=True)")
+    folder = check_folder(folder, overwrite=overwrite)
     with _runtime(runtime) as files:
         folder.mkdir(parents=True, exist_ok=True)
         facts = export_onnx(vocoder, folder / "vocoder.onnx", "sampler", plan, overwrite=overwrite)
@@ -86,6 +85,20 @@ def export_web(
     }
     write_text(folder / "facts.json", json.dumps(told, indent=1), overwrite=overwrite)
     return told
+
+
+def check_folder(folder: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """What `export_web` asks of its folder, for those who must know before the work and not after it.
+
+    Raises:
+        OutputError: it is a file, or holds files already and `overwrite` is false.
+    """
+    folder = as_path(folder, "folder", OutputError)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file, and a page is a folder; choose another name")
+    if not overwrite and folder.exists() and any(folder.iterdir()):
+        raise OutputError(f"{folder}: is no empty folder; choose another, or pass --overwrite (overwrite=True)")
+    return folder
 
 
 def _write_sounds(generator: Generator, path: Path, *, overwrite: bool) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """Phases for magnitudes, by Griffin-Lim's method: from a mel alone, from a first phase, or in blocks for streams."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavediff.draws import OwnDraws
-from wavediff.errors import require_torchaudio
+from wavediff.libraries import OwnDraws, require_torchaudio
 from wavediff.mel.lines import DelayLine, Window
 from wavediff.mel.phases import STEP_BACK, Harmonics, finer_from, iterations_of_rates, with_magnitude
 from wavediff.mel.spec import MelSpec
@@ -66,33 +64,6 @@ def griffin_lim(mel: Tensor, spec: MelSpec, *, n_iter: int = 60, momentum: float
     return torch.stack(items)[:, start : start + mel.shape[-1] * hop].to(mel.device)
 
 
-_LENGTHS = ("n_fft", "win_length", "hop_length")
-
-
-def lower_rates(spec: MelSpec, octaves: int) -> list[FrameSTFT]:
-    """The transform of `spec` at lower sample rates, the lowest first: its first bins, of frames as many.
-
-    Args:
-        spec: dialect of the frames.
-        octaves: how often the rate is halved, 0 to `MAX_OCTAVES`; less often where lengths would not stay whole.
-    """
-    lower = []
-    for octave in range(octaves, 0, -1):
-        divisor = 2**octave
-        while not _divides(divisor, spec):
-            divisor //= 2
-        lengths = {name: getattr(spec, name) // divisor for name in _LENGTHS}
-        lower.append(FrameSTFT(replace(spec, **lengths)))
-    return lower
-
-
-def _divides(divisor: int, spec: MelSpec) -> bool:
-    """Whether the lengths of a dialect stay whole, and its frames centred on samples."""
-    even = 2 * divisor  # an FFT is even, and a hop where frames are centred on its middle
-    whole = spec.win_length % divisor == spec.n_fft % even == 0
-    return whole and spec.hop_length % (even if spec.framing == "same" else divisor) == 0
-
-
 @torch.no_grad()
 def find_phase(
     magnitude: Tensor,
@@ -111,7 +82,7 @@ def find_phase(
     Args:
         magnitude: (B, frames, n_fft // 2 + 1).
         start: (B, frames, n_fft // 2 + 1), complex.
-        rates: in whose frames both are given; before it, the transform at lower rates, see `lower_rates`.
+        rates: in whose frames both are given; before it, the lower rates of `wavediff.mel.phases.lower_rates`.
         n_iter: 0 puts the magnitude on the phase of `start`.
         harmonics: what gives the magnitude finer structure on the way.
 

@@ -7,6 +7,7 @@ where a mel resolves none: its bands are wider than a voice's pitch from about 2
 there, but the lowest harmonics are resolved and say where all others lie.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -141,8 +142,33 @@ _MOMENTUM = 0.99  # of `find_phase`
 # c_{n-1}. The transform is linear, so the signals may be subtracted, which have a quarter of the numbers.
 STEP_BACK = _MOMENTUM / (1 + _MOMENTUM)
 MAX_OCTAVES = 2
+_LENGTHS = ("n_fft", "win_length", "hop_length")
 # Twelfths of the iterations at lower sample rates, the lowest first; the rest have the full one.
 _SHARES: tuple[tuple[int, ...], ...] = ((), (9,), (8, 2))
+
+
+def lower_rates(spec: MelSpec, octaves: int) -> list[FrameSTFT]:
+    """The transform of `spec` at lower sample rates, the lowest first: its first bins, of frames as many.
+
+    Args:
+        spec: dialect of the frames.
+        octaves: how often the rate is halved, 0 to `MAX_OCTAVES`; less often where lengths would not stay whole.
+    """
+    lower = []
+    for octave in range(octaves, 0, -1):
+        divisor = 2**octave
+        while not _divides(divisor, spec):
+            divisor //= 2
+        lengths = {name: getattr(spec, name) // divisor for name in _LENGTHS}
+        lower.append(FrameSTFT(replace(spec, **lengths)))
+    return lower
+
+
+def _divides(divisor: int, spec: MelSpec) -> bool:
+    """Whether the lengths of a dialect stay whole, and its frames centred on samples."""
+    even = 2 * divisor  # an FFT is even, and a hop where frames are centred on its middle
+    whole = spec.win_length % divisor == spec.n_fft % even == 0
+    return whole and spec.hop_length % (even if spec.framing == "same" else divisor) == 0
 
 
 def iterations_of_rates(n_iter: int, octaves: int) -> list[int]:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.arguments import Values, as_floats, as_waveform
-from wavediff.errors import ConfigError, MelError, require_torchaudio
+from wavediff.errors import ConfigError, MelError
+from wavediff.libraries import require_torchaudio
 from wavediff.mel.spec import PRESETS, MelSpec
 
 # Value of one neper (a factor e) in each logarithm.

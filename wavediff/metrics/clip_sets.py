@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wavediff.arguments import as_path
 from wavediff.audio import read_audio
 from wavediff.audio.finish import find_faults
 from wavediff.data.corpora.classes import ClassFolders
@@ -53,7 +54,7 @@ def labelled_clips(source: str | os.PathLike[str]) -> list[tuple[Path, str]]:
     Raises:
         DataError: there is no such file or folder, it names no clip, or a clip has no label.
     """
-    source = Path(source)
+    source = as_path(source, "source", DataError)
     if source.is_dir():
         return [(clip.path, str(clip.label)) for clip in ClassFolders(source, 0.0, 0.0).clips()]
     if not source.is_file() or source.suffix != ".jsonl":

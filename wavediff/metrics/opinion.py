@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from wavediff.audio import resample
-from wavediff.draws import OwnDraws
 from wavediff.errors import require_packages
+from wavediff.libraries import OwnDraws
 from wavediff.metrics.signals import of_pair, of_synthesised
 
 OPINION_RATE = 16_000  # [Hz], of DistillMOS and DNSMOS

@@ -5,7 +5,9 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from wavediff.arguments import as_path
 from wavediff.audio import iter_audio_files, read_audio, read_info
 from wavediff.errors import AudioError, DataError
 from wavediff.metrics.evaluation import evaluate_pair, evaluate_signal
@@ -27,15 +29,18 @@ class Matching:
     only_synthesised: tuple[str, ...]
 
 
-def find_recordings(path: Path) -> dict[str, Path]:
+def find_recordings(path: str | os.PathLike[str]) -> dict[str, Path]:
     """Stem -> file, for a file or for every recording below a folder.
 
     Raises:
         DataError: the path is missing or empty, or a stem occurs twice.
     """
+    path = as_path(path, "path", DataError)
     if path.is_file():
         return {path.stem: path}
     if not path.is_dir():
+        if path.exists():
+            raise DataError(f"{path}: is no file and no folder; name recordings")
         raise DataError(f"{path}: no such file or folder; check the path")
     found: dict[str, Path] = {}
     for file in iter_audio_files(path):
@@ -62,7 +67,7 @@ def match_recordings(
     Raises:
         DataError: a path is missing or empty, a stem occurs twice, or nothing matches.
     """
-    reference, synthesised = Path(reference), Path(synthesised)
+    reference, synthesised = _paths(reference, synthesised)
     if reference.is_file() and synthesised.is_file():
         return Matching({reference.stem: (reference, synthesised)}, (), ())
     ours, theirs = find_recordings(reference), find_recordings(synthesised)
@@ -86,8 +91,9 @@ def read_ids(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         DataError: the file is missing, not UTF-8 text, or empty.
     """
+    path = as_path(path, "path", DataError)
     try:
-        ids = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        ids = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable list of stems ({error}); write one stem a line in UTF-8") from error
     if not ids:
@@ -101,6 +107,7 @@ def check_files(reference: str | os.PathLike[str], synthesised: str | os.PathLik
     Raises:
         WavediffError: a file cannot be read, or the two differ in sample rate or length.
     """
+    reference, synthesised = _paths(reference, synthesised)
     ours, theirs = read_info(reference), read_info(synthesised)
     if ours.sample_rate != theirs.sample_rate:
         raise DataError(
@@ -130,6 +137,10 @@ def evaluate_file(path: str | os.PathLike[str], metrics: Sequence[str] | None = 
         return evaluate_signal(waveform, sample_rate, metrics)
     except AudioError as error:
         raise AudioError(f"{path}: {error}") from error
+
+
+def _paths(reference: Any, synthesised: Any) -> tuple[Path, Path]:
+    return as_path(reference, "reference", DataError), as_path(synthesised, "synthesised", DataError)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wavediff.audio import resample
-from wavediff.errors import require_torchaudio
+from wavediff.libraries import require_torchaudio
 from wavediff.mel import MelSpec, MelTransform
 from wavediff.mel.stft import stft_magnitude
 from wavediff.metrics.signals import of_pair

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from wavediff.draws import OwnDraws
 from wavediff.errors import CheckpointError
+from wavediff.libraries import OwnDraws
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser
 from wavediff.models.file import below, parse_config, read_model_file, write_model_file

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from wavediff.arguments import as_path
 from wavediff.errors import CheckpointError, ConfigError
 from wavediff.files import atomic_write
 from wavediff.version import __version__
@@ -71,7 +72,7 @@ def write_model_file(
         CheckpointError: a weight is NaN or infinite.
         OutputError: the file exists or cannot be written.
     """
-    path = Path(path)
+    path = as_path(path, "path", CheckpointError)
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: a model file ends in .safetensors; rename it")
     dtype = torch.float16 if half else torch.float32
@@ -101,7 +102,7 @@ def read_model_file(path: str | os.PathLike[str], kind: str) -> Contents:
         CheckpointError: missing, not a wavediff model file, of another kind, truncated, changed since it was written,
             of a newer format, or with NaN weights.
     """
-    path = Path(path)
+    path = as_path(path, "path", CheckpointError)
     metadata = _read_metadata(path)
     _check_format(path, metadata)
     _check_kind(path, metadata, kind)
@@ -127,7 +128,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     Raises:
         CheckpointError: missing, not a wavediff model file, or of a newer format.
     """
-    path = Path(path)
+    path = as_path(path, "path", CheckpointError)
     metadata = _read_metadata(path)
     _check_format(path, metadata)
     return metadata.get("kind", "diffusion")

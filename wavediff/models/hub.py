@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def fetch_model(repo_id: str, revision: str | None = None) -> Path:
 
     named = repo_id if revision is None else f"{repo_id}, revision {revision}"
     try:
-        with _quiet():
+        with _quiet(repo_id):
             return Path(hub.hf_hub_download(repo_id, MODEL_FILE, revision=revision, library_name="wavediff"))
     except Exception as error:  # its own types, httpx's, OSError and ValueError alike
         raise CheckpointError(f"{named}: {_explain(error)}") from error
@@ -71,7 +72,7 @@ def push_model(
     import huggingface_hub as hub
 
     try:
-        with _quiet():
+        with _quiet(repo_id):
             api = hub.HfApi(token=token, library_name="wavediff")
             api.create_repo(repo_id, private=private, exist_ok=True)
             if revision is not None:
@@ -92,23 +93,46 @@ def push_model(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The library logs every attempt, twice where the caller logs too; what it comes to is said in the error."""
+def _quiet(repo_id: str) -> Iterator[None]:
+    """The library logs every attempt, twice where the caller logs too; that it tries again is said once."""
     from huggingface_hub.utils.logging import get_verbosity, set_verbosity
 
-    level = get_verbosity()
+    level, requests, attempts = get_verbosity(), logging.getLogger("huggingface_hub.utils._http"), _Attempts(repo_id)
+    own_level = requests.level
     set_verbosity(logging.CRITICAL)
+    requests.setLevel(logging.WARNING)
+    requests.addFilter(attempts)
     try:
         yield
     finally:
+        requests.removeFilter(attempts)
+        requests.setLevel(own_level)
         set_verbosity(level)
+
+
+class _Attempts(logging.Filter):
+    """Lets nothing through, and warns at the first attempt that failed: the library goes on for half a minute."""
+
+    def __init__(self, repo_id: str) -> None:
+        super().__init__()
+        self._repo_id, self._said = repo_id, False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Never."""
+        if not self._said:
+            self._said = True
+            what = "the Hugging Face Hub does not answer, it is tried again for half a minute"
+            warnings.warn(f"{self._repo_id}: {what}; HF_HUB_OFFLINE=1 asks the local cache alone", stacklevel=2)
+        return False
 
 
 def _explain(error: Exception) -> str:
     """Cause and cure, by what huggingface_hub has raised; the more special types come first."""
-    from huggingface_hub import constants, errors
-
     reason = " ".join(str(error).split())[:200]
+    try:
+        from huggingface_hub import constants, errors
+    except Exception:  # it reads numbers from the environment as it loads
+        return f"huggingface_hub does not load ({type(error).__name__}: {reason}); check the variables HF_HUB_*"
     if isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
         cure = "unset it" if constants.HF_HUB_OFFLINE else "check the connection"

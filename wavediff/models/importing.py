@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from wavediff.arguments import chosen
+from wavediff.arguments import as_path, chosen
 from wavediff.backbones import DiffWaveConfig
 from wavediff.diffusion import DiscreteSchedule
 from wavediff.errors import CheckpointError, ConfigError
@@ -52,7 +52,7 @@ def import_checkpoint(
         CheckpointError: damaged, hostile, of no known layout, or its weights and configuration disagree.
         ConfigError: an argument is out of its bounds.
     """
-    path = Path(path)
+    path = as_path(path, "path", CheckpointError)
     if (num_steps is None) != (beta_max is None):
         raise ConfigError("num_steps and beta_max (--num-steps, --beta-max) go together; give both or neither")
     schedule = None if num_steps is None or beta_max is None else DiscreteSchedule(num_steps, BETA_MIN, beta_max)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from wavediff.arguments import as_path
 from wavediff.errors import CheckpointError
 
 # How torch's restricted loader names what it would not call.
@@ -27,12 +28,17 @@ def load_restricted(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, damaged, compressed, not a dictionary, or holding more than tensors and plain data.
     """
-    path = Path(path)
+    path = as_path(path, "path", CheckpointError)
     if not path.is_file():
         raise CheckpointError(f"{path}: {'is not a file' if path.exists() else 'does not exist'}; give a {kind}")
     try:
         with path.open("rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"  # how torch.load, too, tells the formats apart
+            start = file.read(4)
+        zipped = start == b"PK\x03\x04"  # how torch.load, too, tells the formats apart
+        if not start:
+            raise CheckpointError(f"{path}: is empty; use another copy of it")
+        if not zipped and start[:1] != b"\x80":  # the first byte of a pickle
+            raise CheckpointError(f"{path}: is no {kind}, which torch.save writes; use another")
         if zipped:
             _check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)

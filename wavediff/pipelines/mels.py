@@ -13,14 +13,13 @@ from torch import Tensor
 
 from wavediff.arguments import Values, as_list, as_waveform, check_sample_rate, shown, whole
 from wavediff.audio import resample
-from wavediff.draws import OwnDraws
 from wavediff.errors import AudioError, ClippingWarning, ConfigError, MelError, SamplingError
+from wavediff.libraries import OwnDraws
 from wavediff.mel import MelSpec, MelTransform, can_convert, checked_mel
 from wavediff.mel.check import dialect_of
 from wavediff.mel.transform import as_spec
 from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Denoiser
-from wavediff.pipelines.peaks import check_scale
 from wavediff.pipelines.pipeline import Pipeline, exact
 
 
@@ -125,6 +124,20 @@ class MelPipeline(Pipeline):
 
     def _spec(self, mel_spec: MelSpec | str | None) -> MelSpec:
         return self.mel_spec if mel_spec is None else as_spec(mel_spec)
+
+
+LOUDEST = 30.0  # sample of a recording that is taken: whatever is louder was never in [-1, 1]
+
+
+def check_scale(waveform: Tensor, source: str = "waveform") -> Tensor:
+    """The waveform (any shape); its mel would be taken for one of another dialect if it had another scale than [-1, 1].
+
+    Raises:
+        AudioError: it has; the message begins with `source`.
+    """
+    if waveform.numel() and (peak := float(waveform.abs().max())) > LOUDEST:
+        raise AudioError(f"{source}: its samples reach {peak:.3g}, and full scale is 1; divide them by {peak:.3g}")
+    return waveform
 
 
 def _retuned(config: ModelConfig, denoiser: Denoiser, spec: MelSpec) -> tuple[ModelConfig, Denoiser]:

@@ -1,23 +1,9 @@
-"""Peaks of sounds: the highest there may be, and that of most recordings."""
+"""Peaks of sounds that are made: the highest there may be, and that of most recordings."""
 
 import torch
 from torch import Tensor
 
-from wavediff.errors import AudioError
-
-LOUDEST = 30.0  # sample of a recording that is taken: whatever is louder was never in [-1, 1]
 MAX_PEAK = 0.98  # below full scale, so that 16 bits hold it unclipped
-
-
-def check_scale(waveform: Tensor, source: str = "waveform") -> Tensor:
-    """The waveform (any shape); its mel would be taken for one of another dialect if it had another scale than [-1, 1].
-
-    Raises:
-        AudioError: it has; the message begins with `source`.
-    """
-    if waveform.numel() and (peak := float(waveform.abs().max())) > LOUDEST:
-        raise AudioError(f"{source}: its samples reach {peak:.3g}, and full scale is 1; divide them by {peak:.3g}")
-    return waveform
 
 
 def within(sounds: Tensor) -> Tensor:

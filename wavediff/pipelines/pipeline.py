@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 import torch
 
 from wavediff.arguments import as_path, shown
-from wavediff.errors import CheckpointError, ConfigError
+from wavediff.errors import CheckpointError, ConfigError, OutputError
 from wavediff.files import check_output, write_text
 from wavediff.models import WEIGHTS
 from wavediff.models.checkpoint import load_checkpoint, save_checkpoint
@@ -211,7 +211,8 @@ class Pipeline:
         Raises:
             OutputError: one of them exists and `overwrite` is false, or cannot be written.
         """
-        model, card = Path(folder) / MODEL_FILE, Path(folder) / CARD_FILE
+        folder = as_path(folder, "folder", OutputError)
+        model, card = folder / MODEL_FILE, folder / CARD_FILE
         for path in (model, card):  # before either is written
             check_output(path, overwrite=overwrite)
         self.save(model, half=half, overwrite=overwrite)

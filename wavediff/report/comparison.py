@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from wavediff.errors import AudioError, ConfigError, WavediffError
+from wavediff.arguments import as_path
+from wavediff.errors import AudioError, ConfigError, OutputError, WavediffError
 from wavediff.files import write_text
 from wavediff.metrics import evaluate_files, select_metrics
 from wavediff.report.clips import find_sounds
@@ -51,7 +52,7 @@ def write_comparison(
         MissingExtraError: a metric named in `metrics` needs the `eval` extra.
         OutputError: the page would be too large, exists, or cannot be written.
     """
-    path, directory = Path(path), Path(directory)
+    path, directory = as_path(path, "path", OutputError), as_path(directory, "directory", AudioError)
     check_page(path, max_clips, overwrite=overwrite)
     found, notes = _systems(directory)
     names = _chosen_metrics(reference, metrics)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from wavediff.arguments import as_path
 from wavediff.errors import AudioError, OutputError
 from wavediff.files import check_output, write_text
 from wavediff.report.clips import Sound, find_sounds, load_sound
@@ -59,10 +60,10 @@ def write_page(
         AudioError: a folder holds no sound, no sound can be read, or no group has a reference.
         OutputError: the page would be too large, exists, or cannot be written.
     """
-    path, directory = Path(path), Path(directory)
+    path, directory = as_path(path, "path", OutputError), as_path(directory, "directory", AudioError)
     check_page(path, max_per_group, overwrite=overwrite)
     found = _groups_of(directory)
-    recorded = {} if reference is None else _references(Path(reference), directory, found)
+    recorded = {} if reference is None else _references(as_path(reference, "reference", AudioError), directory, found)
     chosen = {name: spread(paths, max_per_group) for name, paths in found.items()}
     beside = {name: spread(recorded.get(name, []), len(paths)) for name, paths in chosen.items()}
 

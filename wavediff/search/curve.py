@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wavediff.arguments import real, whole
 from wavediff.diffusion import Plan
 from wavediff.errors import ConfigError, DataError
 from wavediff.metrics import METRICS, select_metrics
@@ -143,14 +144,10 @@ def search(
         raise ConfigError(f"metric: {useless[0]} has no better end; choose another")
     if levels := [name for name in names if METRICS[name].unit == "dBFS"]:
         raise ConfigError(f"metric: {levels[0]} is a level, and plans are compared by ratios; choose another")
-    if not 1 <= clips <= 1000 or not 0.5 <= seconds <= 60 or not 1 <= draws <= 100:
-        raise ConfigError(
-            f"clips {clips} must lie in 1 to 1000, seconds {seconds} in 0.5 to 60, draws {draws} in 1 to 100"
-        )
-    if not 0 < minutes <= 100_000:
-        raise ConfigError(f"minutes: {minutes} is outside 0 to 100000")
-    if not 4 <= trials <= 100_000:
-        raise ConfigError(f"trials: {trials} is outside 4 to 100000")
+    clips, draws = whole(clips, "clips", 1, 1000, ConfigError), whole(draws, "draws", 1, 100, ConfigError)
+    trials = whole(trials, "trials", 4, 100_000, ConfigError)
+    seconds = real(seconds, "seconds", "from 0.5 to 60", lambda value: 0.5 <= value <= 60, ConfigError)
+    minutes = real(minutes, "minutes", "above 0 and at most 100000", lambda value: 0 < value <= 1e5, ConfigError)
     frames = round(seconds * vocoder.sample_rate / vocoder.hop_length)
     both = cut_clips(recordings, 2 * clips, frames * vocoder.hop_length, vocoder.sample_rate)
     if len(both) < 2:

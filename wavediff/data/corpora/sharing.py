@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from wavediff.errors import DataError, require_torchaudio
+from wavediff.errors import DataError
+from wavediff.libraries import require_torchaudio
 
 Value = TypeVar("Value")
 
