@@ -500,10 +500,14 @@ def test_beyond_this_machine_a_token_is_made() -> None:
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
-        (["--port", "99999"], "--host 127.0.0.1 --port 99999: cannot be listened at"),
         (["--host", "203.0.113.1"], "--host 203.0.113.1 --port 8000: cannot be listened at"),
-        (["--max-seconds", "0"], "--max-seconds: 0 is not above 0"),
-        (["--waiting", "-1"], "--waiting: -1 is below 0"),
+        (["--max-seconds", "0"], "--max-seconds: 0.0 is not a number above 0"),
+        (["--waiting", "-1"], "--waiting: -1 is not a whole number of at least 0"),
+        (["--max-megabytes", "inf"], "--max-megabytes: inf is not a number above 0"),
+        (["--deadline", "nan"], "--deadline: nan is not a number above 0"),
+        (["--port", "99999"], "--port: 99999 is not a whole number from 0 to 65535"),
+        (["--token", ""], "--token: holds other characters than letters"),
+        (["--token", "ü"], "--token: holds other characters than letters"),
         (["--checkpoint", "nowhere.safetensors", "--port", "0"], "nowhere.safetensors: "),
     ],
 )

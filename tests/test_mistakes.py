@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from handmade import saved, wav
 
 import wavediff
 from wavediff.audio import read_audio, write_audio
+from wavediff.cli import info
 from wavediff.cli.demo import CLIP
 from wavediff.cli.main import main
 from wavediff.errors import AudioError
@@ -74,6 +76,11 @@ MISTAKES = {
     "export file.txt -o a.safetensors": r"file.txt: is no training checkpoint, which torch.save writes; use another",
     "export empty.ckpt -o a.safetensors": r"empty.ckpt: is empty; use another copy of it",
     "import voice.wav -o a.safetensors": r"voice.wav: is no DiffWave checkpoint, which torch.save writes; use another",
+    "bench --against itself --lengths nan": r"--lengths: nan is not a number above 0 and at most 100000",
+    "bench --against itself --lengths 1 1e9": r"--lengths: 1000000000.0 is not a number above 0 and at most 100000",
+    "bench --against itself --batches 0": r"--batches: 0 is not a whole number from 1 to 10000",
+    "bench --seconds inf": r"--seconds: inf is not a number above 0 and at most 100000",
+    "bench --repeats 0": r"--repeats: 0 is not a whole number of at least 1",
     "train recipe.yaml": r"recipe.yaml: a recipe follows --config; write `wavediff train --config recipe.yaml`",
 }
 
@@ -111,6 +118,20 @@ def test_a_mistake_is_answered_by_one_line_with_its_cure(
     assert re.search(MISTAKES[command], printed.err), printed.err
     assert printed.err.startswith("wavediff")
     assert set(folder.rglob("*")) - before <= {folder / "data"}
+
+
+def test_a_lack_of_memory_is_one_line_and_other_errors_of_torch_are_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reasons: list[Exception] = [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.\nSee the documentation")]
+    for reason in (*reasons, RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")):
+        monkeypatch.setattr(info, "run", Mock(side_effect=reason))
+        assert main(["info"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert re.fullmatch(r"wavediff info: out of memory \(.+\); ask for less at once, or free memory", line)
+    monkeypatch.setattr(info, "run", Mock(side_effect=RuntimeError("sizes do not match")))
+    with pytest.raises(RuntimeError, match="sizes"):
+        main(["info"])
 
 
 @pytest.mark.parametrize("long", [False, True])

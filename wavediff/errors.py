@@ -103,6 +103,14 @@ def choice(given: str, known: Sequence[str], all_in: str = "the documentation") 
     return f"{f', the nearest are {near}' if near else ''}; all {len(known)} are in {all_in}"
 
 
+def lack_of_memory(error: BaseException) -> str:
+    """What an error says where there is no memory left, in one line; "" of any other."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # torch has one of its own for GPUs
+    if not kinds & {"MemoryError", "OutOfMemoryError"} and "can't allocate memory" not in str(error):
+        return ""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def require_packages(packages: Sequence[str], extra: str | None, purpose: str, install: str = "") -> None:
     """Look for packages; none is imported.
 

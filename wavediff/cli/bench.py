@@ -4,12 +4,14 @@ import argparse
 import json
 from typing import Any
 
+from wavediff.arguments import real, whole
 from wavediff.cli.parser import add_number, add_options
 from wavediff.cli.progress import Progress
 from wavediff.errors import ConfigError
 
 LENGTHS = [1.0, 10.0, 60.0, 600.0, 3600.0]
 BATCHES = [1, 4, 16, 64]
+MAX_SECONDS, MAX_BATCH = 100_000, 10_000
 
 OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {  # default, and what it is for
     "checkpoint": (None, ("gans", "itself")),
@@ -53,10 +55,13 @@ def run(args: argparse.Namespace) -> None:
         elif args.against not in kinds:
             option = name.replace("_", "-")
             raise ConfigError(f"--{option}: is for --against {' and '.join(kinds)}, not {args.against}; leave it out")
-    if min(args.seconds, args.batch_size, args.repeats) <= 0:
-        raise ConfigError("--seconds, --batch-size and --repeats must be above zero")
-    if min([*args.lengths, *args.batches]) <= 0:
-        raise ConfigError("--lengths and --batches must be above zero")
+    for option, lengths in (("--seconds", [args.seconds]), ("--lengths", args.lengths)):
+        for seconds in lengths:
+            real(seconds, option, f"above 0 and at most {MAX_SECONDS}", lambda s: 0 < s <= MAX_SECONDS, ConfigError)
+    for option, counts in (("--batch-size", [args.batch_size]), ("--batches", args.batches)):
+        for count in counts:
+            whole(count, option, 1, MAX_BATCH, ConfigError)
+    whole(args.repeats, "--repeats", 1, None, ConfigError)
     measure = {"diffwave": _beside_diffwave, "gans": _beside_gans, "itself": _by_itself}[args.against]
     hardware, (results, lines) = machine(pick_device(args.device)), measure(args)
     print(json.dumps({"machine": hardware} | results) if args.json else "\n".join([hardware, *lines]))

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from wavediff.cli.progress import say
-from wavediff.errors import ConfigError, WavediffError, did_you_mean
+from wavediff.errors import ConfigError, WavediffError, did_you_mean, lack_of_memory
 from wavediff.version import __version__
 
 if TYPE_CHECKING:
@@ -157,6 +157,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say(f"wavediff {name}: interrupted")
         return 130
+    except (MemoryError, RuntimeError) as error:
+        if not (reason := lack_of_memory(error)):
+            raise
+        say(f"wavediff {name}: out of memory ({reason:.200}); ask for less at once, or free memory")
+        return 2
     except BrokenPipeError:  # `wavediff info FILE | head`: nobody reads on
         _give_up_output()
     except OSError as error:

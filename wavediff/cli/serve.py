@@ -4,10 +4,12 @@ sound effects by class. Nothing leaves the machine; anything but the loopback ad
 
 import argparse
 import os
+import re
 import secrets
 import sys
 from pathlib import Path
 
+from wavediff.arguments import real, whole
 from wavediff.cli.parser import add_number, add_options
 from wavediff.errors import ConfigError, require_packages
 
@@ -43,11 +45,12 @@ def run(args: argparse.Namespace) -> None:
     from wavediff.pipelines.vocoder import Vocoder
 
     for name in ("max_seconds", "max_megabytes", "deadline"):
-        if not getattr(args, name) > 0:
-            raise ConfigError(f"--{name.replace('_', '-')}: {getattr(args, name):g} is not above 0")
-    if args.waiting < 0:
-        raise ConfigError(f"--waiting: {args.waiting} is below 0")
-    token = args.token or os.environ.get("WAVEDIFF_TOKEN") or None
+        real(getattr(args, name), f"--{name.replace('_', '-')}", "above 0", lambda value: value > 0, ConfigError)
+    whole(args.waiting, "--waiting", 0, None, ConfigError)
+    whole(args.port, "--port", 0, 65_535, ConfigError)
+    token = (os.environ.get("WAVEDIFF_TOKEN") or None) if args.token is None else args.token
+    if token is not None and not re.fullmatch(r"[\w.~-]+", token, re.ASCII):  # it goes into an address and a cookie
+        raise ConfigError("--token: holds other characters than letters, digits and - . _ ~, or none; choose another")
     if token is None and not is_loopback(args.host):
         token = secrets.token_urlsafe(24)
     with listen(args.host, args.port) as listener:

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from wavediff.errors import CheckpointError, ConfigError, OutputError, TrainingError
+from wavediff.errors import CheckpointError, ConfigError, OutputError, TrainingError, lack_of_memory
 from wavediff.files import TEMPORARY_SUFFIX, atomic_write, sweep_temporaries
 from wavediff.models.config import ModelConfig
 from wavediff.models.file import below
@@ -226,9 +226,8 @@ def _names(trainer: Trainer, indices: list[int], most: int = 8) -> str:
 
 def memory_ran_out(error: BaseException) -> TrainingError | None:
     """The error to show for one that says that there is no memory left; None for any other."""
-    if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+    if not (reason := lack_of_memory(error)):
         return None
-    reason = " ".join(str(error).split()) or type(error).__name__
     return TrainingError(
         f"out of memory ({reason:.200}); lower --data.batch_size (and raise --trainer.accumulate_grad_batches) or "
         "--data.segment_length"
