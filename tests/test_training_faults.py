@@ -1,5 +1,6 @@
 """What a training run survives, and what ends it with one line: folders, kills, NaN, memory."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -270,6 +271,18 @@ def test_memory_that_runs_out_is_one_line_that_tells_what_to_lower(  # fault 59
 
     monkeypatch.setattr(VocoderModule, "loss", on_a_gpu)
     assert "--data.segment_length" in refused(tiny, capsys)
+
+
+@pytest.mark.parametrize("file", [None, "run/config.yaml"])
+def test_a_full_disk_is_told_of_the_run_and_not_of_standard_output(
+    file: str | None, tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:  # fault 50
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", file)
+
+    monkeypatch.setattr(VocoderModule, "loss", full)
+    line = refused(tiny, capsys)
+    assert f"{file or tiny.parent / 'run'}: could not be written (No space left on device); check free space" in line
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:

@@ -4,6 +4,7 @@ later on the command line counts.
 
 import argparse
 import contextlib
+import errno
 import json
 import logging
 import operator
@@ -14,7 +15,7 @@ import types
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelSummary
@@ -25,10 +26,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from wavediff.cli.parser import add_options
 from wavediff.cli.progress import say
 from wavediff.cli.train_errors import configuration_error
-from wavediff.cli.train_progress import TrainingProgress
+from wavediff.cli.train_progress import TrainingProgress, Waiting
 from wavediff.data.datamodule import AudioDataModule
 from wavediff.engine.precision import warn_if_slow_in_bfloat16
-from wavediff.errors import ConfigError, TrainingError, WavediffError
+from wavediff.errors import ConfigError, OutputError, TrainingError, WavediffError
 from wavediff.training import (
     AtomicCheckpointIO,
     AutoencoderModule,
@@ -98,7 +99,7 @@ class TrainingCLI(LightningCLI):
         args, options: of LightningCLI.
     """
 
-    def __init__(self, *args: Any, held: contextlib.ExitStack, waiting: "_Waiting", **options: Any) -> None:
+    def __init__(self, *args: Any, held: contextlib.ExitStack, waiting: Waiting, **options: Any) -> None:
         self._held, self._waiting = held, waiting
         super().__init__(*args, **options)
 
@@ -157,6 +158,16 @@ class TrainingCLI(LightningCLI):
                 f"{root}: holds a run already; go on with --resume, or choose another --trainer.default_root_dir"
             )
         self._waiting.tell()
+
+    def fit(self, **options: Any) -> None:
+        """Trains; raises OutputError where the disk is full for what Lightning and its logger write themselves."""
+        try:
+            self.trainer.fit(**options)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+                raise
+            place = error.filename or self.trainer.default_root_dir
+            raise OutputError(f"{place}: could not be written ({error.strerror}); check free space") from error
 
 
 def main(argv: Sequence[str], parser: argparse.ArgumentParser) -> None:
@@ -227,7 +238,7 @@ def _fit(argv: Sequence[str]) -> TrainingCLI:
         "use_distributed_sampler": False,  # the data module shares the batches out itself, resumably
         "enable_checkpointing": False,  # FullState and ModelExport do it
     }
-    with contextlib.ExitStack() as held, _Waiting() as waiting:
+    with contextlib.ExitStack() as held, Waiting() as waiting:
         return TrainingCLI(
             TrainingModule,
             AudioDataModule,
@@ -241,34 +252,6 @@ def _fit(argv: Sequence[str]) -> TrainingCLI:
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
         )
-
-
-class _Waiting(logging.Handler):
-    """Keeps what Lightning logs until it is to be told: an error before the training begins stands alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._records: list[logging.LogRecord] = []
-        self._logger = logging.getLogger("lightning")
-
-    def __enter__(self) -> Self:
-        self._logger.addHandler(self)
-        self._logger.propagate = False
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._logger.removeHandler(self)
-        self._logger.propagate = True
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
-        self._records.append(record)
-
-    def tell(self) -> None:
-        """Say what was kept, and what comes from now on."""
-        self.__exit__()
-        for record in self._records:
-            logging.root.handle(record)
 
 
 def _silence_the_libraries() -> None:

@@ -1,6 +1,7 @@
-"""How far a training run is: the bar or the lines of all commands, with the losses."""
+"""How far a training run is: the bar or the lines of all commands, with the losses; and what Lightning says before."""
 
-from typing import Any
+import logging
+from typing import Any, Self
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -58,3 +59,31 @@ def _facts(trainer: Trainer, speed: float) -> str:
     metrics = trainer.callback_metrics
     facts += [f"{name} {metrics[name].item():.4f}" for name in _SHOWN if name in metrics]
     return ", ".join([*facts, *([f"{speed:.3g} steps/s"] if speed > 0 else [])])
+
+
+class Waiting(logging.Handler):
+    """Keeps what Lightning logs until it is to be told: an error before the training begins stands alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: list[logging.LogRecord] = []
+        self._logger = logging.getLogger("lightning")
+
+    def __enter__(self) -> Self:
+        self._logger.addHandler(self)
+        self._logger.propagate = False
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.propagate = True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self._records.append(record)
+
+    def tell(self) -> None:
+        """Say what was kept, and what comes from now on."""
+        self.__exit__()
+        for record in self._records:
+            logging.root.handle(record)

@@ -37,7 +37,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             try:
                 torch.save(checkpoint, temporary)
             except RuntimeError as error:  # how torch's zip writer reports a full disk
-                raise OSError(str(error)) from error
+                full = "unexpected pos" in str(error)
+                raise OSError("no space left" if full else str(error)) from error
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any = "cpu", weights_only: bool | None = True
