@@ -159,7 +159,7 @@ class SpectralBlock(nn.Module):
         return self.step(F.pad(x, (0, 0, 0, 0, self.past, self.ahead)), self.at(time), workspace)
 
     def at(self, time: Tensor | None, dtype: torch.dtype = torch.float32) -> "BlockWeights":
-        """Its weights at a time (B, 256): what all pieces of a signal are computed with.
+        """Its weights at a time (B, 256), or (1, 256) for all items: what all pieces of a signal are computed with.
 
         Args:
             time: features; None where it has no time.
@@ -169,14 +169,13 @@ class SpectralBlock(nn.Module):
             scale = shift = torch.zeros_like(self.scale)
         else:
             scale, shift = self.modulation(time)[:, None, None].chunk(2, dim=-1)
-        mixing = self.band_mixing.weight
+        mixing, expand = self.band_mixing.weight, self.expand.weight
         return BlockWeights(
             1 + scale,
             shift,
             (mixing + torch.eye(len(mixing), dtype=mixing.dtype, device=mixing.device)).to(dtype),
-            self.band_mixing.bias[:, None].to(dtype),
-            self.expand.weight.t().to(dtype),
-            self.expand.bias.to(dtype),
+            expand.t().to(dtype),
+            torch.addr(self.expand.bias, self.band_mixing.bias, expand.sum(1)).to(dtype),
             (self.contract.weight * self.scale[:, None]).t().to(dtype),
             (self.contract.bias * self.scale).to(dtype),
         )
@@ -196,24 +195,26 @@ class SpectralBlock(nn.Module):
         padded = F.pad(window, (0, 0, 0, 0, 0, missing)) if missing else window
         # Permuted, the tokens are already in the channels-last order that convolutions on CPUs like best.
         h = F.conv2d(padded.permute(0, 3, 1, 2), conv.weight, conv.bias, padding=padding, groups=conv.groups)
-        h = self.norm(h.permute(0, 2, 3, 1)[:, :count])
-        h = torch.addcmul(weights.shift, h, weights.gain, out=None if workspace is None else h)
+        h = h.permute(0, 2, 3, 1)[:, :count]
+        if workspace is not None and weights.gain.numel() == h.shape[3]:
+            h = F.layer_norm(h, h.shape[3:], weights.gain.flatten(), weights.shift.flatten())
+        else:
+            h = torch.addcmul(weights.shift, self.norm(h), weights.gain)
         items, _, bands, channels = h.shape
         frames, x = items * count, window[:, self.past : self.past + count]
         # The linear layer over bands, written as a product from the left: no transposed copies.
         mixing, h = weights.mixing.expand(frames, -1, -1), h.flatten(0, 1).to(weights.mixing.dtype)
         if workspace is None:
-            hidden = F.gelu(self.expand(torch.bmm(mixing, h) + weights.band_bias))
+            hidden = F.gelu(self.expand(torch.bmm(mixing, h) + self.band_mixing.bias[:, None]))
             return x + (torch.matmul(hidden, weights.contract) + weights.bias).view(x.shape)
         mixed = torch.bmm(mixing, h, out=workspace.get("mixed", (frames, bands, channels), h.dtype))
-        mixed += weights.band_bias
-        filled = workspace.get("hidden", (_filled_up(frames) * bands, weights.expand.shape[1]), h.dtype)
-        rows = mixed.flatten(0, 1)
-        hidden = torch.addmm(weights.expand_bias, rows, weights.expand, out=filled[: len(rows)])
-        torch.ops.aten.gelu_(filled)
+        filled = workspace.get("hidden", (_filled_up(frames), bands, weights.expand.shape[1]), h.dtype)
+        filled[:frames] = weights.expand_bias
+        hidden = filled[:frames].flatten(0, 1).addmm_(mixed.flatten(0, 1), weights.expand)
+        torch.ops.aten.gelu_(filled.flatten(0, 1))
         if h.dtype != x.dtype:  # the sum over the layers stays in float32
             return x + torch.addmm(weights.bias, hidden, weights.contract).view(x.shape)
-        return torch.addmm(x.reshape(-1, channels), hidden, weights.contract).add_(weights.bias).view(x.shape)
+        return (x + weights.bias).view(-1, channels).addmm_(hidden, weights.contract).view(x.shape)
 
 
 @dataclass(frozen=True)
@@ -221,11 +222,10 @@ class BlockWeights:
     """What `SpectralBlock.step` multiplies by.
 
     Attributes:
-        gain, shift: (B, 1, 1, channels) of the normalised tokens, or (channels,) without a time.
+        gain, shift: (B or 1, 1, 1, channels) of the normalised tokens, or (channels,) without a time.
         mixing: (bands, bands), with the tokens themselves.
-        band_bias: (bands, 1)
         expand: (channels, hidden)
-        expand_bias: (hidden,)
+        expand_bias: (bands, hidden), with the bias of the mixing.
         contract: (hidden, channels), with the scale of the residual.
         bias: (channels,) likewise.
     """
@@ -233,7 +233,6 @@ class BlockWeights:
     gain: Tensor
     shift: Tensor
     mixing: Tensor
-    band_bias: Tensor
     expand: Tensor
     expand_bias: Tensor
     contract: Tensor

@@ -17,7 +17,7 @@ from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelSpec, SpectralEnvelope, pseudo_inverse
 from wavediff.mel.griffin_lim import find_phase, phase_in_blocks
 from wavediff.mel.phases import MAX_OCTAVES, Harmonics, Partials, lower_rates
-from wavediff.mel.stft import core_spec, in_core
+from wavediff.mel.stft import below_the_end, core_spec, in_core
 from wavediff.mel.transform import LEAST_COLUMNS, filterbank
 
 MAX_PHASE_ITERATIONS = 1_000
@@ -90,6 +90,7 @@ class ShapedNormal(nn.Module):
     """
 
     weights: Tensor  # (n_mels, bins), of the mel's bands
+    heard: Tensor  # (bins,), whether any of them reaches a bin
     filled: Tensor  # (bins,), whether the mel ends below a bin that the network was trained to find filled
 
     def __init__(self, config: PriorConfig, spec: MelSpec, n_fft: int = 0) -> None:
@@ -100,6 +101,8 @@ class ShapedNormal(nn.Module):
         self.stft, self.lower = FrameSTFT(spec), nn.ModuleList(lower_rates(spec, config.phase_octaves))
         self.harmonics = Harmonics(spec, config.harmonics) if config.harmonics else None
         self.register_buffer("weights", filterbank(spec).clone(), persistent=False)
+        self.register_buffer("heard", self.weights.sum(0) > 0, persistent=False)
+        self._end = below_the_end(self.weights)
         share = torch.linspace(0, 1, self.weights.shape[1], dtype=torch.float64, device="cpu")
         filled = (share <= config.reach) & (share > 2 * spec.f_max / spec.sample_rate)
         self.register_buffer("filled", filled, persistent=False)
@@ -156,29 +159,30 @@ class ShapedNormal(nn.Module):
 
         A band changes by 12 dB at the most. What lies above the dialect's bands stays as it is.
         """
-        gain = self._gain(_magnitude(spectrum), magnitude) ** self.config.consistency
+        gain = self._gain(self._bands(_magnitude(spectrum)), self._bands(magnitude)) ** self.config.consistency
         return torch.complex(spectrum.real * gain, spectrum.imag * gain)
 
     def with_bands(self, magnitude: Tensor, wanted: Tensor) -> Tensor:
         """A magnitude (B, frames, bins), nearer to the bands of another one."""
+        bands = self._bands(wanted)
         for _ in range(_BAND_ITERATIONS):
-            magnitude = magnitude * self._gain(magnitude, wanted)
+            magnitude = magnitude * self._gain(self._bands(magnitude), bands)
         return magnitude
 
     def _gain(self, made: Tensor, wanted: Tensor) -> Tensor:
         """By what a magnitude (B, frames, bins) is multiplied to come near the bands of another: 1/4 to 4.
 
-        One multiplicative update (Lee and Seung 2001, eq. 4); 1 where the dialect has no band.
+        One multiplicative update (Lee and Seung 2001, eq. 4) of what both have in `_bands`; 1 where the dialect has no
+        band.
         """
-        made_bands, wanted_bands = (self.weights.T @ (self.weights @ _columns(x)) for x in (made, wanted))
-        gain = (wanted_bands / made_bands.clamp(min=1e-30)).transpose(1, 2)[:, : made.shape[1]]
-        return torch.where(self.weights.sum(0) > 0, gain.clamp(0.25, 4.0), 1.0)
+        gain = torch.where(self.heard[: self._end], (wanted / made.clamp(min=1e-30)).clamp(0.25, 4.0), 1.0)
+        return F.pad(gain, (0, len(self.heard) - self._end), value=1.0)
 
-
-def _columns(x: Tensor) -> Tensor:
-    """(B, frames, bins) -> (B, bins, frames and some more): products of few columns round differently, and a frame's
-    result must have the same bits whatever the others are."""
-    return F.pad(x.transpose(1, 2), (0, LEAST_COLUMNS))
+    def _bands(self, magnitude: Tensor) -> Tensor:
+        """(B, frames, bins) -> (B, frames, bins below the end of the bands): the bands, spread over their bins."""
+        # Products of few rows round differently, and a frame must have the same bits whatever the others are.
+        rows, weights = F.pad(magnitude[..., : self._end], (0, 0, 0, LEAST_COLUMNS)), self.weights[:, : self._end]
+        return ((rows @ weights.T) @ weights)[:, : magnitude.shape[1]]
 
 
 def _magnitude(spectrum: Tensor) -> Tensor:

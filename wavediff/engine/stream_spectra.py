@@ -205,7 +205,8 @@ class StreamedSpectral:
     ) -> None:
         self.network, self._workspace = network, workspace
         blocks: list[SpectralBlock] = list(network.blocks)  # type: ignore[arg-type]
-        time = network.time(t)
+        # One time for all items saves a pass; a GPU would have to be waited for.
+        time = network.time(t[:1] if t.device.type == "cpu" and bool((t == t[0]).all()) else t)
         self._layers = [(block, block.at(time, dtype)) for block in blocks]
         self._analysis, self._synthesis = Analysis(network.stft, ends), Synthesis(network.stft, ends)
         self._contexts = [Context(block.past, block.ahead, ends=ends) for block in blocks]
@@ -218,7 +219,15 @@ class StreamedSpectral:
         self._expected.push(prepared.expected)
 
     def push(self, x_t: Tensor | None, last: bool) -> Tensor | None:
-        """Noisy samples (B, n * hop_length) -> the prediction that is settled."""
+        """Noisy samples (B, n * hop_length) -> the prediction that is settled; on a CPU in pieces for its cache."""
+        if x_t is None or x_t.device.type != "cpu":
+            return self._push(x_t, last)
+        pieces = x_t.split(SpectralStreams.piece(self.network, len(x_t)), 1)
+        parts = [self._push(piece, last and number == len(pieces)) for number, piece in enumerate(pieces, 1)]
+        settled = [part for part in parts if part is not None]
+        return torch.cat(settled, 1) if settled else None
+
+    def _push(self, x_t: Tensor | None, last: bool) -> Tensor | None:
         network = self.network
         spectra = self._analysis.push(x_t, last)
         x: Tensor | None = None
@@ -272,8 +281,8 @@ class SpectralStreams(Streams):
 
     @staticmethod
     def piece(network: SpectralNet, batch: int) -> int:
-        """Whole frames."""
-        return FRAMES * network.stft.hop_length
+        """Whole frames, not so few that most are neighbours of others."""
+        return max(FRAMES // batch, 16) * network.stft.hop_length
 
     @staticmethod
     def frames_at_once(network: SpectralNet, hop_length: int, batch: int, streamed: bool) -> int:

@@ -43,44 +43,46 @@ class OverlapAdd:
     in the same order whatever the pieces are, so that pieces change no bit: Griffin-Lim would make much of little.
     """
 
-    STATE = ("_kept",)
+    STATE = ("_kept", "_known")
 
     def __init__(self, stft: FrameSTFT, ends: Ends | None = None) -> None:
         self.stft, self.ends = stft, ends
-        self._kept: Tensor | None = None  # windowed frames that reach into samples to come
+        self._kept: Tensor | None = None  # (B, overlap - 1, n_fft) windowed frames that reach into samples to come
+        self._known = 0  # how many of them there are; those before the first frame are zeros
         self._frames = 0
         start = (stft.overlap - 1) * stft.hop_length
-        weight = overlap_weight(stft.window.square().expand(1, stft.overlap, -1), stft.hop_length)
-        self._head, self._steady, self._tail = weight.tensor_split([start, start + stft.hop_length], dim=1)
+        self._head, self._steady, self._tail = stft.weight(stft.overlap).tensor_split(
+            [start, start + stft.hop_length], dim=1
+        )
 
     def push(self, spectra: Tensor | None, last: bool) -> Tensor | None:
         """(B, n * hop_length), and with the last frames n_fft - hop_length more."""
-        hop, kept, frames = self.stft.hop_length, positions(self._kept), self._with_kept(spectra)
-        if frames is None or (spectra is None and not last):
+        if spectra is None and (self._kept is None or not last):
             return None
-        count = frames.shape[1] - kept
-        first, self._frames = self._frames - kept, self._frames + count
-        self._kept = frames[:, max(frames.shape[1] - self.stft.overlap + 1, 0) :].clone()
-        whole = self.ends is None or self.ends.mask(first, kept + count) is None
-        if kept == self.stft.overlap - 1 and whole and not last:
-            return (_settled(frames, hop) * self._steady).flatten(1)
-        signal = overlap_add(frames, hop)[:, kept * hop :]
-        if not last:
-            signal = signal[:, : count * hop]
-        weight = self._weight(first, kept + count)[:, kept * hop :]
-        return signal * weight[:, : signal.shape[1]]
+        stft, hop, known, count = self.stft, self.stft.hop_length, self._known, positions(spectra)
+        first, self._frames = self._frames - known, self._frames + count
+        self._known = min(known + count, stft.overlap - 1)
+        signal = _settled(self._with_kept(spectra, last), hop)
+        whole = self.ends is None or self.ends.mask(first, known + count) is None
+        if known == stft.overlap - 1 and whole and not last:
+            return signal.mul_(self._steady).flatten(1)
+        signal = signal.flatten(1)[:, : count * hop + (stft.n_fft - hop if last else 0)]
+        if whole and last and known == 0:
+            return signal * stft.weight(count)
+        return signal * self._weight(first, known + count)[:, known * hop :][:, : signal.shape[1]]
 
-    def _with_kept(self, spectra: Tensor | None) -> Tensor | None:
-        """The windowed frames, after those that were kept."""
-        if spectra is None:
-            return self._kept
-        kept, (items, count, _) = positions(self._kept), spectra.shape
-        frames = self.stft.window.new_empty(items, kept + count, self.stft.n_fft)
-        if self._kept is not None:
-            frames[:, :kept] = self._kept
-        added = self.stft.frames(spectra, out=frames[:, kept:])
-        if self.ends is not None:
-            added.copy_(self.ends.clear(added, self._frames))
+    def _with_kept(self, spectra: Tensor | None, last: bool) -> Tensor:
+        """The windowed frames behind those that were kept, and at the end before as many zeros."""
+        kept, reach, count = self._kept, self.stft.overlap - 1, positions(spectra)
+        items = len(kept if spectra is None else spectra)  # type: ignore[arg-type]
+        frames = self.stft.window.new_empty(items, reach + count + (reach if last else 0), self.stft.n_fft)
+        frames[:, :reach] = 0 if kept is None else kept
+        frames[:, reach + count :] = 0
+        if spectra is not None:
+            added = self.stft.frames(spectra, out=frames[:, reach : reach + count])
+            if self.ends is not None:
+                added.copy_(self.ends.clear(added, self._frames - count))
+        self._kept = None if last else frames[:, count : reach + count].clone()
         return frames
 
     def _weight(self, first: int, count: int) -> Tensor:
@@ -171,7 +173,7 @@ class PhaseStep:
         step = signal if self.first else torch.sub(signal, self._before.take(signal.shape[1]), alpha=STEP_BACK)
         joined = step if self._kept is None else torch.cat([self._kept, step], 1)
         count = max((joined.shape[1] - stft.n_fft) // hop + 1, 0)
-        self._kept = joined[:, count * hop :].clone()
+        self._kept = None if last else joined[:, count * hop :].clone()
         if count == 0:
             return None, signal
         first, self.given = self.given, self.given + count
@@ -180,7 +182,7 @@ class PhaseStep:
         if self.harmonics is not None and self.finer is not None:
             wanted = self.harmonics(wanted, spectra, stft)
             self.finer.push(wanted)
-        return with_magnitude(spectra, wanted), signal
+        return with_magnitude(spectra, wanted, out=spectra), signal
 
     def _inside(self, samples: Tensor, last: bool) -> Tensor:
         """Zeros where the windows of the outermost frames reach beyond the signal."""
@@ -196,16 +198,18 @@ class PhaseStep:
 
 
 def _settled(frames: Tensor, hop_length: int) -> Tensor:
-    """Frames (B, overlap - 1 + n, n_fft) -> the hops (B, n, hop_length) that no other frame reaches, in the order of
-    `overlap_add`."""
+    """Frames (B, overlap - 1 + n, n_fft), contiguous -> the hops (B, n, hop_length) that no other frame reaches, in the
+    order of `overlap_add`."""
     overlap = -(-frames.shape[2] // hop_length)
     count = frames.shape[1] - overlap + 1
     if frames.shape[2] % hop_length:
         hops = overlap_add(frames, hop_length).narrow(1, (overlap - 1) * hop_length, count * hop_length)
         return hops.unflatten(1, (count, hop_length))
-    parts = frames.unflatten(2, (overlap, hop_length))
-    aligned = [parts[:, overlap - 1 - index :][:, :count, index] for index in range(overlap)]
-    total = aligned[0] + aligned[1]
-    for part in aligned[2:]:
-        total += part
+    items, held, n_fft = frames.shape
+    parts = frames.as_strided(
+        (items, overlap, count, hop_length), (held * n_fft, n_fft - hop_length, n_fft, 1), n_fft - hop_length
+    )
+    total = parts[:, -1] + parts[:, -2]
+    for index in range(overlap - 3, -1, -1):
+        total += parts[:, index]
     return total

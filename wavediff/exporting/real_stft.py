@@ -54,10 +54,9 @@ class PairSTFT(FrameSTFT, abc.ABC):
         """Pairs -> windowed frames, added where they overlap: (B, frames * hop_length)."""
         return self._add(self.frames_of(pairs))
 
-    def magnitudes(self, frames: Tensor) -> Tensor:
-        """As `FrameSTFT.magnitudes`."""
-        power = self.pairs_of(F.pad(frames, (0, self.filling))).square().sum(self.axis)
-        return power.clamp(min=1e-30).sqrt()
+    def powers(self, frames: Tensor) -> Tensor:
+        """As `FrameSTFT.powers`."""
+        return self.pairs_of(F.pad(frames, (0, self.filling))).square().sum(self.axis)
 
     def gain(self, frames: int) -> Tensor:
         """(1, frames * hop_length): what undoes the windows in `added`."""

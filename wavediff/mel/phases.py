@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.mel.spec import MelSpec
-from wavediff.mel.stft import FrameSTFT
+from wavediff.mel.stft import FrameSTFT, power
 
 _TOP = 2000.0  # [Hz], above which a mel resolves no partials
 _JUMPS = 5  # a peak is found from up to 2 ** 5 bins away
@@ -185,11 +185,10 @@ def finer_from(count: int, octaves: int) -> int:
     return count // (4 if octaves else 2)
 
 
-def with_magnitude(spectrum: Tensor, magnitude: Tensor) -> Tensor:
-    """The phase of `spectrum` with another magnitude; in real numbers, which are faster than complex ones here."""
-    squares = torch.view_as_real(spectrum).square().flatten(-2)
-    power = squares[..., ::2] + squares[..., 1::2]
-    return spectrum * power.add_(1e-18).rsqrt_().mul_(magnitude)
+def with_magnitude(spectrum: Tensor, magnitude: Tensor, out: Tensor | None = None) -> Tensor:
+    """The phase of `spectrum` with another magnitude, in `out` if given, which may be `spectrum`."""
+    gain = power(spectrum).add_(1e-18).rsqrt_().mul_(magnitude)
+    return torch.mul(spectrum, gain.to(spectrum.dtype), out=out)
 
 
 _LOW = (900.0, 1400.0)  # [Hz] the lowest harmonics lie below; between the two they fade
@@ -214,6 +213,7 @@ class Harmonics(nn.Module):
 
     low: Tensor
     exponent: Tensor
+    share: Tensor  # of each of the bins around a bin
 
     def __init__(self, spec: MelSpec, amount: float = 1.0) -> None:
         super().__init__()
@@ -222,6 +222,8 @@ class Harmonics(nn.Module):
         self.register_buffer("low", (1 - _rise(frequencies, _LOW)).float(), persistent=False)
         self.register_buffer("exponent", (amount * _rise(frequencies, _HIGH)).float(), persistent=False)
         self._reach = max(round(_REACH / width), 1)  # bins
+        within = neighbours(F.pad(torch.ones_like(self.low), (self._reach, self._reach)), 2 * self._reach + 1)
+        self.register_buffer("share", 1 / within, persistent=False)
 
     def forward(self, magnitude: Tensor, spectrum: Tensor, stft: FrameSTFT) -> Tensor:
         """The magnitude with the fine structure of the spectrum's lowest harmonics.
@@ -239,16 +241,26 @@ class Harmonics(nn.Module):
         x = low / (stft.window.square() + _EDGE)
         # Not a sum with the least level: the ONNX exporter takes that for nothing, and 0 / 0 comes of silence.
         x = x / x.square().mean(-1, keepdim=True).clamp(min=_LEAST_POWER).sqrt()
-        made = stft.magnitudes(x.relu().square())
-        fine = (made / self._level(made)).clamp(*_RANGE)  # c, of mean square 1
-        finer = magnitude * fine**self.exponent
-        return finer * (self._level(magnitude) / self._level(finer))
+        made = stft.powers(x.relu().square())
+        fine = (made / self._around(made)).clamp(*(limit**2 for limit in _RANGE))  # c squared, of mean 1
+        finer = magnitude * (fine.log() * (0.5 * self.exponent)).exp()
+        return finer * (self._around(magnitude.square()) / self._around(finer.square())).sqrt()
 
-    def _level(self, magnitude: Tensor) -> Tensor:
-        """Root mean square over the bins around each."""
-        window = 2 * self._reach + 1
-        power = F.avg_pool1d(magnitude.square(), window, 1, self._reach, count_include_pad=False)
-        return power.clamp(min=_LEAST_POWER).sqrt()
+    def _around(self, power: Tensor) -> Tensor:
+        """Mean over the bins around each."""
+        sums = neighbours(F.pad(power, (self._reach, self._reach)), 2 * self._reach + 1)
+        return (sums * self.share).clamp(min=_LEAST_POWER)
+
+
+def neighbours(x: Tensor, width: int) -> Tensor:
+    """Sums of `width` successive values: (..., n + width - 1) -> (..., n); of pairs, of pairs of these, and so on."""
+    count, done, span, parts = x.shape[-1] - width + 1, 0, 1, []
+    while done < width:
+        if width & span:
+            parts.append(x[..., done : done + count])
+            done += span
+        x, span = x[..., :-span] + x[..., span:], 2 * span
+    return sum(parts[1:], parts[0])
 
 
 def _rise(frequencies: Tensor, span: tuple[float, float]) -> Tensor:

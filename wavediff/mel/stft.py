@@ -62,9 +62,9 @@ class FrameSTFT(nn.Module):
         """Of all whole windows from the first sample on: (B, N) -> (B, (N - n_fft) // hop_length + 1, bins)."""
         return torch.fft.rfft(signal.unfold(-1, self.n_fft, self.hop_length) * self.window)
 
-    def magnitudes(self, frames: Tensor) -> Tensor:
-        """Of frames (B, frames, n_fft) that are not windowed yet: (B, frames, n_fft // 2 + 1)."""
-        return torch.fft.rfft(frames * self.window).abs()
+    def powers(self, frames: Tensor) -> Tensor:
+        """Squared magnitudes of frames (B, frames, n_fft) that are not windowed yet: (B, frames, n_fft // 2 + 1)."""
+        return power(torch.fft.rfft(frames * self.window))
 
     def frames(self, spectrum: Tensor, out: Tensor | None = None) -> Tensor:
         """(B, frames, bins) -> windowed frames (B, frames, n_fft), to be added where they overlap."""
@@ -75,9 +75,9 @@ class FrameSTFT(nn.Module):
         with torch.autocast(spectrum.device.type, enabled=False):
             frames = self.frames(spectrum)
             span = slice(self.before, self.before + spectrum.shape[1] * self.hop_length)
-            return overlap_add(frames, self.hop_length)[:, span] * self._weight(spectrum.shape[1])[:, span]
+            return overlap_add(frames, self.hop_length)[:, span] * self.weight(spectrum.shape[1])[:, span]
 
-    def _weight(self, frames: int) -> Tensor:
+    def weight(self, frames: int) -> Tensor:
         """(1, N): one over the sum of the overlapping squared windows; the same at each step, so the last is kept."""
         weight, window = self._last_weight, self.window
         length = (frames - 1) * self.hop_length + self.n_fft
@@ -98,6 +98,12 @@ def stft_magnitude(waveform: Tensor, n_fft: int, hop_length: int, win_length: in
     window = torch.hann_window(win_length, dtype=waveform.dtype, device=waveform.device)
     spectrum = torch.stft(waveform, n_fft, hop_length, win_length, window, return_complex=True)
     return torch.view_as_real(spectrum).square().sum(-1).clamp(min=LEAST_POWER).sqrt()
+
+
+def power(spectrum: Tensor) -> Tensor:
+    """Squared magnitude of complex numbers (..., n); by real ones, which are faster here."""
+    squares = torch.view_as_real(spectrum).square().flatten(-2)
+    return squares[..., ::2] + squares[..., 1::2]
 
 
 def is_captured(device: torch.device) -> bool:
@@ -232,17 +238,25 @@ def pseudo_inverse(mel: Values, spec: MelSpec | str, *, iterations: int = 0) -> 
         magnitude = (inverse @ bands).clamp(min=_LEAST_MAGNITUDE)
         wanted = weights.T @ bands
         for _ in range(iterations):
-            magnitude = magnitude * wanted / (weights.T @ (weights @ magnitude)).clamp(min=1e-30)
-        return magnitude.clamp(min=_LEAST_MAGNITUDE)
+            magnitude = (magnitude * wanted).div_((weights.T @ (weights @ magnitude)).clamp_(min=1e-30))
+        beyond = spec.n_fft // 2 + 1 - len(inverse)
+        return F.pad(magnitude.clamp(min=_LEAST_MAGNITUDE), (0, 0, 0, beyond), value=_LEAST_MAGNITUDE)
 
 
 @functools.cache  # as `wavediff.mel.transform._columns`
 def _inversion(spec: MelSpec, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Moore-Penrose inverse (bins, n_mels) of the dialect's triangles, and the triangles (n_mels, bins)."""
+    """Moore-Penrose inverse (bins, n_mels) of the dialect's triangles, and the triangles (n_mels, bins), both of the
+    bins below the upper end of its bands."""
     with torch.inference_mode(False):
         triangles = filterbank(spec) * stft_scale(spec)
-        inverse = torch.linalg.pinv(filterbank(spec).double() * stft_scale(spec)).float()
+        triangles = triangles[:, : below_the_end(triangles)].contiguous()
+        inverse = torch.linalg.pinv(triangles.double()).float()
         return inverse.to(device), triangles.to(device)
+
+
+def below_the_end(triangles: Tensor) -> int:
+    """How many bins lie below the upper end of the bands (n_mels, bins)."""
+    return int(triangles.sum(0).nonzero().max()) + 1
 
 
 _KEPT = ("sample_rate", "hop_length", "n_mels", "f_min", "f_max", "mel_scale", "mel_norm", "framing", "pad_mode")
