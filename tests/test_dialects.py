@@ -46,7 +46,7 @@ def test_every_dialect_is_drawn_with_its_own_mel_and_rate(vocoder: Vocoder) -> N
 
 
 def test_the_weights_are_the_very_same(vocoder: Vocoder) -> None:
-    twin = sharing(vocoder.config, vocoder.denoiser, MelSpec.preset("vocos-24k"))
+    twin = sharing(vocoder.config.of_dialect(MelSpec.preset("vocos-24k")), vocoder.denoiser)
     own = dict(vocoder.denoiser.named_parameters())
     assert all(weight is own[name] for name, weight in twin.named_parameters())
     assert twin.backbone.stft is not vocoder.denoiser.backbone.stft

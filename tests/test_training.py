@@ -208,12 +208,12 @@ def test_a_second_run_in_the_same_folder_and_a_resumption_of_nothing_are_refused
     ],
 )
 def test_a_damaged_recipe_is_one_line(
-    damage: tuple[bytes, bytes], cause: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    damage: tuple[bytes, bytes], cause: str, manifests: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     recipe = SMALL.read_bytes()
     assert damage[0] in recipe
     (tmp_path / "damaged.yaml").write_bytes(recipe.replace(*damage))
-    assert main(["train", "--config", str(tmp_path / "damaged.yaml")]) == 2
+    assert main(["train", "--config", str(tmp_path / "damaged.yaml"), *manifests]) == 2
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("wavediff train: "))
     assert cause in line
 

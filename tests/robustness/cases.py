@@ -244,6 +244,7 @@ def yaml_(seed: int, folder: Path) -> str:
 def _build_only() -> None:
     """Make the parser once, for it takes most of the time, and stop before the training."""
     from wavediff.cli.train import TrainingCLI
+    from wavediff.data.datamodule import AudioDataModule
 
     if hasattr(TrainingCLI, "kept"):
         return
@@ -259,6 +260,7 @@ def _build_only() -> None:
     def stop(self: Any, subcommand: str) -> None:
         raise Built
 
+    AudioDataModule.open = lambda self: None  # type: ignore[method-assign]  # a recipe is read without its data
     TrainingCLI.setup_parser = setup_once  # type: ignore[method-assign]
     TrainingCLI._run_subcommand = stop  # type: ignore[method-assign]
 

@@ -65,7 +65,7 @@ class AdapterModule(PartModule):
         self.adapts, self.mel_transform, self.wanted = own, MelTransform(own.mel), MelTransform(own.inner)
         self.mel_spec = own.mel
         self.told = self.config.of_dialect(own.mel)
-        self._denoisers = (sharing(self.config, self.denoiser, own.mel),)  # no part of this module's state
+        self._denoisers = (sharing(self.told, self.denoiser),)  # no part of this module's state
 
     def loss(self, batch: dict[str, Tensor]) -> Loss:
         """The distance of mels, of some batches as if predicted."""

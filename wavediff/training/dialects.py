@@ -1,5 +1,6 @@
 """Mels of many dialects, and as acoustic models predict them, for one vocoder under training."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -74,7 +75,7 @@ class Dialects(nn.Module):
         self.transforms = nn.ModuleList(MelTransform(spec) for spec in self._specs)
         self.losses = nn.ModuleList(distance(spec) for spec in self._specs)
         # In a tuple, where no state_dict finds weights that stand in the model already.
-        self._denoisers = tuple(sharing(config, denoiser, spec) for spec in self._specs)
+        self._denoisers = tuple(sharing(unresampled(config.of_dialect(spec)), denoiser) for spec in self._specs)
 
     def tell(self, batch: dict[str, Tensor], noise: ItemNoise) -> Told:
         """A batch of waveforms, in a drawn dialect; one that brings its mels, in the model's."""
@@ -101,14 +102,23 @@ class Dialects(nn.Module):
         return cast(Distance, self.losses[index])
 
 
-def sharing(config: ModelConfig, denoiser: Denoiser, spec: MelSpec) -> Denoiser:
-    """A denoiser of mels of dialect `spec` on the very weights of another one.
+def unresampled(config: ModelConfig) -> ModelConfig:
+    """The model itself if its signals have the rate of its speech; else without adapters, so that they have."""
+    return config if config.inner.sample_rate == config.sample_rate else dataclasses.replace(config, adapters=())
+
+
+def sharing(config: ModelConfig, denoiser: Denoiser) -> Denoiser:
+    """A denoiser of that configuration, of another dialect and perhaps without adapters, on the weights of another one.
 
     Raises:
         ConfigError: a weight's shape depends on the dialect.
     """
-    twin = build_denoiser(config.of_dialect(spec))
-    weights = dict(denoiser.named_parameters())
+    twin, spec = build_denoiser(config), config.mel or MelSpec()
+    weights = {
+        name: weight
+        for name, weight in denoiser.named_parameters()
+        if config.adapters or not name.startswith("adapters.")
+    }
     if {name: weight.shape for name, weight in twin.named_parameters()} != {n: w.shape for n, w in weights.items()}:
         raise ConfigError(f"model.dialects: {spec.name} needs other weights than the model's dialect")
     _share(twin, denoiser)
@@ -118,7 +128,9 @@ def sharing(config: ModelConfig, denoiser: Denoiser, spec: MelSpec) -> Denoiser:
 def _share(twin: nn.Module, module: nn.Module) -> None:
     """Modules that hold weights are the same ones; so what is compiled stays compiled."""
     for name, own in module.named_children():
-        other = getattr(twin, name)
+        other = getattr(twin, name, None)
+        if other is None:  # an adapter that the twin lacks
+            continue
         if any(True for _ in own.parameters()) and not any(True for _ in own.buffers()):
             setattr(twin, name, own)
         else:

@@ -23,6 +23,7 @@ from wavediff.models.config import ModelConfig, build_denoiser
 from wavediff.models.denoiser import Bound
 from wavediff.models.file import below
 from wavediff.pipelines.vocoder import Vocoder
+from wavediff.training.dialects import unresampled
 from wavediff.training.guards import CONFIG_KEY
 
 LRScheduler = Literal["constant", "cosine"]
@@ -145,9 +146,7 @@ class DenoiserModule(TrainingModule):
         start = None if init_from is None else self.start_of(init_from)
         if start is not None and config.prior.power:
             kept = {name: getattr(config, name) or getattr(start.config, name) for name in _BEFORE}
-            config = dataclasses.replace(config, **kept)
-            if config.inner.sample_rate != config.sample_rate:  # the network learns the dialect itself
-                config = dataclasses.replace(config, adapters=())
+            config = unresampled(dataclasses.replace(config, **kept))  # the network learns a dialect of another rate
         self.config, self.sample_rate, self.labels = config, config.sample_rate, config.labels
         self.denoiser = build_denoiser(config)
         for part in (self.denoiser.inversion, self.denoiser.adapters):
