@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from wavediff.mel.lines import Context, DelayLine, Ends, Window, positions
+from wavediff.mel.lines import Context, DelayLine, Ends, Window, positions, settled
 from wavediff.mel.phases import STEP_BACK, Harmonics, with_magnitude
-from wavediff.mel.stft import FrameSTFT, overlap_add, overlap_weight
+from wavediff.mel.stft import FrameSTFT, overlap_weight
 
 
 def analysis_look_ahead(stft: FrameSTFT) -> int:
@@ -62,7 +62,7 @@ class OverlapAdd:
         stft, hop, known, count = self.stft, self.stft.hop_length, self._known, positions(spectra)
         first, self._frames = self._frames - known, self._frames + count
         self._known = min(known + count, stft.overlap - 1)
-        signal = _settled(self._with_kept(spectra, last), hop)
+        signal = settled(self._with_kept(spectra, last), hop)
         whole = self.ends is None or self.ends.mask(first, known + count) is None
         if known == stft.overlap - 1 and whole and not last:
             return signal.mul_(self._steady).flatten(1)
@@ -195,21 +195,3 @@ class PhaseStep:
         self._blank, self._owed = max(self._blank - samples.shape[1], 0), self._owed - samples.shape[1]
         self._samples += samples.shape[1]
         return samples
-
-
-def _settled(frames: Tensor, hop_length: int) -> Tensor:
-    """Frames (B, overlap - 1 + n, n_fft), contiguous -> the hops (B, n, hop_length) that no other frame reaches, in the
-    order of `overlap_add`."""
-    overlap = -(-frames.shape[2] // hop_length)
-    count = frames.shape[1] - overlap + 1
-    if frames.shape[2] % hop_length:
-        hops = overlap_add(frames, hop_length).narrow(1, (overlap - 1) * hop_length, count * hop_length)
-        return hops.unflatten(1, (count, hop_length))
-    items, held, n_fft = frames.shape
-    parts = frames.as_strided(
-        (items, overlap, count, hop_length), (held * n_fft, n_fft - hop_length, n_fft, 1), n_fft - hop_length
-    )
-    total = parts[:, -1] + parts[:, -2]
-    for index in range(overlap - 3, -1, -1):
-        total += parts[:, index]
-    return total

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.libraries import OwnDraws, require_torchaudio
-from wavediff.mel.lines import DelayLine, Window
+from wavediff.mel.lines import DelayLine, Window, settled
 from wavediff.mel.phases import STEP_BACK, Harmonics, finer_from, iterations_of_rates, with_magnitude
 from wavediff.mel.spec import MelSpec
 from wavediff.mel.stft import FrameSTFT, overlap_add, pseudo_inverse
@@ -174,10 +174,10 @@ class PhaseInBlocks:
         """
         self._magnitude.push(magnitude)
         self._noise.push(noise)
-        settled, ahead = [], self.stft.overlap - 1  # frames that reach into the last one of a block
+        blocks, ahead = [], self.stft.overlap - 1  # frames that reach into the last one of a block
         while (held := self._magnitude.held) and (last or held >= BLOCK + ahead):
-            settled.append(self._block(min(held, BLOCK + ahead)))
-        return torch.cat(settled, 1) if settled else None
+            blocks.append(self._block(min(held, BLOCK + ahead)))
+        return torch.cat(blocks, 1) if blocks else None
 
     def _block(self, count: int) -> Tensor:
         """Settle up to `BLOCK` of the first `count` frames that are held."""
@@ -188,15 +188,18 @@ class PhaseInBlocks:
         X = self._first_phase(magnitude, before, weighed)
         gain = self._weights(magnitude, weighed).clamp(min=_LEAST_WEIGHT).reciprocal()
         previous: Tensor | None = None
+        ahead = stft.overlap - 1
+        frames = magnitude.new_zeros(len(magnitude), ahead + count + ahead, stft.n_fft)  # zeros before and behind
         for index in range(ITERATIONS):
-            signal = overlap_add(stft.frames(X), hop)
+            stft.frames(X, out=frames[:, ahead : ahead + count])
+            signal = settled(frames, hop).flatten(1)[:, : gain.shape[1]]
             signal[:, :reach] += before
             signal *= gain
             step = signal if previous is None else torch.sub(signal, previous, alpha=STEP_BACK)
             previous, X = signal, stft.spectra(step)
             if self.harmonics is not None and index == ITERATIONS // 2:
                 magnitude = self.harmonics(magnitude, X, stft)
-            X = with_magnitude(X, magnitude)
+            X = with_magnitude(X, magnitude, out=X)
         done = X[:, :BLOCK]
         signal = overlap_add(stft.frames(done), hop)
         signal[:, :reach] += before

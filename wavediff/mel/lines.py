@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from wavediff.mel.stft import overlap_add
+
 _MASKS = 32  # kept: more than the kinds that one piece asks for
 
 
@@ -190,3 +192,21 @@ def each_padded(
 def positions(piece: Tensor | None) -> int:
     """How many a piece (B, n, ...) holds."""
     return 0 if piece is None else piece.shape[1]
+
+
+def settled(frames: Tensor, hop_length: int) -> Tensor:
+    """Frames (B, overlap - 1 + n, n_fft), contiguous -> the hops (B, n, hop_length) that no other frame reaches, in the
+    order of `overlap_add`."""
+    overlap = -(-frames.shape[2] // hop_length)
+    count = frames.shape[1] - overlap + 1
+    if frames.shape[2] % hop_length:
+        hops = overlap_add(frames, hop_length).narrow(1, (overlap - 1) * hop_length, count * hop_length)
+        return hops.unflatten(1, (count, hop_length))
+    items, held, n_fft = frames.shape
+    parts = frames.as_strided(
+        (items, overlap, count, hop_length), (held * n_fft, n_fft - hop_length, n_fft, 1), n_fft - hop_length
+    )
+    total = parts[:, -1] + parts[:, -2]
+    for index in range(overlap - 3, -1, -1):
+        total += parts[:, index]
+    return total

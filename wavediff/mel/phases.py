@@ -187,7 +187,7 @@ def finer_from(count: int, octaves: int) -> int:
 
 def with_magnitude(spectrum: Tensor, magnitude: Tensor, out: Tensor | None = None) -> Tensor:
     """The phase of `spectrum` with another magnitude, in `out` if given, which may be `spectrum`."""
-    gain = power(spectrum).add_(1e-18).rsqrt_().mul_(magnitude)
+    gain = magnitude / power(spectrum).add_(1e-18).sqrt_()
     return torch.mul(spectrum, gain.to(spectrum.dtype), out=out)
 
 

@@ -233,14 +233,14 @@ def pseudo_inverse(mel: Values, spec: MelSpec | str, *, iterations: int = 0) -> 
     spec, iterations = as_spec(spec, "spec"), whole(iterations, "iterations", 0, MAX_ITERATIONS, ConfigError)
     mel = as_mel(mel, spec)
     with torch.autocast(mel.device.type, enabled=False):
-        bands = expand(mel.float(), spec)
+        bands = expand(mel.float(), spec).mT.contiguous()
         inverse, weights = _inversion(spec, bands.device)
-        magnitude = (inverse @ bands).clamp(min=_LEAST_MAGNITUDE)
-        wanted = weights.T @ bands
+        magnitude = (bands @ inverse.T).clamp(min=_LEAST_MAGNITUDE)  # frames before bins: one product for a batch
+        wanted = bands @ weights
         for _ in range(iterations):
-            magnitude = (magnitude * wanted).div_((weights.T @ (weights @ magnitude)).clamp_(min=1e-30))
+            magnitude = (magnitude * wanted).div_(((magnitude @ weights.T) @ weights).clamp_(min=1e-30))
         beyond = spec.n_fft // 2 + 1 - len(inverse)
-        return F.pad(magnitude.clamp(min=_LEAST_MAGNITUDE), (0, 0, 0, beyond), value=_LEAST_MAGNITUDE)
+        return F.pad(magnitude.clamp(min=_LEAST_MAGNITUDE), (0, beyond), value=_LEAST_MAGNITUDE).mT
 
 
 @functools.cache  # as `wavediff.mel.transform._columns`
