@@ -15,6 +15,7 @@ from torch import Tensor
 
 from wavediff.mel import PRESETS, MelSpec, MelTransform, pseudo_inverse
 from wavediff.mel.griffin_lim import griffin_lim
+from wavediff.mel.transform import expand, stft_scale
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,24 @@ def test_iterating_the_pseudo_inverse_approaches_non_negative_least_squares(spee
         for count in (0, 50)
     ]
     assert best <= residuals[1] < 0.1 * residuals[0]
+
+
+@pytest.mark.parametrize("name", ["hifigan", "lmnt-diffwave"])
+def test_iterations_are_multiplicative_updates_of_all_bins(name: str, speech: Tensor) -> None:
+    """Lee and Seung 2001, equation 4, in float64: also of bins that no band reaches, and of a batch."""
+    spec, row = PRESETS[name], REFERENCES[name]
+    mel = MelTransform(spec)(speech)[..., 40:60]
+    filters = librosa.filters.mel(
+        sr=row.rate, n_fft=row.n_fft, n_mels=80, fmin=row.f_min, fmax=row.f_max, htk=row.htk, norm=row.norm
+    ).astype(np.float64)
+    filters *= stft_scale(spec)
+    bands = expand(mel, spec)[0].double().numpy()
+    magnitude = np.maximum(np.linalg.pinv(filters) @ bands, 1e-5)
+    for _ in range(5):
+        magnitude *= filters.T @ bands / np.maximum(filters.T @ (filters @ magnitude), 1e-30)
+    ours = pseudo_inverse(torch.cat([mel, mel + 1]), spec, iterations=5)
+    assert ours.shape == (2, 513, 20)
+    np.testing.assert_allclose(ours[0].double().numpy(), np.maximum(magnitude, 1e-5), rtol=2e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", PRESETS)

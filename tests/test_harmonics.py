@@ -13,7 +13,7 @@ from wavediff.audio import read_audio
 from wavediff.diffusion.priors import PriorConfig, ShapedNormal
 from wavediff.errors import ConfigError
 from wavediff.mel import FrameSTFT, MelTransform
-from wavediff.mel.phases import Harmonics
+from wavediff.mel.phases import Harmonics, neighbours
 from wavediff.models import WEIGHTS
 
 SPEC = MelSpec.preset("hifigan")
@@ -112,3 +112,16 @@ def test_a_guess_at_real_speech_has_more_of_its_harmonics(clip: Tensor, low_late
 
 def test_files_that_were_written_before_there_were_any_mean_none() -> None:
     assert dataclasses.asdict(PriorConfig())["harmonics"] == 0
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 8, 17, 31])
+def test_sums_of_neighbours_are_means_over_as_many(width: int) -> None:
+    x = torch.rand(2, 3, 40, dtype=torch.float64)
+    torch.testing.assert_close(neighbours(x, width), width * F.avg_pool1d(x, width, 1))
+
+
+def test_magnitudes_at_the_ends_are_compared_with_the_bins_that_there_are() -> None:
+    """The mean over the bins around each leaves out those beyond the ends."""
+    harmonics, power = Harmonics(SPEC), torch.rand(1, 4, 513) + 0.1
+    expected = F.avg_pool1d(power, 17, 1, 8, count_include_pad=False)
+    torch.testing.assert_close(harmonics._around(power), expected)

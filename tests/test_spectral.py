@@ -304,22 +304,34 @@ def test_sampling_meets_few_sizes_whatever_the_lengths_are(monkeypatch: pytest.M
     assert {4 + 64, 64 * 32} < sizes <= {4 + count for count in counts} | bands
 
 
+@pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("ahead", [0, 2])
 @pytest.mark.parametrize("sizes", [[30], [1] * 30, [4, 3, 1, 22]], ids=str)
-def test_a_block_in_steps_is_the_block_on_the_whole(ahead: int, sizes: list[int]) -> None:
+def test_a_block_in_steps_is_the_block_on_the_whole(ahead: int, sizes: list[int], times: int) -> None:
+    """Whose weights are those of one time for all items, or of a time for each."""
     torch.manual_seed(0)
     kernel = TINY.kernel_frames, TINY.kernel_bands
     block = SpectralBlock(TINY.bands, TINY.channels, TINY.expansion, kernel, ahead)
     context, workspace = Context(4 - ahead, ahead), Workspace(torch.device("cpu"))
     for parameter in block.parameters():  # some begin as zeros
         torch.nn.init.normal_(parameter, std=0.3)
-    x, time = torch.randn(2, 30, TINY.bands, TINY.channels), torch.randn(2, TIME_FEATURES)
+    x, time = torch.randn(2, 30, TINY.bands, TINY.channels), torch.randn(times, TIME_FEATURES)
     with torch.no_grad():
         weights, steps = block.at(time), []
         for index, piece in enumerate(x.split(sizes, 1)):
             window = context.push(piece, index == len(sizes) - 1)
             steps += [] if window is None else [block.step(window, weights, workspace).clone()]
         torch.testing.assert_close(torch.cat(steps, 1), block(x, time), atol=1e-5, rtol=1e-5)
+
+
+def test_an_evaluation_in_pieces_for_the_cache_has_the_bits_of_one_on_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vocoder = wavediff.Vocoder.from_pretrained(device="cpu")
+    mel = vocoder.mel(0.1 * torch.randn(1, 150 * 256, generator=torch.Generator().manual_seed(0)), 22_050)
+    speech = vocoder.decode(mel, 2)
+    monkeypatch.setattr(stream_spectra.SpectralStreams, "piece", staticmethod(lambda network, batch: 1_000 * 256))
+    assert torch.equal(vocoder.decode(mel, 2), speech)
 
 
 def test_a_grown_vocoder_speaks_as_the_small_one_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

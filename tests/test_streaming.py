@@ -19,7 +19,8 @@ from wavediff.engine import accelerate, streaming
 from wavediff.engine.stream_spectra import GuessStream
 from wavediff.errors import ConfigError, MelError, SamplingError
 from wavediff.mel import MelSpec
-from wavediff.mel.lines import Context, DelayLine, Window
+from wavediff.mel.lines import Context, DelayLine, Window, settled
+from wavediff.mel.stft import overlap_add
 from wavediff.models.config import ModelConfig
 from wavediff.models.sampling import begin, follow
 from wavediff.pipelines.vocoder import Vocoder
@@ -299,6 +300,15 @@ def test_a_window_shows_each_reader_its_own_place() -> None:
     window.push(signal[:, 5:])
     assert torch.equal(window.look(0, 9), signal[:, 3:12])  # places count what is held
     assert torch.equal(window.look(7, 10), signal[:, 10:])
+
+
+@pytest.mark.parametrize("hop", [16, 20, 24, 32])
+def test_settled_hops_have_the_bits_of_overlapping_frames_added(hop: int) -> None:
+    frames, reach = torch.randn(2, 9, 64), -(-64 // hop) - 1
+    whole = overlap_add(frames, hop)
+    assert torch.equal(settled(frames, hop).flatten(1), whole[:, reach * hop : 9 * hop])
+    padded = nn.functional.pad(frames, (0, 0, reach, reach))
+    assert torch.equal(settled(padded, hop).flatten(1)[:, : whole.shape[1]], whole)
 
 
 def test_a_delay_line_gives_back_what_it_was_given() -> None:
