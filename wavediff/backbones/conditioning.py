@@ -169,13 +169,13 @@ class SpectralBlock(nn.Module):
             scale = shift = torch.zeros_like(self.scale)
         else:
             scale, shift = self.modulation(time)[:, None, None].chunk(2, dim=-1)
-        mixing, expand = self.band_mixing.weight, self.expand.weight
+        mixing = self.band_mixing.weight
         return BlockWeights(
             1 + scale,
             shift,
             (mixing + torch.eye(len(mixing), dtype=mixing.dtype, device=mixing.device)).to(dtype),
-            expand.t().to(dtype),
-            torch.addr(self.expand.bias, self.band_mixing.bias, expand.sum(1)).to(dtype),
+            self.expand.weight.t().to(dtype),
+            self.expand(self.band_mixing.bias[:, None].expand(-1, len(self.scale))).to(dtype),
             (self.contract.weight * self.scale[:, None]).t().to(dtype),
             (self.contract.bias * self.scale).to(dtype),
         )
