@@ -61,7 +61,7 @@ def main(folder: Path) -> None:
 
     done = {
         "vocode": wavediff(["vocode", str(CLIP), "-o", str(folder / "speech.wav"), "--quiet"]),
-        "generate": wavediff(["generate", "-o", str(folder / "sound.wav"), "--seconds", "0.2", "--quiet"]),
+        "generate": wavediff(["generate", "-o", str(folder / "sounds"), "--seconds", "0.2", "--quiet"]),
         "report": wavediff(["report", str(folder), "-o", str(folder / "page.html")]),
         "train": wavediff(arguments(recipe(folder), "--trainer.max_steps=1", "--trainer.logger=true")),
     }

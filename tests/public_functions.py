@@ -219,7 +219,9 @@ def of_mel(folder: Path) -> dict[str, Function]:
         ),
         "MelSpec.preset": Function(MelSpec.preset, {"name": "hifigan"}, {"name": "spec"}),
         "MelSpec": Function(
-            MelSpec, {}, {"sample_rate": "rate", "n_mels": "count", "hop_length": "some counts", "floor": "power"}
+            MelSpec,
+            {"f_max": 2000.0},
+            {"sample_rate": "rate", "n_mels": "count", "hop_length": "some counts", "floor": "power"},
         ),
         "read_mel": Function(mel.read_mel, {"path": path}, {"path": "path"}),
         "read_mel_info": Function(mel.read_mel_info, {"path": path}, {"path": "path"}),

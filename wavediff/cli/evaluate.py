@@ -64,9 +64,9 @@ def _of_recordings(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
     alone = args.synthesised is None
     names, left_out = select_metrics(args.metrics, alone=alone)
+    rows, recordings, facts = _score_alone(args) if alone else _compare(args, names)
     for name, package in left_out.items():
         _say(f"{name} is left out, it needs {package}: pip install 'wavediff[eval]'")
-    rows, recordings, facts = _score_alone(args) if alone else _compare(args, names)
     summary, own = summarise(list(rows.values())), summarise(list(recordings.values()))
     report = {
         **facts,
