@@ -8,6 +8,7 @@ The vocoder behind it stays as it is.
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,17 @@ MOST_PIECES = 8  # frames that one becomes
 _FASTER = (Fraction(1), Fraction(3, 2), Fraction(2), Fraction(3), Fraction(4))  # rates to choose from
 _LEAST_RATE = 20_000  # [Hz] at which a vocoder of 22,050 Hz works well
 _LEAST_OVERLAP = 3  # frames that a sample lies in, of those that a vocoder works well from
-_PLAIN = {"log": "ln", "scale": 1.0, "offset": 0.0, "clip": None, "mean": None, "std": None}
-_PLAIN_FLOOR = {"floor": 1e-5, "floor_mode": "clamp", "stft_normalized": False}
+_PLAIN: dict[str, Any] = {
+    "log": "ln",
+    "scale": 1.0,
+    "offset": 0.0,
+    "clip": None,
+    "mean": None,
+    "std": None,
+    "floor": 1e-5,
+    "floor_mode": "clamp",
+    "stft_normalized": False,
+}
 _MOST = 5.0  # nepers, by which a value changes
 _SPREAD = 2.0  # nepers, of the input
 
@@ -115,7 +125,7 @@ class AdapterConfig:
 
 def plain(spec: MelSpec) -> MelSpec:
     """The dialect of the same frames and bands on a plain scale."""
-    return replace(spec, **_PLAIN, **_PLAIN_FLOOR)  # type: ignore[arg-type]
+    return replace(spec, **_PLAIN)
 
 
 class MelAdapter(nn.Module):

@@ -32,8 +32,6 @@ _STRUCTURE = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "f_m
 # What barely matters away from the ends of the waveform.
 _FRAMES = ("framing", "pad_mode", "window", "magnitude_eps")
 
-_FINE = 16_384  # FFT length at which the peaks of bands are seen
-
 # Largest error in nepers that still counts as exact.
 _EXACT = 1e-4
 
@@ -128,14 +126,15 @@ def same_bands(one: MelSpec, other: MelSpec) -> bool:
 
 def band_centres(spec: MelSpec) -> Tensor:
     """Where the bands have their peaks [Hz], rising (n_mels,)."""
-    fine = filterbank(replace(spec, n_fft=_FINE, win_length=_FINE, hop_length=_FINE // 2))
-    return fine.argmax(1).double() * (spec.sample_rate / _FINE)
+    lowest_edge, step = _to_mel(spec.f_min, spec), _spacing(spec)
+    peaks = [_to_hertz(lowest_edge + (band + 1) * step, spec) for band in range(spec.n_mels)]
+    return torch.tensor(peaks, dtype=torch.float64, device="cpu")
 
 
 def more_bands(spec: MelSpec) -> MelSpec:
     """The dialect with more bands as far apart as its own, down to 0 Hz and up to half the sample rate."""
     lowest_edge, highest_edge, end = (_to_mel(hertz, spec) for hertz in (spec.f_min, spec.f_max, spec.sample_rate / 2))
-    step = (highest_edge - lowest_edge) / (spec.n_mels + 1)
+    step = _spacing(spec)
     below, above = (int(span / step + 1e-6) for span in (lowest_edge, end - highest_edge))
     return replace(
         spec,
@@ -147,6 +146,11 @@ def more_bands(spec: MelSpec) -> MelSpec:
 
 _KNEE = 15.0  # Slaney's mel of 1 kHz; linear below, logarithmic above
 _OCTAVE = 27.0 / math.log(6.4)
+
+
+def _spacing(spec: MelSpec) -> float:
+    """Of neighbouring bands [mel]."""
+    return (_to_mel(spec.f_max, spec) - _to_mel(spec.f_min, spec)) / (spec.n_mels + 1)
 
 
 def _to_mel(hertz: float, spec: MelSpec) -> float:
